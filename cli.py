@@ -1,0 +1,81 @@
+"""What every script of this project shares at the terminal: errors in one line, exit codes, progress bars.
+
+A script raises UsageError for what the person can correct before work starts (exit 2) and WorkError for what failed
+while working (exit 1). `run_main` prints either as one line on stderr; a traceback is shown only with --debug.
+"""
+import difflib
+import os
+import signal
+import sys
+
+
+class UsageError(Exception):
+    """Wrong usage or missing input: says what was expected, what was found, where, and what to do. Exit code 2."""
+
+
+class WorkError(Exception):
+    """Something failed at work (a full disk, a file that vanished). Exit code 1."""
+
+
+def unknown(kind, name, known, hint=""):
+    """The UsageError for a name that is not in a registry: names the nearest known one, or all when few."""
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    told = f"nearest known: {', '.join(near)}" if near else f"known: {', '.join(known)}"
+    return UsageError(f"unknown {kind} {name!r}; {told}{'; ' + hint if hint else ''}")
+
+
+def warn(text):
+    """One line on stderr that does not tear a progress bar."""
+    from tqdm import tqdm
+    tqdm.write(f"warning: {text}", file=sys.stderr)
+
+
+def progress(total, unit, desc, initial=0):
+    """A tqdm bar with an ETA on stderr; silent when stderr is not a terminal."""
+    from tqdm import tqdm
+    return tqdm(total=total, unit=unit, desc=desc, initial=initial, file=sys.stderr, disable=not sys.stderr.isatty(),
+                dynamic_ncols=True, smoothing=0.05)
+
+
+def one_line(error):
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def run_main(main, argv=None):
+    """Run main(argv) -> int|None as a script and leave with its exit code.
+
+    UsageError -> 2, WorkError -> 1, Ctrl-C or SIGTERM -> 128 + signal, anything unforeseen -> 1; always one line on
+    stderr, the traceback only when --debug is among the arguments.
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    program = os.path.basename(sys.argv[0])
+
+    def terminated(*_):
+        raise KeyboardInterrupt("SIGTERM")
+
+    previous = signal.signal(signal.SIGTERM, terminated)
+    try:
+        code = main(argv) or 0
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader of our output (head, less) has left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except KeyboardInterrupt as error:
+        term = str(error) == "SIGTERM"
+        print(f"{program}: stopped; what was scored is kept: start again with the same command to go on", file=sys.stderr)
+        code = 128 + (signal.SIGTERM if term else signal.SIGINT)
+    except (UsageError, WorkError, OSError, MemoryError) as error:
+        if "--debug" in argv:
+            raise
+        print(f"{program}: error: {one_line(error)}", file=sys.stderr)
+        code = 2 if isinstance(error, UsageError) else 1
+    except Exception as error:
+        if "--debug" in argv:
+            raise
+        print(f"{program}: unexpected {type(error).__name__}: {one_line(error)} (run again with --debug for the traceback)",
+              file=sys.stderr)
+        code = 1
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+    sys.exit(code)

@@ -1,0 +1,200 @@
+"""Weight files: what they are called, how they are checked, and the one safe way a checkpoint is opened.
+
+Getting them is download.py's part (fetch, cached_or_download); `resolve` here calls it where there is no --weights-dir.
+
+A checkpoint is untrusted input: nothing in it is ever run. What is accepted is safetensors, and torch.save files whose
+pickle holds tensors and plain containers only (torch.load(weights_only=True); torch >= 2.6). A TorchScript archive is a
+program: it is opened only when its sha256 is one its publisher gives. Limits: MAX_BYTES a file, MAX_TENSORS tensors,
+MAX_DIMS dimensions, and no tensor larger than the file it came from.
+
+    path = weights.resolve(VGG19, args.weights_dir)     # DIR/vgg19.pth, or the usual cache, or a download
+    state = weights.read_state(path)                    # {name: tensor}
+    weights.match(model.state_dict(), state, path)      # UsageError naming the first keys that differ
+"""
+import functools
+import os
+import re
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from cli import UsageError, one_line
+
+ENDINGS = (".pth", ".pt", ".safetensors")
+WRAPPERS = ("state_dict", "model")   # {"state_dict": {name: tensor}, "epoch": ...} is unwrapped; nothing else is
+MAX_BYTES = 32 * 2**30
+MAX_TENSORS = 100_000
+MAX_DIMS = 8
+
+
+@dataclass(frozen=True)
+class Weights:
+    """One file of weights: its name in --weights-dir, and where it comes from (a URL or a Hugging Face repository)."""
+    name: str                     # stem of the file in --weights-dir: DIR/<name>.pth, .pt or .safetensors
+    url: str = ""                 # direct https URL
+    hub: str = ""                 # or a Hugging Face repository, "timm/vit_base_patch16_224.dino"
+    hub_files: tuple = ("model.safetensors",)   # the names it may have there, tried in this order
+    sha256: str | None = None     # as published, whole or its first digits; None where none is published
+    licence: str = ""
+    citation: str = ""
+    note: str = ""
+
+    @property
+    def origin(self):
+        return f"https://huggingface.co/{self.hub} ({' or '.join(self.hub_files)})" if self.hub else self.url
+
+
+# ---- finding
+
+def find(weights, weights_dir):
+    """`weights_dir`/<name>.pth, .pt or .safetensors -> Path; UsageError where there is none, or more than one."""
+    folder = Path(weights_dir)
+    if not folder.is_dir():
+        raise UsageError(f"--weights-dir {folder}: no such folder")
+    found = [path for path in (folder / f"{weights.name}{ending}" for ending in ENDINGS) if path.is_file()]
+    if not found:
+        raise UsageError(f"{folder / weights.name}.pth: no such file (nor {' nor '.join(ENDINGS[1:])}); get it from "
+                         f"{weights.origin}, or by `python run.py --fetch-weights {folder} -m METHOD` where there is a network")
+    if len(found) > 1:
+        raise UsageError(f"{folder}: {' and '.join(p.name for p in found)} are both there; keep the one to use")
+    return found[0]
+
+
+def resolve(weights, weights_dir=None):
+    """The file to use -> Path: from `weights_dir` if given (never a download then), else the usual cache, else a download."""
+    if weights_dir:
+        return find(weights, weights_dir)
+    from download import cached_or_download
+    return cached_or_download(weights)
+
+
+def sha256(path):
+    """Hex digest of a file; computed once a process as long as its size and time of change stay."""
+    status = os.stat(path)
+    return _sha256(os.path.abspath(path), status.st_size, status.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=None)
+def _sha256(path, size, mtime_ns):
+    import hashlib
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def is_published(weights, path):
+    """Whether `path` is the published file: True or False by its hash, None where no hash is published."""
+    return sha256(path).startswith(weights.sha256) if weights.sha256 else None
+
+
+# ---- reading
+
+def read_state(path, trusted_torchscript=frozenset()):
+    """Open a checkpoint without running anything in it -> {name: CPU tensor} (memory-mapped where the format allows).
+
+    trusted_torchscript: sha256 digests of the TorchScript archives that may be opened (OpenAI's CLIP files).
+    Raises UsageError for what is no checkpoint (empty, git-LFS pointer, web page, half download), for one that needs code to
+    be read, for one that is no dict of tensors, and beyond the limits above.
+    """
+    path = Path(path)
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        head = file.read(512)
+    if size == 0:
+        raise UsageError(f"{path}: the file is empty (0 bytes); download it again")
+    if size > MAX_BYTES:
+        raise UsageError(f"{path}: {size / 2**30:.1f} GiB; expected a checkpoint of at most {MAX_BYTES / 2**30:.0f} GiB")
+    if head.startswith(b"version https://git-lfs"):
+        raise UsageError(f"{path}: a git-LFS pointer, not the weights; run `git lfs pull` there, or download the file itself")
+    if head.lstrip()[:1] == b"<":
+        raise UsageError(f"{path}: a web page (begins with {head.lstrip()[:15].decode('latin-1')!r}), not the weights; "
+                         "download the file itself")
+    if head[8:9] == b"{":
+        state = _read_safetensors(path, head, size)
+    elif head.startswith(b"PK"):
+        state = _read_zip(path, size, trusted_torchscript)
+    else:
+        state = _read_pickle(path, mmap=False)   # torch.save before 1.6, as torchvision's older files are
+    return _checked(path, state, size)
+
+
+def _read_safetensors(path, head, size):
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+    header = int.from_bytes(head[:8], "little")
+    if header > size - 8:
+        raise UsageError(f"{path}: half a download, or damaged (a header of {header} bytes, a file of {size}); download it again")
+    try:
+        return load_file(path, device="cpu")
+    except (SafetensorError, ValueError, RuntimeError) as error:
+        raise UsageError(f"{path}: half a download, or damaged ({one_line(error)[:150]}); download it again") from None
+
+
+def _read_zip(path, size, trusted_torchscript):
+    import torch
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+    except (zipfile.BadZipFile, ValueError, NotImplementedError):
+        raise UsageError(f"{path}: half a download, or damaged (a zip archive without its end); download it again") from None
+    if sum(entry.file_size for entry in entries) > size:   # torch.save stores, it never compresses
+        raise UsageError(f"{path}: refused: a compressed archive; torch.save writes none")
+    if any(re.search(r"(^|/)(code/|constants\.pkl$)", entry.filename) for entry in entries):
+        if sha256(path) not in trusted_torchscript:
+            raise UsageError(f"{path}: refused: a TorchScript archive is a program, and its sha256 {sha256(path)[:16]}... is none "
+                             "of those published for this model. If you trust it, convert it elsewhere: python -c \"import "
+                             "torch; torch.save(dict(torch.jit.load('IN.pt', 'cpu').state_dict()), 'OUT.pth')\"")
+        return dict(torch.jit.load(str(path), map_location="cpu").state_dict())
+    return _read_pickle(path, mmap=True)
+
+
+def _read_pickle(path, mmap):
+    import pickle
+
+    import torch
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+    except pickle.UnpicklingError as error:
+        told = re.search(r"WeightsUnpickler error: (.{1,120})", one_line(error)) or re.search(r"(.{1,120})", one_line(error))
+        raise UsageError(f"{path}: refused: no checkpoint, or one that needs code to be read ({told[1]}); save its tensors alone "
+                         "(torch.save(model.state_dict(), 'OUT.pth')) where you trust it") from None
+    except MemoryError:
+        raise
+    except Exception as error:   # torch.load raises what its parsers raise: EOFError, RuntimeError, KeyError, struct.error ...
+        raise UsageError(f"{path}: half a download, or damaged ({one_line(error)[:150]}); download it again") from None
+
+
+def _checked(path, state, size):
+    """The tensors of a loaded checkpoint, after the limits: a plain dict, wrappers removed."""
+    import torch
+    for wrapper in WRAPPERS:
+        if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
+            state = state[wrapper]
+    if not isinstance(state, dict) or not state:
+        raise UsageError(f"{path}: expected a dict of tensors, found {'an empty one' if state == {} else type(state).__name__}")
+    if len(state) > MAX_TENSORS:
+        raise UsageError(f"{path}: {len(state)} tensors; expected at most {MAX_TENSORS}")
+    for key, value in state.items():
+        if not isinstance(key, str) or not isinstance(value, torch.Tensor):
+            raise UsageError(f"{path}: expected a dict of tensors, found {type(value).__name__} under {key!r}")
+        if value.layout != torch.strided or value.device.type != "cpu" or value.is_quantized:
+            raise UsageError(f"{path}: {key}: expected a plain dense tensor, found {value.layout} on {value.device}")
+        if value.dim() > MAX_DIMS or value.numel() * value.element_size() > size:
+            raise UsageError(f"{path}: {key}: absurd shape {tuple(value.shape)} for a file of {size} bytes")
+    return dict(state)
+
+
+def match(expected, state, what):
+    """Check that a checkpoint fits a model before it is loaded: same keys, same shapes.
+
+    expected: the model's state_dict(), or {name: shape}; state: {name: tensor}; what: the file, for the message.
+    BatchNorm's num_batches_tracked may be missing (old files lack it; it is not used in eval mode). Raises UsageError.
+    """
+    shape = {key: tuple(getattr(value, "shape", value)) for key, value in expected.items()}
+    missing = [k for k in shape if k not in state and not k.endswith("num_batches_tracked")]
+    unexpected = [k for k in state if k not in shape]
+    found = {key: tuple(value.shape) for key, value in state.items()}
+    other = [f"{k} {found[k]} instead of {shape[k]}" for k in shape if k in found and found[k] != shape[k]]
+    told = [f"{name}: {', '.join(keys[:3])}{f' and {len(keys) - 3} more' if len(keys) > 3 else ''}"
+            for name, keys in (("missing", missing), ("unexpected", unexpected), ("shape", other)) if keys]
+    if told:
+        raise UsageError(f"{what}: not the weights of this architecture; {'; '.join(told)}")

@@ -1,0 +1,192 @@
+"""Backbones: a name -> weights -> windows (B, 3, S, S) in [0, 1] -> Features.
+
+    backbone = load_backbone("dinov1", weights_dir="weights")
+    features = backbone(torch.rand(8, 3, 224, 224), embedding=True)   # .blocks: 12 x (8, 197, 768), .embedding
+
+One entry of BACKBONES adds a backbone. `timm:NAME` stands for any timm model that offers intermediates. Nothing is
+imported or built before a backbone is loaded. Pixels go in as they are, without mean and std: so did the authors'
+(METHOD.md section 1), and it decides every number.
+"""
+from dataclasses import dataclass
+
+import weights as files
+from cli import UsageError, unknown
+from weights import Weights
+
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
+HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+PRECISIONS = ("paper", "fp32", "tf32", "fp16", "bf16")
+OPENAI = "https://openaipublic.azureedge.net/clip/models"
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A registry entry. `build(window, state)` gives a trunk (trunks.py), state None: seeded at random."""
+    what: str
+    kind: str                  # "tokens" (transformer) or "maps" (CNN)
+    build: object
+    weights: Weights | None = None   # None: they come inside an installed package, and `build` finds them
+    statistics: tuple = IMAGENET     # mean and std for --normalize model
+    half: bool = False         # float16 for the authors, model and features (METHOD.md section 5)
+    embedding: bool = True
+    note: str = ""
+
+
+def timm_backbone(tag, trunk="TimmTrunk", prepare=None, **options):
+    def build(window, state):
+        import trunks
+        return trunks.build_timm(tag, window, state, trunk=getattr(trunks, trunk), prepare=prepare and getattr(trunks, prepare), **options)
+    return build
+
+
+def clip_backbone(trunk, *arguments):
+    def build(window, state):
+        import trunks
+        return trunks.build_clip(getattr(trunks, trunk), arguments, window, state)
+    return build
+
+
+def stlpips_backbone(net):
+    def build(window, state):
+        import metrics
+        import trunks
+        return trunks.StageTrunk(metrics.stlpips_trunk(net), layers=5)
+    return build
+
+
+def openai(name, file, sha256):
+    return Weights(name, url=f"{OPENAI}/{sha256}/{file}", sha256=sha256, licence="MIT", citation="Radford et al., ICML 2021")
+
+
+DINO = Weights("dinov1", hub="timm/vit_base_patch16_224.dino", licence="Apache-2.0", citation="Caron et al., ICCV 2021")
+DINOV2 = Weights("dinov2", hub="timm/vit_base_patch14_dinov2.lvd142m", licence="Apache-2.0", citation="Oquab et al., TMLR 2024")
+VIT = Weights("imagenet_vit", hub="timm/vit_base_patch16_224.orig_in21k_ft_in1k", licence="Apache-2.0", citation="Dosovitskiy et al., ICLR 2021")
+CONVNEXT = Weights("openclip_convnext_base", hub="timm/convnext_base.clip_laion2b", hub_files=("model.safetensors", "open_clip_model.safetensors"),
+                   licence="MIT", citation="Cherti et al., CVPR 2023")
+TECOA = dict(hub_files=("model.safetensors", "open_clip_model.safetensors", "open_clip_pytorch_model.bin"), licence="MIT",
+             citation="Croce et al., Adversarially robust CLIP models, 2024; Mao et al., ICLR 2023 (TeCoA)")
+STLPIPS = "inside the package stlpips-pytorch; fed as that package feeds them"
+
+BACKBONES = {
+    "dinov1": Backbone("DINO ViT-B/16", "tokens", timm_backbone("vit_base_patch16_224.dino", eps=1e-12), DINO),
+    "dinov2": Backbone("DINOv2 ViT-B/14", "tokens", timm_backbone("vit_base_patch14_dinov2.lvd142m", prepare="resize_dinov2"), DINOV2),
+    "imagenet_vit": Backbone("ViT-B/16, ImageNet-21k then 1k", "tokens",
+                             timm_backbone("vit_base_patch16_224.orig_in21k_ft_in1k", eps=1e-12, prepare="with_head"), VIT, HALF),
+    "clip_vitb32": Backbone("OpenAI CLIP ViT-B/32", "tokens", clip_backbone("ClipViT", 512, 224, 12, 768, 32, 8, 32, 64, 1, 1),
+                            openai("clip_vitb32", "ViT-B-32.pt", "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af"),
+                            CLIP, half=True),
+    "clip_rn50": Backbone("OpenAI CLIP ResNet-50", "maps", clip_backbone("ClipResNet", 1024, 224, (3, 4, 6, 3), 64, None, 8, 32, 64, 1, 1),
+                          openai("clip_rn50", "RN50.pt", "afeb0e10f9e5a86da6080e35cf09123aca3b358a0c3e3b6c78a7b63bc04b6762"),
+                          CLIP, half=True, note="in float32 `cos` of identical images is near 0.99 under --protocol paper"),
+    "openclip_convnext_base": Backbone("open_clip convnext_base_w, LAION-2B", "maps",
+                                       timm_backbone("convnext_base.clip_laion2b", "ConvNextTrunk", projected=True), CONVNEXT, CLIP),
+    "openclip_vitb32_laion_tecoa4": Backbone(
+        "R-CLIP_T of Table 3: TeCoA4 ViT-B/32, LAION-2B", "tokens", timm_backbone("vit_base_patch32_clip_224.laion2b", projected=True),
+        Weights("openclip_vitb32_laion_tecoa4", hub="chs20/TeCoA4-ViT-B-32-laion2B-s34B-b79K", **TECOA), CLIP),
+    "openclip_convnext_laion_tecoa4": Backbone(
+        "TeCoA4 convnext_base_w, LAION-2B (in no table)", "maps",
+        timm_backbone("convnext_base.clip_laion2b", "ConvNextTrunk", projected=True),
+        Weights("openclip_convnext_laion_tecoa4", hub="chs20/TeCoA4-convnext_base_w-laion2B-s13B-b82K-augreg", **TECOA), CLIP),
+    "st_alexnet": Backbone("ST-LPIPS AlexNet trunk, 5 ReLU stages", "maps", stlpips_backbone("alex"), embedding=False, note=STLPIPS),
+    "st_vgg16": Backbone("ST-LPIPS VGG16 trunk, 5 ReLU stages", "maps", stlpips_backbone("vgg"), embedding=False, note=STLPIPS),
+}
+
+
+def backbone(name):
+    """The registry entry of a backbone, made on the spot for timm:NAME. UsageError for an unknown name."""
+    if name in BACKBONES:
+        return BACKBONES[name]
+    if not name.startswith("timm:"):
+        raise unknown("backbone", name, BACKBONES)
+    import timm
+    tag = name.removeprefix("timm:")
+    if not timm.is_model(tag.partition(".")[0]):
+        raise unknown("timm model", tag, timm.list_models(), "see timm.list_models()")
+    config = timm.get_pretrained_cfg(tag, allow_unregistered=False)
+    if config is None or not (config.hf_hub_id or config.url):
+        raise UsageError(f"{name}: timm knows no weights of that tag; known: {', '.join(timm.list_pretrained(tag.partition('.')[0] + '.*')[:8])}")
+    found = Weights(f"timm:{tag}".replace(":", "-"), hub=config.hf_hub_id or "", url="" if config.hf_hub_id else config.url,
+                    licence=config.license or "see the model card", citation=config.paper_name or "see the model card")
+    statistics = (tuple(config.mean), tuple(config.std))
+    full = config.architecture + (f".{config.tag}" if config.tag else "")   # a bare name means some tag: say which
+    return Backbone(f"timm {full}", "", timm_backbone(full), found, statistics)
+
+
+class LoadedBackbone:
+    """A backbone in memory: `loaded(x, embedding=False)` gives Features of windows x, float (B, 3, S, S) in [0, 1].
+
+    Attributes: name, kind ("tokens" or "maps"), layers (their number), keep (the blocks that are kept), trunk, device.
+    """
+
+    def __init__(self, name, trunk, device, precision, half, statistics, keep):
+        import torch
+        self.name, self.kind, self.layers, self.device = name, trunk.kind, trunk.layers, torch.device(device)
+        self.keep = list(range(trunk.layers)) if keep is None else keep
+        if self.keep and max(self.keep) >= trunk.layers:
+            raise UsageError(f"--layers {max(self.keep)}: {name} has the blocks 0 to {trunk.layers - 1}")
+        self.dtype = {"fp16": torch.float16, "bf16": torch.bfloat16, "paper": torch.float16 if half else torch.float32}.get(precision, torch.float32)
+        self.widen = precision != "paper"      # the authors' float16 features stay float16 up to the score
+        self.trunk = cast(trunk, self.dtype).to(device).eval().requires_grad_(False)
+        if self.kind == "maps":
+            self.trunk = self.trunk.to(memory_format=torch.channels_last)
+        self.statistics = None if statistics is None else [torch.tensor(s, device=device).view(1, 3, 1, 1) for s in statistics]
+
+    def __call__(self, x, blocks=True, embedding=False):
+        if self.statistics:
+            x = (x - self.statistics[0]) / self.statistics[1]
+        found = self.trunk(x.to(self.dtype), max(self.keep) if blocks else -1, embedding)
+        if blocks and len(self.keep) < len(found.blocks):
+            found.blocks = [found.blocks[i] for i in self.keep]
+        return found.map(lambda t: t.float()) if self.widen and self.dtype.itemsize < 4 else found
+
+
+def cast(trunk, dtype):
+    """All floating weights in `dtype`, but OpenAI's CLIP as its package does it: only what `convert_weights` made half
+    changes, since its layer norms and batch norms compute in float32."""
+    import torch
+    mixed = any(p.dtype == torch.float16 for p in trunk.parameters())
+    for parameter in trunk.parameters():
+        if not mixed or parameter.dtype == torch.float16:
+            parameter.data = parameter.data.to(dtype)
+    if not mixed:
+        for module in trunk.modules():
+            for name, buffer in module.named_buffers(recurse=False):
+                if buffer.is_floating_point():
+                    module.register_buffer(name, buffer.to(dtype), persistent=name not in module._non_persistent_buffers_set)
+    return trunk
+
+
+def trusted(weights):
+    """The TorchScript archives that may be opened for these weights: only the one OpenAI publishes."""
+    return frozenset({weights.sha256} if weights.url.startswith(OPENAI) else ())
+
+
+def load_backbone(name, weights_dir=None, weights="pretrained", device="cpu", precision="paper", normalize="none", window=224,
+                  layers=None, seed=0):
+    """Build a backbone and load its weights -> LoadedBackbone.
+
+    weights: "pretrained" (from weights_dir, else the usual cache, else a download) or "random" (seeded: for trying things
+    out; the scores mean nothing). precision: one of PRECISIONS; "paper" is float16 for OpenAI's CLIP and float32 for all
+    others. normalize: "none" (as published), "imagenet" or "model". layers: list of block indices to keep, None for all.
+    Raises UsageError: unknown name, missing or broken or foreign weights, tf32 on a CPU, a block that is not there.
+    """
+    import torch
+    entry, device = backbone(name), torch.device(device)
+    if precision == "tf32" and device.type != "cuda":
+        raise UsageError("--precision tf32 needs a CUDA device; on a CPU choose fp32, bf16 or fp16")
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    state = None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if weights == "pretrained" and entry.weights:
+            path = files.resolve(entry.weights, weights_dir)
+            state = files.read_state(path, trusted(entry.weights))
+            try:
+                trunk = entry.build(window, state)
+            except UsageError as error:
+                raise UsageError(f"{path}: {error}") from None
+        else:
+            trunk = entry.build(window, None)
+    statistics = {"none": None, "imagenet": IMAGENET, "model": entry.statistics}[normalize]
+    return LoadedBackbone(name, trunk, device, precision, entry.half, statistics, layers)

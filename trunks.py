@@ -1,0 +1,227 @@
+"""The architectures behind the backbones: build one from a checkpoint (or seeded at random), get its blocks.
+
+A trunk is a torch module; `trunk(x, last, embedding)` takes windows (B, 3, S, S) and gives Features with the outputs of
+blocks 0..last (last = -1: none are kept) and, if asked for, the embedding as (B, tokens, channels), each token
+L2-normalised. Blocks after the last one needed are not run. Every torch/timm/clip detail of a backbone lives here.
+"""
+import re
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from cli import UsageError
+from distances import Features
+
+
+class TimmTrunk(nn.Module):
+    """Any timm model that offers intermediates. Transformers give tokens, prefix tokens first; CNNs give maps."""
+    FORMATS = ({"output_fmt": "NLC", "return_prefix_tokens": True}, {"output_fmt": "NLC"}, {"output_fmt": "NCHW"})
+
+    def __init__(self, model, window, projected=False):
+        super().__init__()
+        self.model, self.projected = model, projected
+        for self.format in self.FORMATS:
+            try:
+                with torch.inference_mode():
+                    blocks = self(torch.zeros(1, 3, window, window), 10 ** 6, False).blocks
+                break
+            except (AssertionError, TypeError, AttributeError):
+                continue
+        else:
+            raise UsageError(f"timm's {type(model).__name__} offers no intermediate features; choose a model with forward_intermediates")
+        self.layers, self.kind = len(blocks), "tokens" if blocks[0].ndim == 3 else "maps"
+
+    def forward(self, x, last, embedding):
+        wanted = None if last >= 10 ** 6 else list(range(last + 1))
+        if not embedding:
+            blocks, final = self.model.forward_intermediates(x, wanted, stop_early=True, intermediates_only=True, **self.format), None
+        else:
+            final, blocks = self.model.forward_intermediates(x, wanted or [0], **self.format)
+            if self.projected:
+                final = self.model.forward_head(final)[:, None]
+            elif self.kind == "maps":
+                final = self.model.forward_head(final, pre_logits=True).flatten(1)[:, None]
+            final = F.normalize(final, dim=-1)
+        blocks = [torch.cat([b[1], b[0]], 1) if isinstance(b, (tuple, list)) else b for b in blocks]
+        return Features(blocks if last >= 0 else [], final)
+
+
+class ConvNextTrunk(nn.Module):
+    """timm's ConvNeXt block by block: the output of every block of every stage."""
+    kind = "maps"
+
+    def __init__(self, model, window, projected=True):
+        super().__init__()
+        self.model, self.layers = model, sum(len(s.blocks) for s in model.stages)
+
+    def forward(self, x, last, embedding):
+        m, blocks = self.model, []
+        last_run = self.layers - 1 if embedding else last
+        x = m.stem(x)
+        for stage in m.stages:
+            if len(blocks) > last_run:
+                break
+            x = stage.downsample(x)
+            for block in stage.blocks[:last_run + 1 - len(blocks)]:
+                x = block(x)
+                blocks.append(x)
+        final = F.normalize(m.forward_head(m.norm_pre(x)), dim=-1)[:, None] if embedding else None
+        return Features(blocks[:last + 1], final)
+
+
+class ClipViT(nn.Module):
+    """The image tower of OpenAI's CLIP ViT; blocks are the residual block outputs."""
+    kind = "tokens"
+
+    def __init__(self, visual):
+        super().__init__()
+        self.visual, self.layers = visual, len(visual.transformer.resblocks)
+
+    def forward(self, x, last, embedding):
+        v, blocks = self.visual, []
+        x = v.conv1(x).flatten(2).transpose(1, 2)                                  # (B, grid^2, C)
+        x = torch.cat([v.class_embedding.to(x.dtype).expand(len(x), 1, -1), x], 1)
+        x = v.ln_pre(x + v.positional_embedding.to(x.dtype)).transpose(0, 1)       # the package works tokens first
+        for block in v.transformer.resblocks[:None if embedding else last + 1]:
+            x = block(x)
+            blocks.append(x.transpose(0, 1))
+        final = v.ln_post(x[0]) @ v.proj if embedding else None
+        return Features(blocks[:last + 1], None if final is None else unit(final)[:, None])
+
+
+class ClipResNet(nn.Module):
+    """The image tower of OpenAI's CLIP ResNet: the stem's average-pool output, then layer1 to layer4."""
+    kind, layers = "maps", 5
+
+    def __init__(self, visual):
+        super().__init__()
+        self.visual = visual
+
+    def forward(self, x, last, embedding):
+        v, blocks = self.visual, []
+        for conv, norm in ((v.conv1, v.bn1), (v.conv2, v.bn2), (v.conv3, v.bn3)):
+            x = norm(conv(x)).relu()
+        x = v.avgpool(x)
+        blocks.append(x)
+        for stage in (v.layer1, v.layer2, v.layer3, v.layer4)[:None if embedding else max(last, 0)]:
+            x = stage(x)
+            blocks.append(x)
+        return Features(blocks[:last + 1], unit(v.attnpool(x))[:, None] if embedding else None)
+
+
+class StageTrunk(nn.Module):
+    """A module that returns a list of maps, all at once (the ST-LPIPS trunks)."""
+    kind = "maps"
+
+    def __init__(self, stages, layers):
+        super().__init__()
+        self.stages, self.layers = stages, layers
+
+    def forward(self, x, last, embedding):
+        return Features(self.stages(x)[:last + 1])
+
+
+def unit(x):
+    """x / |x|, in the precision of x and without an eps, as CLIP's users do it."""
+    return x / x.norm(dim=-1, keepdim=True)
+
+
+# ---- building -----------------------------------------------------------------------------------------------------
+
+def build_timm(tag, window, state=None, eps=None, trunk=TimmTrunk, projected=False, prepare=None):
+    """timm's model `tag` with the checkpoint `state` (a dict of tensors in any layout timm's filter reads, or Hugging
+    Face's ViT/DINOv2 layout), or as timm initialises it when state is None."""
+    import timm
+    options = {} if eps is None else {"norm_layer": partial(nn.LayerNorm, eps=eps)}
+    if state is not None:
+        state = from_huggingface(state) if any("attention.attention.query" in k for k in state) else state
+        state = prepare(state, window) if prepare else state
+        options |= {"pretrained": True, "pretrained_cfg_overlay": {"state_dict": state}}
+    try:
+        try:
+            model = timm.create_model(tag, img_size=window, **options)
+        except TypeError as error:   # CNNs take any size and know no img_size
+            if "img_size" not in str(error):
+                raise
+            model = timm.create_model(tag, **options)
+    except (RuntimeError, KeyError, AttributeError) as error:
+        if state is None:
+            raise
+        raise wrong_architecture(error, tag) from None
+    return trunk(model.eval(), window, projected=projected)
+
+
+def build_clip(trunk, arguments, window, state=None):
+    """OpenAI's CLIP image tower through its package, its weights rounded to float16 as clip.load does on every device."""
+    try:
+        from clip.model import CLIP, build_model, convert_weights
+    except ImportError as error:
+        raise UsageError(f"OpenAI's package `clip` cannot be imported ({error}); install it with: pip install 'setuptools>=77.0.3,<82' "
+                         "clip-anytorch==2.6.0 (the index's own `clip` is another program)") from None
+    if state is None:
+        model = CLIP(*arguments)
+        convert_weights(model)
+        return trunk(model.visual.eval())
+    state = dict(state)
+    for name in ("visual.positional_embedding", "visual.attnpool.positional_embedding"):
+        if name in state and window != 224:
+            from timm.layers import resample_abs_pos_embed
+            patch = arguments[4] or 32
+            state[name] = resample_abs_pos_embed(state[name][None].float(), [window // patch] * 2)[0]
+    try:
+        return trunk(build_model(state).visual)
+    except (RuntimeError, KeyError, AttributeError, AssertionError, ZeroDivisionError) as error:
+        raise wrong_architecture(error, "OpenAI CLIP") from None
+
+
+def wrong_architecture(error, what):
+    """The UsageError for a checkpoint whose keys or shapes are another architecture's: names the first that differ."""
+    lines = [" ".join(line.split()) for line in str(error).splitlines() if line.strip()]
+    told = [line if len(line) < 160 else line[:157] + "..." for line in (lines[1:] or lines)[:3]]
+    first = f"lacks {error}" if isinstance(error, KeyError) else "; ".join(told)
+    return UsageError(f"the checkpoint is not of the architecture {what}: {first}")
+
+
+def from_huggingface(state):
+    """Hugging Face's ViTModel, ViTForImageClassification or Dinov2Model keys as timm names them, q, k, v joined."""
+    names = [(r"^(vit|dinov2)\.", ""), (r"^embeddings\.cls_token", "cls_token"), (r"^embeddings\.position_embeddings", "pos_embed"),
+             (r"^embeddings\.mask_token", "mask_token"), (r"^embeddings\.patch_embeddings\.projection", "patch_embed.proj"),
+             (r"^encoder\.layer\.", "blocks."), (r"attention\.output\.dense", "attn.proj"), (r"intermediate\.dense", "mlp.fc1"),
+             (r"output\.dense", "mlp.fc2"), (r"layernorm_before", "norm1"), (r"layernorm_after", "norm2"), (r"^layernorm", "norm"),
+             (r"^classifier", "head"), (r"layer_scale(\d)\.lambda1", r"ls\1.gamma")]
+    found, joined = {}, {}
+    for key, value in state.items():
+        for theirs, ours in names:
+            key = re.sub(theirs, ours, key)
+        part = re.fullmatch(r"(blocks\.\d+)\.attention\.attention\.(query|key|value)\.(weight|bias)", key)
+        if part:
+            joined.setdefault(f"{part[1]}.attn.qkv.{part[3]}", {})[part[2]] = value
+        elif not key.startswith("pooler"):
+            found[key] = value
+    for key, parts in joined.items():
+        missing = {"query", "key", "value"} - set(parts)
+        if missing:
+            raise UsageError(f"the checkpoint lacks the {', '.join(sorted(missing))} of {key}")
+        found[key] = torch.cat([parts["query"], parts["key"], parts["value"]])
+    return found
+
+
+def with_head(state, window):
+    """A ViT checkpoint saved without its classifier loads too: the head is never used here."""
+    width = state["cls_token"].shape[-1] if "cls_token" in state else 768
+    return {"head.weight": torch.zeros(1000, width), "head.bias": torch.zeros(1000)} | state
+
+
+def resize_dinov2(state, window):
+    """DINOv2's 37 x 37 position embedding brought to the window's grid as the original code does it: bicubic, no
+    antialias, scale factor (n + 0.1) / 37 (METHOD.md section 5)."""
+    grid, old = window // 14, 37
+    position = state.get("pos_embed")
+    if position is None or position.shape[1] != 1 + old * old:
+        return state
+    patches = position[:, 1:].float().reshape(1, old, old, -1).permute(0, 3, 1, 2)
+    patches = F.interpolate(patches, scale_factor=(grid + 0.1) / old, mode="bicubic", antialias=False)
+    patches = patches.permute(0, 2, 3, 1).reshape(1, grid * grid, -1)
+    return state | {"pos_embed": torch.cat([position[:, :1].float(), patches], 1)}

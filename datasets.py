@@ -1,0 +1,259 @@
+"""The datasets: a name -> pairs of images with human labels. One entry in DATASETS adds one; `load` is what the scripts call.
+
+    python datasets.py                            the registry: name, pairs, label and its direction, usual folder names
+    python datasets.py tid2013 --data-root DIR    the pairs that are there, as CSV: dis,ref,label,distortion,std
+
+LIVE, TID2013 and PIPAL are read here (METHOD.md section 4), KADID-10k, CSIQ, TID2008, LIVE-MD and any CSV in
+more_datasets.py, the photographs that need no download in demo.py.
+"""
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable
+
+import demo
+import more_datasets as more
+from cli import UsageError, run_main, unknown, warn
+from labels import (Dataset, Disk, Pair, Row, cell_strings, code_in_name, list_folder, mat_numbers, number, read_fields, read_mat,
+                    refuse_doubled, spelt_as_on_disk)
+
+LIVE_ALL = {"jp2k": 227, "jpeg": 233, "wn": 174, "gblur": 174, "fastfading": 174}     # columns of dmos.mat, in this order
+LIVE_RATED = {"jp2k": 169, "jpeg": 175, "wn": 145, "gblur": 145, "fastfading": 145}   # of these, those that are no references
+TID_NAME = r"i\d\d_(\d\d)_\d\.bmp"
+PIPAL_NAME = r".+_(\d\d)_\d\d\.(?:bmp|png)"
+
+
+def live(root):
+    """LIVE IQA release 2 (Sheikh, Sabir, Bovik, IEEE TIP 2006). Label: `dmos` of dmos.mat, without the references (orgs = 1).
+    Spread: `dmos_std` of dmos_realigned.mat where that file is there. Only the layout is verified, not the real files."""
+    disk = Disk(root)
+    file, names_file = disk.path("dmos.mat"), disk.path("refnames_all.mat")
+    dmos, orgs = (mat_numbers(a, file, "dmos, orgs") for a in read_mat(file, "dmos", "orgs"))
+    refs = cell_strings(read_mat(names_file, "refnames_all")[0], names_file)
+    std = [None] * len(dmos)
+    if disk.find("dmos_realigned.mat"):
+        realigned = disk.path("dmos_realigned.mat")
+        std, again = (mat_numbers(a, realigned, "dmos_std, orgs") for a in read_mat(realigned, "dmos_std", "orgs"))
+        if again != orgs:
+            raise UsageError(f"{realigned}: its orgs differ from those of {file}; both files must be of the same release")
+    want = sum(LIVE_ALL.values())
+    if not len(dmos) == len(orgs) == len(refs) == len(std) == want or set(orgs) - {0.0, 1.0}:
+        raise UsageError(f"{file}: expected {want} entries of dmos, orgs (0 or 1) and refnames_all (and dmos_std), as in release 2; "
+                         f"found {len(dmos)}, {len(orgs)}, {len(refs)}, {len(std)}")
+    column = 0
+    for folder, count in LIVE_ALL.items():
+        for i in range(1, count + 1):
+            if orgs[column] == 0:
+                where = f"{file}: entry {column + 1}"
+                label = number(repr(dmos[column]), where)
+                spread = None if std[column] is None else number(repr(std[column]), where + " of dmos_std")
+                yield Row(where, f"{folder}/img{i}.bmp", f"refimgs/{refs[column]}", label, spread)
+            column += 1
+
+
+def live_types(names):
+    """By folder; by position in the authors' files, which name LIVE's images without folders (METHOD.md section 4)."""
+    if not any("/" in name for name in names) and len(names) == sum(LIVE_RATED.values()):
+        return [folder for folder, count in LIVE_RATED.items() for _ in range(count)]
+    for line, name in enumerate(names, 2):
+        if name.split("/")[0] not in LIVE_ALL:
+            raise UsageError(f"line {line}: the distortion type of {name!r} can't be told; expected a folder ({', '.join(LIVE_ALL)}) "
+                             f"before each name, or all 779 rows in LIVE's order; found {len(names)} rows")
+    return [name.split("/")[0] for name in names]
+
+
+def tid(root):
+    """TID2013 (Ponomarenko et al., Signal Processing: Image Communication 2015) and TID2008, which is laid out alike.
+    Label: 100 - MOS. mos_std.txt, a number a line in the order of mos_with_names.txt, is optional. TID2013's layout and
+    the mixed case of its names were seen on real files; mos_std.txt and TID2008 are from their documentation."""
+    disk = Disk(root)
+    file = disk.path("mos_with_names.txt")
+    lines = read_fields(file, 2)
+    std = [None] * len(lines)
+    if disk.find("mos_std.txt"):
+        std_file = disk.path("mos_std.txt")
+        std = [number(fields[0], f"{std_file}: line {line}") for line, fields in read_fields(std_file, 1)]
+        if len(std) != len(lines):
+            raise UsageError(f"{std_file}: expected as many lines as {file.name} has ({len(lines)}), found {len(std)}")
+    for (line, (mos, name)), spread in zip(lines, std):
+        where = f"{file}: line {line}"
+        if not re.fullmatch(TID_NAME, name, re.I):
+            raise UsageError(f"{where}: expected a name like i01_01_1.bmp, found {name!r}")
+        yield Row(where, f"distorted_images/{name}", f"reference_images/{name[:3]}.bmp", 100 - number(mos, where), spread)
+
+
+def pipal(root):
+    """PIPAL's training set (Gu et al., ECCV 2020). Label: Elo. Order: label files by name, lines as they stand. The images
+    are looked for in Train_Dis, Distortion_1 ... 4 and their subfolders. Only the layout is verified, not the real files."""
+    disk = Disk(root)
+    images, refs = disk.index("train_dis.*|distortion.*"), disk.index("train_ref.*")
+    files = sorted((disk.root / rel for name, rel in disk.index("train_label.*").items() if re.fullmatch(r"[^.].*\.txt", name)),
+                   key=lambda file: file.name)
+    if not files:
+        raise UsageError(f"{root}: expected label files Train_Label/*.txt, found none")
+    for file in files:
+        for line, (name, elo) in read_fields(file, 2, ","):
+            where = f"{file}: line {line}"
+            if not re.fullmatch(PIPAL_NAME, name, re.I):
+                raise UsageError(f"{where}: expected a name like A0001_03_07.bmp, found {name!r}")
+            ref = re.sub(r"_\d\d_\d\d(?=\.\w+$)", "", name)
+            yield Row(where, images.get(name.casefold(), f"Train_Dis/{name}"), refs.get(ref.casefold(), f"Train_Ref/{ref}"),
+                      number(elo, where))
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One dataset of the registry."""
+    name: str
+    load: Callable           # root -> iterable of labels.Row, in the dataset's order
+    types: Callable          # names of distorted images -> type codes
+    pairs: int | None        # in the full distributed dataset
+    higher_is: str           # 'worse' or 'better': what a higher label means
+    label: str
+    folders: tuple           # usual folder names, in lower case, without spaces, '-' and '_'
+    marker: str              # what must be in the folder
+    layout: str
+    source: str              # where to ask for the data
+    citation: str
+    no_spread: str = ""      # why there is no per-stimulus spread, where there is none
+    make: Callable | None = None   # () -> root, for what is made rather than downloaded
+
+
+DATASETS = {entry.name: entry for entry in (
+    Entry("live", live, live_types, 779, "worse", "DMOS",
+          ("live", "live2", "liveiqa", "liverelease2", "liveiqarelease2", "databaserelease2"), "dmos.mat",
+          "refimgs/, jp2k/, jpeg/, wn/, gblur/, fastfading/ with imgN.bmp, dmos.mat, refnames_all.mat (and dmos_realigned.mat)",
+          "https://live.ece.utexas.edu/research/Quality/subjective.htm",
+          "Sheikh, Sabir, Bovik: A statistical evaluation of recent full reference image quality assessment algorithms. IEEE TIP 2006",
+          no_spread="dmos_realigned.mat, which holds dmos_std, is not there"),
+    Entry("tid2013", tid, code_in_name(TID_NAME, "i01_01_1.bmp"), 3000, "worse", "100 - MOS", ("tid2013",), "mos_with_names.txt",
+          "reference_images/, distorted_images/, mos_with_names.txt (and mos_std.txt)", "https://www.ponomarenko.info/tid2013.htm",
+          "Ponomarenko et al.: Image database TID2013: peculiarities, results and perspectives. Signal Processing: Image Communication 2015",
+          no_spread="mos_std.txt is not there"),
+    Entry("pipal", pipal, code_in_name(PIPAL_NAME, "A0001_03_07.bmp"), 23200, "better", "Elo", ("pipal", "pipaltrain"), "train_label",
+          "Train_Ref/, Train_Dis/ (or Distortion_1/ ... Distortion_4/), Train_Label/*.txt", "https://www.jasongt.com/projectpages/pipal.html",
+          "Gu et al.: PIPAL: a large-scale image quality assessment dataset for perceptual image restoration. ECCV 2020",
+          no_spread="PIPAL gives Elo ratings alone, no spread of the judgements of an image"),
+    Entry("demo", demo.rows, code_in_name(demo.NAME, "astronaut_noise_3.png"), 125, "worse", "strength 1-5, not a human opinion", (), "",
+          "made on first use from photographs that scikit-image carries", "comes with scikit-image", "no human labels: not for publication",
+          no_spread="its labels are strengths, not opinions", make=demo.build),
+    Entry("kadid10k", more.kadid, code_in_name(more.KADID_NAME, "I01_01_01.png"), 10125, "better", "DMOS (1-5, higher is better)",
+          ("kadid10k", "kadid"), "dmos.csv", "images/, dmos.csv", "https://database.mmsp-kn.de/kadid-10k-database.html",
+          "Lin, Hosu, Saupe: KADID-10k: a large-scale artificially distorted IQA database. QoMEX 2019"),
+    Entry("csiq", more.csiq, code_in_name(more.CSIQ_NAME, "1600.AWGN.1.png"), 866, "worse", "DMOS (0-1)", ("csiq", "csiqiqa"), "src_imgs",
+          "src_imgs/, dst_imgs/<type>/ (or dst_imgs_all/), csiq_label.txt or csiq.DMOS.xlsx", "https://s2.smu.edu/~eclarson/csiq.html",
+          "Larson, Chandler: Most apparent distortion: full-reference image quality assessment and the role of strategy. JEI 2010",
+          no_spread="csiq_label.txt holds none; the official csiq.DMOS.xlsx does, and is read where csiq_label.txt is not there"),
+    Entry("tid2008", tid, code_in_name(TID_NAME, "i01_01_1.bmp"), 1700, "worse", "100 - MOS", ("tid2008",), "mos_with_names.txt",
+          "reference_images/, distorted_images/, mos_with_names.txt (and mos_std.txt)", "https://www.ponomarenko.info/tid2008.htm",
+          "Ponomarenko et al.: TID2008: a database for evaluation of full-reference visual quality metrics. 2009",
+          no_spread="mos_std.txt is not there"),
+    Entry("livemd", more.livemd, more.livemd_types, 450, "worse", "DMOS", ("livemd", "livemultidistortiondatabase", "torelease"), "part 1",
+          "Part 1/ and Part 2/, each with Imagelists.mat, Scores.mat and its folder of images (blurjpeg, blurnoise)",
+          "https://live.ece.utexas.edu/research/Quality/live_multidistortedimage.html",
+          "Jayaraman, Mittal, Moorthy, Bovik: Objective quality assessment of multiply distorted images. Asilomar 2012",
+          no_spread="only the subjects' z-scores are given, on another scale than the labels"),
+)}
+
+
+def squash(name):
+    return re.sub(r"[\W_]", "", name.lower())
+
+
+def locate(entry, data_root):
+    """The dataset's folder in data_root, or data_root itself. UsageError with the layout and where to ask for the data."""
+    if entry.make:
+        return entry.make()
+    data_root = Path(data_root)
+    hint = (f"; expected a folder named {' or '.join(entry.folders[:3])} (any case) with {entry.layout}; give its place by --data-root "
+            f"or IQA_DATA; ask for the data at {entry.source}")
+    if not data_root.is_dir():
+        raise UsageError(f"dataset {entry.name}: there is no folder {data_root}" + hint)
+
+    def holds_it(folder):
+        return folder.is_dir() and any(name.lower() == entry.marker for name in list_folder(folder))
+
+    named = [data_root / name for name in sorted(list_folder(data_root)) if squash(name) in entry.folders]
+    found = [folder for folder in named if holds_it(folder)]
+    found = found or [folder / name for folder in named if folder.is_dir() for name in list_folder(folder) if holds_it(folder / name)]
+    others = {name for other in DATASETS.values() if other is not entry for name in other.folders}
+    if not found and holds_it(data_root) and squash(data_root.resolve().name) not in others:
+        found = [data_root]
+    if len({folder.resolve() for folder in found}) > 1:
+        raise UsageError(f"dataset {entry.name} is there more than once: {', '.join(map(str, found))}; give the one you mean by --data-root")
+    if not found:
+        raise UsageError(f"dataset {entry.name} not found in {data_root}"
+                         + (f" ({', '.join(f.name for f in named)} holds no {entry.marker})" if named else "") + hint)
+    return found[0]
+
+
+def load(name, data_root, higher_is=None, keep_missing=False):
+    """The dataset `name` -> Dataset. name: of the registry, or the path of a CSV file (more_datasets.from_csv).
+
+    data_root: the folder that holds the dataset's folder under a usual name in any case, or that folder itself. higher_is:
+    'worse' (default) or 'better', for CSV files alone. keep_missing: pairs whose image is not there stay in, spelt as in
+    the label file, and images.check_all finds them (--skip-bad). Raises UsageError for all that is missing or broken.
+    """
+    if str(name).lower().endswith(".csv"):
+        title, root = more.csv_name(name, DATASETS), Path(name).parent
+        rows, types = more.from_csv(Path(name)), None
+        direction, label = higher_is or "worse", f"mos of {Path(name).name}"
+    elif name in DATASETS:
+        entry = DATASETS[name]
+        title, root = name, locate(entry, data_root)
+        rows, types = entry.load(root), entry.types
+        direction, label = entry.higher_is, entry.label
+    else:
+        raise unknown("dataset", str(name), DATASETS, "or the path of a CSV file with dis,ref,mos")
+    if direction not in ("worse", "better") or higher_is not in (None, direction):
+        raise UsageError(f"dataset {title}: a higher label means {direction}, --higher-is {higher_is} was given (it is for CSV files)")
+    rows = list(rows)
+    refuse_doubled(rows)
+    rows = spelt_as_on_disk(root, rows, keep_missing)
+    codes = types([row.dis for row in rows]) if types else [row.distortion for row in rows]
+    pairs = [Pair(row.dis, row.ref, row.label, code, row.std) for row, code in zip(rows, codes)]
+    if types and len(pairs) != entry.pairs:
+        warn(f"{root}: {len(pairs)} pairs, the full {title} has {entry.pairs}")
+    return Dataset(title, root, pairs, direction, label, len(pairs))
+
+
+def distortion_types(name, table):
+    """The distortion type of each row of a score file -> list of str. table: DataFrame with the column dis, named as we or
+    as the authors do (without folders); a column `type` decides where the dataset is not in the registry. Raises UsageError."""
+    if name in DATASETS:
+        return DATASETS[name].types(list(table["dis"]))
+    if "type" in table:
+        return [str(code) for code in table["type"]]
+    raise UsageError(f"dataset {name!r}: its distortion types can't be told from the names; add a column type to the score file")
+
+
+def load_spread(name, data_root):
+    """{dis: standard deviation of its ratings}, in the dataset's order. UsageError with the reason where there is none."""
+    dataset = load(name, data_root)
+    if any(pair.std is None for pair in dataset.pairs):
+        known = DATASETS.get(dataset.name)
+        raise UsageError(f"dataset {dataset.name} has no per-stimulus spread: {known.no_spread if known else f'{name} has no column std'}")
+    return {pair.dis: pair.std for pair in dataset.pairs}
+
+
+def main(argv=None):
+    import argparse
+    import csv
+    import sys
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", nargs="?", help="a dataset or the path of a CSV file")
+    parser.add_argument("--data-root", default=os.environ.get("IQA_DATA", "data"))
+    parser.add_argument("--debug", action="store_true")
+    args = parser.parse_args(argv)
+    if not args.name:
+        for e in DATASETS.values():
+            print(f"{e.name:9s} {e.pairs:6d} pairs  {e.label}, higher is {e.higher_is}; folder {' or '.join(e.folders) or '(made)'}: {e.layout}")
+        return
+    writer = csv.writer(sys.stdout)
+    writer.writerow(["dis", "ref", "label", "distortion", "std"])
+    writer.writerows([p.dis, p.ref, p.label, p.distortion, p.std] for p in load(args.name, args.data_root).pairs)
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,129 @@
+"""The embedded dataset `demo`: photographs that scikit-image carries, distorted in five ways at five strengths. No download.
+
+Five photographs, cropped to their central 288 x 288, under Gaussian noise, Gaussian blur, JPEG, JPEG 2000 and loss of contrast: 125
+pairs. The label is the strength, 1 (barely visible) to 5 (strong): NOT a human opinion, and levels of two distortions are not
+equally visible. Made once into a cache folder as PNG: $IQA_CACHE, else $XDG_CACHE_HOME/iqa-bench, else ~/.cache/iqa-bench.
+
+    python demo.py     make it if need be, and print where it is
+"""
+import io
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from cli import UsageError, run_main
+from labels import Row
+
+SIDE = 288
+PHOTOGRAPHS = {"astronaut": "astronaut.png", "chelsea": "chelsea.png", "coffee": "coffee.png", "rocket": "rocket.jpg",
+               "motorcycle": "motorcycle_left.png"}
+STRENGTHS = {                             # what each is, and its five levels
+    "noise": (4, 8, 15, 26, 45),          # standard deviation, of 255
+    "blur": (0.6, 1.0, 1.7, 2.8, 4.5),    # sigma in pixels
+    "jpeg": (70, 35, 18, 9, 4),           # libjpeg quality
+    "jp2k": (12, 30, 60, 110, 200),       # compression ratio
+    "contrast": (0.9, 0.78, 0.63, 0.46, 0.28),   # scale about the mean of the image
+}
+NAME = rf"\w+_({'|'.join(STRENGTHS)})_[1-5]\.png"
+
+
+def noise(pixels, sigma, seed):
+    import numpy as np
+    return pixels + np.random.default_rng(seed).normal(0, sigma, pixels.shape)
+
+
+def blur(pixels, sigma, seed):
+    from scipy.ndimage import gaussian_filter
+    return gaussian_filter(pixels, (sigma, sigma, 0))
+
+
+def jpeg(pixels, quality, seed):
+    return through_codec(pixels, "JPEG", quality=quality)
+
+
+def jp2k(pixels, ratio, seed):
+    return through_codec(pixels, "JPEG2000", quality_mode="rates", quality_layers=[ratio], irreversible=True)
+
+
+def contrast(pixels, factor, seed):
+    return pixels.mean() + factor * (pixels - pixels.mean())
+
+
+DISTORTIONS = {"noise": noise, "blur": blur, "jpeg": jpeg, "jp2k": jp2k, "contrast": contrast}
+
+
+def through_codec(pixels, codec, **options):
+    import numpy as np
+    from PIL import Image
+    stream = io.BytesIO()
+    Image.fromarray(pixels.astype(np.uint8)).save(stream, codec, **options)
+    return np.asarray(Image.open(stream).convert("RGB"), dtype=float)
+
+
+def photograph(file):
+    """A photograph of scikit-image's wheel, its central SIDE x SIDE -> float array (SIDE, SIDE, 3), 0 to 255."""
+    import numpy as np
+    import skimage
+    from images import open_rgb
+    img = open_rgb(Path(skimage.__file__).parent / "data" / file)
+    left, top = (img.width - SIDE) // 2, (img.height - SIDE) // 2
+    return np.asarray(img.crop((left, top, left + SIDE, top + SIDE)), dtype=float)
+
+
+def folder():
+    """Where the dataset is or will be."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("IQA_CACHE") or Path(cache) / "iqa-bench") / "demo-v1"
+
+
+def build():
+    """Make the dataset unless it is there -> its folder. It appears under its name only when whole. Raises UsageError."""
+    home = folder()
+    if home.is_dir():
+        return home
+    try:
+        home.parent.mkdir(parents=True, exist_ok=True)
+        making = Path(tempfile.mkdtemp(prefix="demo-", dir=home.parent))
+    except OSError as error:
+        raise UsageError(f"dataset demo: cannot write {home.parent} ({error.strerror}); name a folder by the variable IQA_CACHE") from None
+    try:
+        make(making)
+        try:
+            making.rename(home)
+        except OSError:
+            if not home.is_dir():   # else another process was faster, with the same images
+                raise
+    finally:
+        shutil.rmtree(making, ignore_errors=True)
+    return home
+
+
+def make(root):
+    import numpy as np
+    from PIL import Image
+    (root / "reference").mkdir()
+    (root / "distorted").mkdir()
+    for number, (name, file) in enumerate(PHOTOGRAPHS.items()):
+        pixels = photograph(file)
+        Image.fromarray(pixels.astype(np.uint8)).save(root / "reference" / f"{name}.png")
+        for kind, levels in STRENGTHS.items():
+            for level, strength in enumerate(levels, 1):
+                changed = DISTORTIONS[kind](pixels, strength, seed=(number, level))
+                Image.fromarray(changed.round().clip(0, 255).astype(np.uint8)).save(root / "distorted" / f"{name}_{kind}_{level}.png")
+
+
+def rows(root):
+    """The 125 pairs -> labels.Row, photograph by photograph, distortion by distortion, weak to strong."""
+    for name in PHOTOGRAPHS:
+        for kind, levels in STRENGTHS.items():
+            for level in range(1, len(levels) + 1):
+                yield Row(str(root), f"distorted/{name}_{kind}_{level}.png", f"reference/{name}.png", float(level))
+
+
+def main(argv=None):
+    print(build())
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,272 @@
+"""What every dataset loader shares: the dataclasses Pair and Dataset, names looked up on the disk in any case, label files.
+
+Nothing here knows a dataset. datasets.py holds the registry and `load`, which is what the scripts call.
+"""
+import csv
+import hashlib
+import io
+import json
+import math
+import os
+import re
+import unicodedata
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+from cli import UsageError, one_line
+
+NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", re.ASCII)
+LISTED = 20   # how many names an error lists before "and N more"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One rated image. dis and ref are relative to the dataset's root, with '/', spelt as on the disk."""
+    dis: str
+    ref: str
+    label: float
+    distortion: str            # the dataset's own type code or folder
+    std: float | None = None   # standard deviation of the ratings of this image, where the dataset gives it
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset on the disk; `pairs` in the dataset's own order."""
+    name: str
+    root: Path
+    pairs: list
+    higher_is: str     # 'worse' or 'better': what a higher label means
+    label: str         # what the label is: 'DMOS', '100 - MOS', 'Elo', 'strength 1-5, not a human opinion'
+    expected: int      # how many pairs its label file has
+
+    def path(self, rel):
+        """The file of a Pair's `dis` or `ref`."""
+        return self.root / rel
+
+    @cached_property
+    def fingerprint(self):
+        """sha256 over all names, labels (to the last digit) and file sizes: the same only if a partial run may go on."""
+        sizes = {rel: file_size(self.path(rel)) for pair in self.pairs for rel in (pair.dis, pair.ref)}
+        rows = [[p.dis, p.ref, repr(p.label), sizes[p.dis], sizes[p.ref]] for p in self.pairs]
+        return hashlib.sha256(json.dumps([self.name, self.higher_is, rows]).encode()).hexdigest()
+
+
+class Row(NamedTuple):
+    """What a loader reads about one rated image, before its names are looked up on the disk."""
+    where: str                     # 'FILE: line N', for error messages
+    dis: str
+    ref: str
+    label: float
+    std: float | None = None
+    distortion: str | None = None  # None: the registry's `types` tells it from the name
+
+
+def file_size(path):
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
+
+
+def some(names):
+    """'a; b; c' for a few names, '...; and 80 more' for many."""
+    names = list(names)
+    return "; ".join(names[:LISTED]) + (f"; and {len(names) - LISTED} more" if len(names) > LISTED else "")
+
+
+def key(name):
+    """What two spellings of one file name have in common: case and Unicode composition (macOS decomposes) left out."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+class Disk:
+    """The files under a root, found by names in any case. Raises UsageError for folders that can't be read."""
+
+    def __init__(self, root):
+        self.root, self.listings = Path(root), {}
+
+    def listing(self, folder="."):
+        """{key(name): [spellings on the disk]} of one folder, read once."""
+        if folder not in self.listings:
+            found = {}
+            for name in list_folder(self.root / folder):
+                found.setdefault(key(name), []).append(name)
+            self.listings[folder] = found
+        return self.listings[folder]
+
+    def find(self, rel):
+        """The spelling on the disk of a relative name, None if there is no such file. The same spelling wins over others."""
+        here = ""
+        for part in rel.split("/"):
+            if part not in (".", ".."):
+                spellings = self.listing(here or ".").get(key(part), [])
+                if part not in spellings:
+                    if len(spellings) > 1:
+                        raise UsageError(f"{self.root / here}: {part!r} could be any of {', '.join(sorted(spellings))}; keep one")
+                    if not spellings:
+                        return None
+                    part = spellings[0]
+            here = f"{here}/{part}" if here else part
+        return here
+
+    def path(self, rel):
+        """The path of a file or folder that must be there."""
+        found = self.find(rel)
+        if found is None:
+            there = ", ".join(sorted(list_folder(self.root))[:8]) or "nothing"
+            raise UsageError(f"{self.root / rel}: not there (looked for in any case); {self.root} holds {there}")
+        return self.root / found
+
+    def index(self, folders, depth=3):
+        """{key(file name): relative path} of all files in the top-level folders whose name matches the regex `folders`, and
+        in their subfolders. Links to folders are followed once; a name that is found in two places is a UsageError."""
+        found, seen = {}, set()
+        todo = [(name, 1) for spellings in self.listing().values() for name in spellings if re.fullmatch(folders, name, re.I)]
+        while todo:
+            rel, level = todo.pop()
+            folder = self.root / rel
+            real = os.path.realpath(folder)
+            if real in seen or not folder.is_dir():
+                continue
+            seen.add(real)
+            for name in list_folder(folder):
+                inside = f"{rel}/{name}"
+                if "." not in name or (folder / name).is_dir():   # stat only what can be a folder: there may be 23,200 images
+                    if level < depth:
+                        todo.append((inside, level + 1))
+                elif found.setdefault(key(name), inside) != inside:
+                    raise UsageError(f"{self.root}: {name} is there twice: {found[key(name)]} and {inside}; keep one")
+        return found
+
+
+def list_folder(folder):
+    """The names in a folder. Raises UsageError when it is missing, unreadable or a loop of links."""
+    try:
+        return os.listdir(folder)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{folder}: this folder cannot be read ({getattr(error, 'strerror', None) or one_line(error)})") from None
+
+
+def read_text(path):
+    """A text file as str: UTF-8, with or without a byte-order mark. UsageError if it can't be read or is no text."""
+    try:
+        text = Path(path).read_bytes().decode("utf-8-sig")
+    except (OSError, ValueError) as error:
+        reason = "not UTF-8 text" if isinstance(error, UnicodeDecodeError) else getattr(error, "strerror", None) or one_line(error)
+        raise UsageError(f"{path}: this file cannot be read ({reason})") from None
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def read_fields(path, count, separator=None):
+    """Lines of `count` fields -> [(line number, [fields])]; blank lines are skipped. UsageError naming file and line."""
+    rows = [(i, [f.strip() for f in line.split(separator)]) for i, line in enumerate(read_text(path).split("\n"), 1) if line.strip()]
+    for line, fields in rows:
+        if len(fields) != count or not all(fields):
+            raise UsageError(f"{path}: line {line}: expected {count} fields, found {separator.join(fields) if separator else fields!r}")
+    if not rows:
+        raise UsageError(f"{path}: empty, expected lines of {count} fields")
+    return rows
+
+
+def number(text, where):
+    """A finite decimal number from a label file, or a UsageError that starts with `where` ('nan', '1_0' and '3,5' are none)."""
+    value = float(text) if NUMBER.fullmatch(text) else math.nan
+    if not math.isfinite(value):
+        raise UsageError(f"{where}: expected a finite number, found {text!r}")
+    return value
+
+
+def refuse_doubled(rows):
+    """UsageError naming both places if a distorted image is rated twice."""
+    first = {}
+    for row in rows:
+        known = first.setdefault(key(row.dis), row)
+        if known is not row:
+            raise UsageError(f"{row.where}: {row.dis} stands there a second time (first: {known.where}); keep one")
+
+
+def spelt_as_on_disk(root, rows, keep_missing=False):
+    """The rows with dis and ref as they are spelt on the disk. UsageError counting and listing the images that are not there;
+    with keep_missing their rows stay as they are."""
+    disk, found, missing = Disk(root), {}, {}
+    for row in rows:
+        for rel in (row.dis, row.ref):
+            if rel not in found and rel not in missing:
+                spelling = disk.find(rel)
+                (missing if spelling is None else found)[rel] = spelling
+    if missing and not keep_missing:
+        raise UsageError(f"{root}: {len(missing)} of {len(found) + len(missing)} images named in the label files are not there: {some(missing)}")
+    return [row._replace(dis=found.get(row.dis, row.dis), ref=found.get(row.ref, row.ref)) for row in rows]
+
+
+def code_in_name(pattern, example):
+    """A function: names of distorted images -> type codes, group 1 of `pattern` in each name (its folder left out)."""
+    def types(names):
+        found = [re.fullmatch(pattern, name.rsplit("/", 1)[-1], re.I) for name in names]
+        for line, (name, match) in enumerate(zip(names, found), 2):
+            if match is None:
+                raise UsageError(f"line {line}: the distortion type of {name!r} can't be told; expected a name like {example}")
+        return [match[1].lower() for match in found]
+    return types
+
+
+def read_table(path, required, optional=()):
+    """A CSV file with a header -> [(line number, {column: text})]; columns in any case and order, others are ignored.
+
+    UsageError naming file and line for a missing column, a line with another number of fields, or an empty required field.
+    """
+    reader = csv.reader(io.StringIO(read_text(path), newline=""))
+    try:
+        rows = [(reader.line_num, [field.strip() for field in row]) for row in reader if any(field.strip() for field in row)]
+    except csv.Error as error:
+        raise UsageError(f"{path}: line {reader.line_num}: not CSV ({error})") from None
+    header = [column.lower() for column in rows[0][1]] if rows else []
+    missing = [column for column in required if column not in header]
+    doubled = [column for column in (*required, *optional) if header.count(column) > 1]
+    if missing or doubled:
+        raise UsageError(f"{path}: line 1: expected a header with the columns {', '.join(required)}; "
+                         f"{'missing' if missing else 'twice'}: {', '.join(missing or doubled)}; found {', '.join(header) or 'an empty file'}")
+    for line, fields in rows[1:]:
+        if len(fields) != len(header):
+            raise UsageError(f"{path}: line {line}: expected {len(header)} fields as in the header, found {len(fields)}")
+        if not all(field for column, field in zip(header, fields) if column in required):
+            raise UsageError(f"{path}: line {line}: an empty field among {', '.join(required)}")
+    if len(rows) < 2:
+        raise UsageError(f"{path}: no rows under the header")
+    return [(line, dict(zip(header, fields))) for line, fields in rows[1:]]
+
+
+def read_mat(path, *wanted):
+    """The named variables of a MATLAB file (version 4, 5 or 7; by scipy, no code runs). Raises UsageError."""
+    from scipy.io import loadmat
+    try:
+        found = loadmat(path)
+    except NotImplementedError:
+        raise UsageError(f"{path}: this is a MATLAB 7.3 (HDF5) file; load it in MATLAB and save it with save(..., '-v7')") from None
+    except Exception as error:  # scipy's reader raises many types on a broken file
+        raise UsageError(f"{path}: not a MATLAB file of version 4 to 7 ({type(error).__name__}: {one_line(error)})") from None
+    missing = [name for name in wanted if name not in found]
+    if missing:
+        there = ", ".join(sorted(name for name in found if not name.startswith("__"))) or "nothing"
+        raise UsageError(f"{path}: expected the variables {', '.join(wanted)}; missing {', '.join(missing)}; found {there}")
+    return [found[name] for name in wanted]
+
+
+def cell_strings(cell, path):
+    """A MATLAB cell array of strings, flattened -> list[str]."""
+    import numpy as np
+    items = [np.asarray(item).ravel() for item in np.asarray(cell).ravel()]
+    if any(item.dtype.kind != "U" or item.size != 1 for item in items):
+        raise UsageError(f"{path}: expected a cell array of file names")
+    return [str(item[0]).strip() for item in items]
+
+
+def mat_numbers(array, path, name):
+    """A MATLAB vector -> list[float], NaN and infinity included (the caller knows which entries count)."""
+    import numpy as np
+    array = np.asarray(array)
+    if array.dtype.kind not in "iufb":
+        raise UsageError(f"{path}: expected numbers in {name}, found {array.dtype}")
+    return [float(v) for v in array.ravel()]

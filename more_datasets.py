@@ -1,0 +1,148 @@
+"""More datasets: KADID-10k, CSIQ, LIVE-MD, and any CSV file. Their entries stand in datasets.py.
+
+Each function takes the dataset's folder and yields labels.Row in the dataset's order; names are looked up on the disk by
+datasets.load. None of the four layouts was verified on real files: what each rests on is said in its docstring.
+"""
+import math
+import re
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+from cli import UsageError, one_line
+from labels import Disk, Row, cell_strings, mat_numbers, number, read_fields, read_mat, read_table
+
+KADID_NAME = r"i\d\d_(\d\d)_\d\d\.png"
+CSIQ_NAME = r".+\.(\w+)\.\d\.png"
+CSIQ_CODES = {"noise": "AWGN", "jpeg 2000": "jpeg2000"}   # the spreadsheet's dst_type where the file names say otherwise
+
+
+def kadid(root):
+    """KADID-10k (Lin, Hosu, Saupe, QoMEX 2019): dmos.csv with dist_img,ref_img,dmos,var; images/ holds both kinds.
+
+    Its `dmos` is the mean of ratings from 1 (very annoying) to 5 (imperceptible): HIGHER IS BETTER, despite the name.
+    From the paper and the dataset's page; see `spread_of` for what `var` is."""
+    file = Disk(root).path("dmos.csv")
+    rows = []
+    for line, fields in read_table(file, ("dist_img", "ref_img", "dmos", "var")):
+        where = f"{file}: line {line}"
+        if not re.fullmatch(KADID_NAME, fields["dist_img"], re.I):
+            raise UsageError(f"{where}: expected a name like I01_01_01.png, found {fields['dist_img']!r}")
+        rows.append((where, fields, number(fields["dmos"], where), spread(fields["var"], where)))
+    stds = spread_of([(mean, var) for _, _, mean, var in rows])
+    for (where, fields, mean, _), std in zip(rows, stds):
+        yield Row(where, f"images/{fields['dist_img']}", f"images/{fields['ref_img']}", mean, std)
+
+
+def spread_of(rows):
+    """Standard deviations from KADID's column `var`. rows: (mean, var) pairs.
+
+    The column is named a variance, but the released numbers are standard deviations: mean 1.1 with 0.3 is 27 ones and 3 twos
+    among 30 ratings, whose variance is 0.09. The rows decide: whole numbers with the mean m spread at least by the variance
+    f(1 - f), f the fraction of m. Where the square of some value is less than that, the values are variances after all."""
+    def least(mean):   # 0.01: the means are rounded to two decimals
+        fraction = mean % 1
+        return fraction * (1 - fraction) - 0.01
+    variances = any(var ** 2 < least(mean) for mean, var in rows)
+    return [math.sqrt(var) if variances else var for _, var in rows]
+
+
+def spread(text, where):
+    """A standard deviation or variance: a number that is not negative."""
+    value = number(text, where)
+    if value < 0:
+        raise UsageError(f"{where}: a spread can't be negative, found {text!r}")
+    return value
+
+
+def csiq(root):
+    """CSIQ (Larson, Chandler, JEI 2010). DMOS from 0 to 1, higher is worse. Labels: csiq_label.txt ("1600.AWGN.1.png 0.062" a
+    line), as it is commonly passed on, else the authors' spreadsheet csiq.DMOS.xlsx, whose sheet all_by_image has the columns
+    image, dst_type, dst_lev, dmos_std, dmos. Images: dst_imgs/<type>/ or dst_imgs_all/. All from documentation and other loaders."""
+    disk = Disk(root)
+    images = disk.index("dst_imgs.*")
+    if disk.find("csiq_label.txt"):
+        file = disk.path("csiq_label.txt")
+        rated = [(f"{file}: line {line}", name, number(dmos, f"{file}: line {line}"), None) for line, (name, dmos) in read_fields(file, 2)]
+    else:
+        rated = csiq_sheet(disk)
+    for where, name, dmos, std in rated:
+        if not re.fullmatch(CSIQ_NAME, name, re.I):
+            raise UsageError(f"{where}: expected a name like 1600.AWGN.1.png, found {name!r}")
+        source, kind, _, _ = name.rsplit(".", 3)
+        yield Row(where, images.get(name.casefold(), f"dst_imgs/{kind.lower()}/{name}"), f"src_imgs/{source}.png", dmos, std)
+
+
+def csiq_sheet(disk):
+    """The rows of csiq.DMOS.xlsx -> [(where, name, DMOS, std)]. Needs openpyxl."""
+    file = next((disk.root / name for names in disk.listing().values() for name in names if re.fullmatch(r"csiq.*\.xlsx", name, re.I)), None)
+    if file is None:
+        raise UsageError(f"{disk.root}: expected the labels csiq_label.txt or csiq.DMOS.xlsx, found neither")
+    try:
+        import openpyxl
+    except ImportError:
+        raise UsageError(f"{file}: reading .xlsx needs openpyxl (pip install openpyxl), or put csiq_label.txt beside it") from None
+    try:
+        sheet = [list(row) for row in openpyxl.load_workbook(file, data_only=True)["all_by_image"].iter_rows(values_only=True)]
+    except Exception as error:  # openpyxl raises many types on a broken file
+        raise UsageError(f"{file}: not a spreadsheet with a sheet all_by_image ({type(error).__name__}: {one_line(error)})") from None
+    wanted = ("image", "dst_type", "dst_lev", "dmos_std", "dmos")
+    header = next((i for i, row in enumerate(sheet) if set(wanted) <= set(row)), None)
+    if header is None:
+        raise UsageError(f"{file}: sheet all_by_image: expected the columns {', '.join(wanted)}, found none such")
+    columns = [sheet[header].index(name) for name in wanted]
+    rows = []
+    for line, cells in enumerate(sheet[header + 1:], header + 2):
+        image, kind, level, std, dmos = ("" if cells[i] is None else str(cells[i]).strip() for i in columns)
+        if image or dmos:
+            where = f"{file}: row {line}"
+            rows.append((where, f"{image}.{CSIQ_CODES.get(kind.lower(), kind)}.{level}.png", number(dmos, where), spread(std, where)))
+    return rows
+
+
+def livemd(root):
+    """LIVE Multiply Distorted (Jayaraman et al., Asilomar 2012): DMOS, higher is worse. In `Part 1` (blur then JPEG) and `Part 2`
+    (blur then noise): Imagelists.mat with the cells distimgs and refimgs and the numbers ref4dist (1 for the first reference),
+    Scores.mat with DMOSscores, and the images in one folder below. All from documentation and other loaders."""
+    disk = Disk(root)
+    for part in ("Part 1", "Part 2"):
+        lists, scores = disk.path(f"{part}/Imagelists.mat"), disk.path(f"{part}/Scores.mat")
+        images = disk.index(re.escape(part))
+        distorted, refs, of = read_mat(lists, "distimgs", "refimgs", "ref4dist")
+        distorted, refs = cell_strings(distorted, lists), cell_strings(refs, lists)
+        of = mat_numbers(of, lists, "ref4dist")
+        dmos = mat_numbers(read_mat(scores, "DMOSscores")[0], scores, "DMOSscores")
+        if not len(distorted) == len(of) == len(dmos) or set(of) - set(range(1, len(refs) + 1)):
+            raise UsageError(f"{lists}: expected as many distimgs as ref4dist (1 to {len(refs)}) and DMOSscores; "
+                             f"found {len(distorted)}, {len(of)}, {len(dmos)}")
+        for i, name in enumerate(distorted):
+            where, ref = f"{lists}: entry {i + 1}", refs[int(of[i]) - 1]
+            yield Row(where, images.get(name.casefold(), f"{part}/{name}"), images.get(ref.casefold(), f"{part}/{ref}"),
+                      number(repr(dmos[i]), where + " of DMOSscores"))
+
+
+def livemd_types(names):
+    """By part: 1 (blur and JPEG) or 2 (blur and noise), which only names with folders tell."""
+    found = [re.match(r"part ([12])/", name, re.I) for name in names]
+    for line, (name, match) in enumerate(zip(names, found), 2):
+        if match is None:
+            raise UsageError(f"line {line}: the distortion type of {name!r} can't be told; expected its folder, as in 'Part 1/...'")
+    return [match[1] for match in found]
+
+
+def from_csv(file):
+    """Any CSV with the columns dis, ref, mos and, if you like, type and std; paths relative to the file, '/' or '\\' in them."""
+    for line, fields in read_table(file, ("dis", "ref", "mos"), ("type", "std")):
+        where = f"{file}: line {line}"
+        dis, ref = (fields[column].replace("\\", "/") for column in ("dis", "ref"))
+        for name in (dis, ref):
+            if PurePosixPath(name).is_absolute() or PureWindowsPath(name).drive:
+                raise UsageError(f"{where}: expected a path relative to this file, found {name!r}")
+        yield Row(where, dis, ref, number(fields["mos"], where), spread(fields["std"], where) if "std" in fields else None,
+                  fields.get("type") or "all")
+
+
+def csv_name(file, taken):
+    """The dataset name of a CSV file: its stem in lower case, all but letters and digits turned into '-'."""
+    name = re.sub(r"[\W_]", "-", Path(file).name[:-len(".csv")].lower())
+    if name in taken or not name.strip("-"):
+        raise UsageError(f"{file}: {name!r} {'is the name of a known dataset' if name in taken else 'is no name'}; rename the file")
+    return name

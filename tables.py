@@ -1,0 +1,243 @@
+"""Score files -> Tables 1-3 of the paper, each cell beside the published number, and what differs or is missing.
+
+    python tables.py --table all                             # from the score files in results/
+    python tables.py --table 3 --scores results authors --format html -o table3.html
+    python tables.py --table 3 --commands                    # the run.py calls that make the table's score files
+    python tables.py --check results authors                 # two sets of score files, pair by pair
+
+Which score file fills a cell is said by paper/tables.csv, and by nothing else. Rendering is in render.py.
+"""
+import argparse
+import csv
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from cli import UsageError, run_main, unknown
+from correlations import coefficients
+from pairwise import CHECK_FORMATS, check, check_labels
+from render import DISTANCES, FORMATS, Table, label
+from scorefiles import parse_name, read, stem
+
+PAPER = Path(__file__).resolve().parent / "paper" / "tables.csv"
+PERTURBATIONS = {"original": "none", "translation": "tra", "dilation": "sca", "rotation": "rot"}   # printed name -> -rob
+TITLES = {"1": "Embeddings against features, cosine distance", "2": "Distances between features, LIVE and TID2013",
+          "3": "All metrics on PIPAL"}
+EXTRA = "beyond the paper"
+
+
+@dataclass
+class Cell:
+    """One number of a table: the columns of paper/tables.csv, and what the score files say."""
+    table: str
+    dataset: str
+    perturbation: str
+    model: str
+    distance: str
+    feature: str
+    statistic: str
+    published: float | None
+    scores_file: str
+    note: str = ""
+    recomputable: bool = True
+    score: float | None = None
+    state: str = "missing"     # equal, differs, scored (nothing published), partial, missing
+    pairs: int = 0
+    expected: int | None = None
+
+    @property
+    def method(self):
+        return parse_name(self.scores_file)[1]
+
+    @property
+    def distance_flag(self):
+        """run.py's -d; '' for a metric that takes none, such as the paper's "VGG, SKLD" (deep_kld_vgg)."""
+        return self.distance if self.distance and self.method.endswith(f"_{self.distance}") else ""
+
+    @property
+    def model_flag(self):
+        """run.py's -m: the method without its distance."""
+        return self.method.removesuffix(f"_{self.distance_flag}")
+
+    @property
+    def difference(self):
+        return None if self.score is None or self.published is None else self.score - self.published
+
+
+def published(tables="123", path=PAPER):
+    """The cells of the given tables in printed order, still without scores."""
+    with open(path, newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["table"] in tables]
+    return [Cell(published=float(row.pop("value")), recomputable=row.pop("recomputable") == "yes", **row) for row in rows]
+
+
+def extra_cells(cells, methods):
+    """Cells for methods the paper does not have, in the columns of the tables of `cells`."""
+    columns = dict.fromkeys((c.table, c.dataset, c.perturbation, c.statistic) for c in cells)
+    return [Cell(table, dataset, perturbation, method, "", EXTRA, statistic, None,
+                 stem(dataset, method, PERTURBATIONS[perturbation]) + ".csv")
+            for method in methods for table, dataset, perturbation, statistic in columns]
+
+
+def commands(cells):
+    """The fewest run.py calls that make the cells' score files: one a dataset and backbone; metrics without -d share one."""
+    calls = {}
+    for cell in cells:
+        backbone = cell.model_flag.removeprefix("embed_") if cell.distance_flag else None
+        call = calls.setdefault((cell.dataset, backbone), {"-dat": [cell.dataset], "-m": [], "-d": [], "-rob": []})
+        for flag, value in (("-m", cell.model_flag), ("-d", cell.distance_flag), ("-rob", PERTURBATIONS[cell.perturbation])):
+            if value and value not in call[flag]:
+                call[flag].append(value)
+    for call in calls.values():
+        call["-rob"].sort(key=list(PERTURBATIONS.values()).index)
+    return [" ".join(f"{flag} {' '.join(values)}" for flag, values in call.items() if values) for call in calls.values()]
+
+
+class Folders:
+    """The score files of some folders: each found by name, then read, checked and correlated once."""
+
+    def __init__(self, folders):
+        self.folders = [Path(folder) for folder in folders]
+        for folder in self.folders:
+            if not folder.is_dir():
+                raise UsageError(f"{folder}: no such folder; --scores expects folders of score files, as run.py --savedir makes")
+        self.found, self.labels, self.ignored, self.protocol = {}, {}, [], None
+
+    def look_up(self, name):
+        """(coefficients or None, pairs scored, pairs in the dataset) by a score file's name; (None, 0, N) where there is none."""
+        if name not in self.found:
+            self.found[name] = self._look_up(name)
+        return self.found[name]
+
+    def _look_up(self, name):
+        from datasets import DATASETS
+        whole = DATASETS[parse_name(name)[0]].pairs
+        for path in [folder / name for folder in self.folders]:
+            if path.exists():
+                file = read(path)
+                if "random" in (file.settings.get("weights"), file.settings.get("settings", {}).get("weights")):
+                    self.ignored.append(f"{path}: scored with random weights")
+                    continue
+                n = len(file.table)
+                if n != (file.expected or n):
+                    raise UsageError(f"{path}: line {n + 1}: the file ends after {n} pairs, expected {file.expected} of "
+                                     f"{file.dataset}; delete it and score again")
+                if whole and n < whole:       # all pairs of a folder that does not hold the whole dataset
+                    return None, n, whole
+                return self.coefficients(file), n, whole
+        for path in [folder / f"{name}.partial" for folder in self.folders]:
+            if path.exists():
+                return None, max(0, path.read_bytes().count(b"\n") - 1), whole
+        return None, 0, whole
+
+    def coefficients(self, file):
+        table = file.table
+        released_live = file.dataset == "live" and not table["dis"].str.contains("/").any()   # no folders, so names repeat
+        repeated = table.duplicated(["dis", "ref", "mos"] if released_live else ["dis"]).to_numpy().nonzero()[0]
+        if len(repeated):
+            raise UsageError(f"{file.path}: line {repeated[0] + 2}: {table['dis'][repeated[0]]} stands in an earlier line, too")
+        check_labels(file, self.labels.setdefault(file.dataset, file))
+        self.protocol = self.protocol or (file.protocol, file.path)
+        if file.protocol != self.protocol[0]:
+            raise UsageError(f"{file.path}: line 1: scored under protocol {file.protocol}, but {self.protocol[1]} under "
+                             f"{self.protocol[0]}; a table holds one protocol: give --scores folders of one")
+        try:
+            return coefficients(table["pred"] * file.sign, table["mos"])
+        except ValueError as error:
+            raise UsageError(f"{file.path}: {error}") from None
+
+
+def fill(cells, folders):
+    """Put the coefficients of the folders' score files into the cells."""
+    for cell in cells:
+        values, cell.pairs, cell.expected = folders.look_up(cell.scores_file)
+        if values is None:
+            cell.state = "partial" if cell.pairs else "missing"
+            continue
+        cell.score = values[cell.statistic]
+        if cell.published is None:
+            cell.state = "scored"
+        else:   # half a printed digit either way; the rest is the rounding of the subtraction
+            cell.state = "equal" if abs(cell.difference) <= 0.0005 + 1e-9 else "differs"
+
+
+def group(cell):
+    """Heading of the group of rows a cell belongs to."""
+    if cell.feature == EXTRA:
+        return EXTRA
+    if cell.table == "1":
+        return label(cell.model)
+    if cell.distance:
+        return DISTANCES[cell.distance]
+    return "low-level metrics" if cell.model in ("psnr", "msssim", "fsim") else "learned metrics"
+
+
+def tables_of(cells):
+    """Cells -> render.Table, one a table, rows and columns in printed order."""
+    tables = {}
+    for cell in cells:
+        table = tables.setdefault(cell.table, Table(f"Table {cell.table}. {TITLES[cell.table]}"))
+        table.add(group(cell), (cell.model, cell.distance, cell.feature), cell)
+    return list(tables.values())
+
+
+def summarise(cells, folders):
+    """What equals the print, what differs (largest first), what is missing and the commands that make it."""
+    paper = [c for c in cells if c.published is not None]
+    differs = sorted((c for c in paper if c.state == "differs"), key=lambda c: -abs(c.difference))
+    missing = [c for c in paper if c.state in ("missing", "partial")]
+    return {"cells": len(paper), "equal": sum(c.state == "equal" for c in paper),
+            "differs": [c for c in differs if c.recomputable], "errata": [c for c in differs if not c.recomputable],
+            "missing": missing, "commands": commands(missing), "ignored": folders.ignored,
+            "protocol": folders.protocol[0] if folders.protocol else "paper"}
+
+
+def select(cells, only):
+    """The cells of some methods, given as run.py's -m (dinov1) or as in a score file's name (dinov1_l2)."""
+    names = {name for c in cells for name in (c.model_flag, c.method)}
+    for name in only:
+        if name not in names:
+            raise unknown("method", name, sorted(names), "of the chosen tables")
+    return [c for c in cells if {c.model_flag, c.method} & set(only)] if only else cells
+
+
+def main(argv):
+    parser = argparse.ArgumentParser(description="Tables 1-3 of the paper from score files, each cell beside the printed number.")
+    parser.add_argument("--table", nargs="+", choices=[*TITLES, "all"], default=["all"], help="which tables (default: all)")
+    parser.add_argument("--scores", nargs="+", metavar="DIR",
+                        help="folders of score files; the first that has a file is used (default: results)")
+    parser.add_argument("--only", nargs="+", metavar="METHOD", default=[], help="only these rows, e.g. dinov1 or dinov1_l2")
+    parser.add_argument("--extra", nargs="+", metavar="METHOD", default=[],
+                        help=f"rows {EXTRA}, named as in their score files, e.g. dinov2_jsd")
+    parser.add_argument("--format", choices=FORMATS, default="text", help="default: text")
+    parser.add_argument("-o", "--output", metavar="FILE", help="write there, not to stdout")
+    parser.add_argument("--strict", action="store_true", help="exit 1 while a cell is missing or differs beyond the known errata")
+    parser.add_argument("--commands", action="store_true", help="only print the run.py arguments that make all the score files")
+    parser.add_argument("--check", nargs=2, metavar="DIR", help="compare two folders of score files pair by pair instead")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    args = parser.parse_args(argv)
+    code = 0
+    if args.check:
+        if args.format not in CHECK_FORMATS:
+            raise UsageError(f"--check prints {', '.join(CHECK_FORMATS)}; found --format {args.format}")
+        text = CHECK_FORMATS[args.format](*check(*args.check))
+    else:
+        cells = select(published(TITLES if "all" in args.table else args.table), args.only)
+        if args.commands:
+            text = "".join(f"{line}\n" for line in commands(cells))
+        else:
+            folders = Folders(args.scores or [d for d in ("results",) if Path(d).is_dir()])
+            cells += extra_cells(cells, args.extra)
+            fill(cells, folders)
+            summary = summarise(cells, folders)
+            text = FORMATS[args.format](tables_of(cells), cells, summary, terminal=not args.output and sys.stdout.isatty())
+            code = int(args.strict and bool(summary["missing"] or summary["differs"]))
+    if args.output:
+        Path(args.output).write_text(text, encoding="utf-8")
+    else:
+        sys.stdout.write(text)
+    return code
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -15,8 +15,8 @@ from typing import Callable
 import demo
 import more_datasets as more
 from cli import UsageError, run_main, unknown, warn
-from labels import (Dataset, Disk, Pair, Row, cell_strings, code_in_name, list_folder, mat_numbers, number, read_fields, read_mat,
-                    refuse_doubled, spelt_as_on_disk)
+from labels import (Dataset, Disk, Pair, Row, cell_strings, code_in_name, key, list_folder, mat_numbers,
+                    number, read_fields, read_mat, refuse_doubled, spelt_as_on_disk)
 
 LIVE_ALL = {"jp2k": 227, "jpeg": 233, "wn": 174, "gblur": 174, "fastfading": 174}     # columns of dmos.mat, in this order
 LIVE_RATED = {"jp2k": 169, "jpeg": 175, "wn": 145, "gblur": 145, "fastfading": 145}   # of these, those that are no references
@@ -26,7 +26,7 @@ PIPAL_NAME = r".+_(\d\d)_\d\d\.(?:bmp|png)"
 
 def live(root):
     """LIVE IQA release 2 (Sheikh, Sabir, Bovik, IEEE TIP 2006). Label: `dmos` of dmos.mat, without the references (orgs = 1).
-    Spread: `dmos_std` of dmos_realigned.mat where that file is there. Only the layout is verified, not the real files."""
+    Spread: `dmos_std` of dmos_realigned.mat where that file is there. From its documentation; the real files were not seen."""
     disk = Disk(root)
     file, names_file = disk.path("dmos.mat"), disk.path("refnames_all.mat")
     dmos, orgs = (mat_numbers(a, file, "dmos, orgs") for a in read_mat(file, "dmos", "orgs"))
@@ -39,8 +39,8 @@ def live(root):
             raise UsageError(f"{realigned}: its orgs differ from those of {file}; both files must be of the same release")
     want = sum(LIVE_ALL.values())
     if not len(dmos) == len(orgs) == len(refs) == len(std) == want or set(orgs) - {0.0, 1.0}:
-        raise UsageError(f"{file}: expected {want} entries of dmos, orgs (0 or 1) and refnames_all (and dmos_std), as in release 2; "
-                         f"found {len(dmos)}, {len(orgs)}, {len(refs)}, {len(std)}")
+        raise UsageError(f"{file}: expected {want} entries of dmos, orgs (0 or 1), refnames_all and, if there, dmos_std, as in "
+                         f"release 2; found {len(dmos)}, {len(orgs)}, {len(refs)}, {len(std)}")
     column = 0
     for folder, count in LIVE_ALL.items():
         for i in range(1, count + 1):
@@ -54,13 +54,9 @@ def live(root):
 
 def live_types(names):
     """By folder; by position in the authors' files, which name LIVE's images without folders (METHOD.md section 4)."""
-    if not any("/" in name for name in names) and len(names) == sum(LIVE_RATED.values()):
+    if len(names) == sum(LIVE_RATED.values()) and not any("/" in name for name in names):
         return [folder for folder, count in LIVE_RATED.items() for _ in range(count)]
-    for line, name in enumerate(names, 2):
-        if name.split("/")[0] not in LIVE_ALL:
-            raise UsageError(f"line {line}: the distortion type of {name!r} can't be told; expected a folder ({', '.join(LIVE_ALL)}) "
-                             f"before each name, or all 779 rows in LIVE's order; found {len(names)} rows")
-    return [name.split("/")[0] for name in names]
+    return code_in_name(f"({'|'.join(LIVE_ALL)})/.+", "jp2k/img1.bmp, or all 779 rows in LIVE's order", with_folders=True)(names)
 
 
 def tid(root):
@@ -85,20 +81,19 @@ def tid(root):
 
 def pipal(root):
     """PIPAL's training set (Gu et al., ECCV 2020). Label: Elo. Order: label files by name, lines as they stand. The images
-    are looked for in Train_Dis, Distortion_1 ... 4 and their subfolders. Only the layout is verified, not the real files."""
+    are looked for in Train_Dis, Distortion_1 ... 4 and their subfolders. From its documentation; the real files were not seen."""
     disk = Disk(root)
     images, refs = disk.index("train_dis.*|distortion.*"), disk.index("train_ref.*")
-    files = sorted((disk.root / rel for name, rel in disk.index("train_label.*").items() if re.fullmatch(r"[^.].*\.txt", name)),
-                   key=lambda file: file.name)
-    if not files:
+    labels = [disk.root / rel for name, rel in disk.index("train_label.*").items() if name.endswith(".txt")]
+    if not labels:
         raise UsageError(f"{root}: expected label files Train_Label/*.txt, found none")
-    for file in files:
+    for file in sorted(labels, key=lambda file: file.name):
         for line, (name, elo) in read_fields(file, 2, ","):
             where = f"{file}: line {line}"
             if not re.fullmatch(PIPAL_NAME, name, re.I):
                 raise UsageError(f"{where}: expected a name like A0001_03_07.bmp, found {name!r}")
             ref = re.sub(r"_\d\d_\d\d(?=\.\w+$)", "", name)
-            yield Row(where, images.get(name.casefold(), f"Train_Dis/{name}"), refs.get(ref.casefold(), f"Train_Ref/{ref}"),
+            yield Row(where, images.get(key(name), f"Train_Dis/{name}"), refs.get(key(ref), f"Train_Ref/{ref}"),
                       number(elo, where))
 
 
@@ -121,38 +116,54 @@ class Entry:
 
 
 DATASETS = {entry.name: entry for entry in (
-    Entry("live", live, live_types, 779, "worse", "DMOS",
-          ("live", "live2", "liveiqa", "liverelease2", "liveiqarelease2", "databaserelease2"), "dmos.mat",
-          "refimgs/, jp2k/, jpeg/, wn/, gblur/, fastfading/ with imgN.bmp, dmos.mat, refnames_all.mat (and dmos_realigned.mat)",
-          "https://live.ece.utexas.edu/research/Quality/subjective.htm",
-          "Sheikh, Sabir, Bovik: A statistical evaluation of recent full reference image quality assessment algorithms. IEEE TIP 2006",
+    Entry("live", live, live_types, pairs=779, higher_is="worse", label="DMOS", marker="dmos.mat",
+          folders=("live", "databaserelease2", "liveiqa", "live2", "liverelease2", "liveiqarelease2"),
+          layout="refimgs/, jp2k/, jpeg/, wn/, gblur/, fastfading/, dmos.mat, refnames_all.mat (and dmos_realigned.mat)",
+          source="https://live.ece.utexas.edu/research/Quality/subjective.htm",
+          citation="Sheikh, Sabir, Bovik: A statistical evaluation of recent full reference image quality assessment algorithms. "
+                   "IEEE Transactions on Image Processing 15(11), 2006",
           no_spread="dmos_realigned.mat, which holds dmos_std, is not there"),
-    Entry("tid2013", tid, code_in_name(TID_NAME, "i01_01_1.bmp"), 3000, "worse", "100 - MOS", ("tid2013",), "mos_with_names.txt",
-          "reference_images/, distorted_images/, mos_with_names.txt (and mos_std.txt)", "https://www.ponomarenko.info/tid2013.htm",
-          "Ponomarenko et al.: Image database TID2013: peculiarities, results and perspectives. Signal Processing: Image Communication 2015",
+    Entry("tid2013", tid, code_in_name(TID_NAME, "i01_01_1.bmp"), pairs=3000, higher_is="worse", label="100 - MOS",
+          marker="mos_with_names.txt", folders=("tid2013",),
+          layout="reference_images/, distorted_images/, mos_with_names.txt (and mos_std.txt)",
+          source="https://www.ponomarenko.info/tid2013.htm",
+          citation="Ponomarenko et al.: Image database TID2013: Peculiarities, results and perspectives. "
+                   "Signal Processing: Image Communication 30, 2015",
           no_spread="mos_std.txt is not there"),
-    Entry("pipal", pipal, code_in_name(PIPAL_NAME, "A0001_03_07.bmp"), 23200, "better", "Elo", ("pipal", "pipaltrain"), "train_label",
-          "Train_Ref/, Train_Dis/ (or Distortion_1/ ... Distortion_4/), Train_Label/*.txt", "https://www.jasongt.com/projectpages/pipal.html",
-          "Gu et al.: PIPAL: a large-scale image quality assessment dataset for perceptual image restoration. ECCV 2020",
+    Entry("pipal", pipal, code_in_name(PIPAL_NAME, "A0001_03_07.bmp"), pairs=23200, higher_is="better", label="Elo",
+          marker="train_label", folders=("pipal", "pipaltrain"),
+          layout="Train_Ref/, Train_Dis/ (or Distortion_1/ ... Distortion_4/), Train_Label/*.txt",
+          source="https://www.jasongt.com/projectpages/pipal.html",
+          citation="Gu et al.: PIPAL: A large-scale image quality assessment dataset for perceptual image restoration. ECCV 2020",
           no_spread="PIPAL gives Elo ratings alone, no spread of the judgements of an image"),
-    Entry("demo", demo.rows, code_in_name(demo.NAME, "astronaut_noise_3.png"), 125, "worse", "strength 1-5, not a human opinion", (), "",
-          "made on first use from photographs that scikit-image carries", "comes with scikit-image", "no human labels: not for publication",
-          no_spread="its labels are strengths, not opinions", make=demo.build),
-    Entry("kadid10k", more.kadid, code_in_name(more.KADID_NAME, "I01_01_01.png"), 10125, "better", "DMOS (1-5, higher is better)",
-          ("kadid10k", "kadid"), "dmos.csv", "images/, dmos.csv", "https://database.mmsp-kn.de/kadid-10k-database.html",
-          "Lin, Hosu, Saupe: KADID-10k: a large-scale artificially distorted IQA database. QoMEX 2019"),
-    Entry("csiq", more.csiq, code_in_name(more.CSIQ_NAME, "1600.AWGN.1.png"), 866, "worse", "DMOS (0-1)", ("csiq", "csiqiqa"), "src_imgs",
-          "src_imgs/, dst_imgs/<type>/ (or dst_imgs_all/), csiq_label.txt or csiq.DMOS.xlsx", "https://s2.smu.edu/~eclarson/csiq.html",
-          "Larson, Chandler: Most apparent distortion: full-reference image quality assessment and the role of strategy. JEI 2010",
+    Entry("demo", demo.rows, code_in_name(demo.NAME, "astronaut_noise_3.png"), pairs=125, higher_is="worse",
+          label="strength 1-5, not a human opinion", marker="", folders=(), make=demo.build,
+          layout="made on first use from photographs that scikit-image carries", source="comes with scikit-image",
+          citation="van der Walt et al.: scikit-image: image processing in Python. PeerJ 2:e453, 2014 (the photographs)",
+          no_spread="its labels are strengths, not opinions"),
+    Entry("kadid10k", more.kadid, code_in_name(more.KADID_NAME, "I01_01_01.png"), pairs=10125, higher_is="better",
+          label="DMOS (1-5, higher is better)", marker="dmos.csv", folders=("kadid10k", "kadid"), layout="images/, dmos.csv",
+          source="https://database.mmsp-kn.de/kadid-10k-database.html",
+          citation="Lin, Hosu, Saupe: KADID-10k: A large-scale artificially distorted IQA database. QoMEX 2019"),
+    Entry("csiq", more.csiq, code_in_name(more.CSIQ_NAME, "1600.AWGN.1.png"), pairs=866, higher_is="worse", label="DMOS (0-1)",
+          marker="src_imgs", folders=("csiq", "csiqiqa"),
+          layout="src_imgs/, dst_imgs/<type>/ (or dst_imgs_all/), csiq_label.txt or csiq.DMOS.xlsx",
+          source="https://s2.smu.edu/~eclarson/csiq.html",
+          citation="Larson, Chandler: Most apparent distortion: full-reference image quality assessment and the role of "
+                   "strategy. Journal of Electronic Imaging 19(1), 2010",
           no_spread="csiq_label.txt holds none; the official csiq.DMOS.xlsx does, and is read where csiq_label.txt is not there"),
-    Entry("tid2008", tid, code_in_name(TID_NAME, "i01_01_1.bmp"), 1700, "worse", "100 - MOS", ("tid2008",), "mos_with_names.txt",
-          "reference_images/, distorted_images/, mos_with_names.txt (and mos_std.txt)", "https://www.ponomarenko.info/tid2008.htm",
-          "Ponomarenko et al.: TID2008: a database for evaluation of full-reference visual quality metrics. 2009",
+    Entry("tid2008", tid, code_in_name(TID_NAME, "i01_01_1.bmp"), pairs=1700, higher_is="worse", label="100 - MOS",
+          marker="mos_with_names.txt", folders=("tid2008",),
+          layout="reference_images/, distorted_images/, mos_with_names.txt (and mos_std.txt)",
+          source="https://www.ponomarenko.info/tid2008.htm",
+          citation="Ponomarenko et al.: TID2008 - A database for evaluation of full-reference visual quality assessment metrics. "
+                   "Advances of Modern Radioelectronics 10, 2009",
           no_spread="mos_std.txt is not there"),
-    Entry("livemd", more.livemd, more.livemd_types, 450, "worse", "DMOS", ("livemd", "livemultidistortiondatabase", "torelease"), "part 1",
-          "Part 1/ and Part 2/, each with Imagelists.mat, Scores.mat and its folder of images (blurjpeg, blurnoise)",
-          "https://live.ece.utexas.edu/research/Quality/live_multidistortedimage.html",
-          "Jayaraman, Mittal, Moorthy, Bovik: Objective quality assessment of multiply distorted images. Asilomar 2012",
+    Entry("livemd", more.livemd, code_in_name(r"part ([12])/.+", "Part 1/...", with_folders=True), pairs=450, higher_is="worse",
+          label="DMOS", marker="part 1", folders=("livemd", "livemultidistortiondatabase", "torelease"),
+          layout="Part 1/ and Part 2/, each with Imagelists.mat, Scores.mat and its folder of images (blurjpeg, blurnoise)",
+          source="https://live.ece.utexas.edu/research/Quality/live_multidistortedimage.html",
+          citation="Jayaraman, Mittal, Moorthy, Bovik: Objective quality assessment of multiply distorted images. Asilomar 2012",
           no_spread="only the subjects' z-scores are given, on another scale than the labels"),
 )}
 
@@ -166,22 +177,24 @@ def locate(entry, data_root):
     if entry.make:
         return entry.make()
     data_root = Path(data_root)
-    hint = (f"; expected a folder named {' or '.join(entry.folders[:3])} (any case) with {entry.layout}; give its place by --data-root "
-            f"or IQA_DATA; ask for the data at {entry.source}")
-    if not data_root.is_dir():
+    hint = (f"; expected a folder named {' or '.join(entry.folders[:3])} (in any case) with {entry.layout}; give its place by "
+            f"--data-root or IQA_DATA; ask for the data at {entry.source}")
+    if not os.path.isdir(data_root):
         raise UsageError(f"dataset {entry.name}: there is no folder {data_root}" + hint)
 
     def holds_it(folder):
-        return folder.is_dir() and any(name.lower() == entry.marker for name in list_folder(folder))
+        return os.path.isdir(folder) and any(name.lower() == entry.marker for name in list_folder(folder))
 
     named = [data_root / name for name in sorted(list_folder(data_root)) if squash(name) in entry.folders]
     found = [folder for folder in named if holds_it(folder)]
-    found = found or [folder / name for folder in named if folder.is_dir() for name in list_folder(folder) if holds_it(folder / name)]
+    found = found or [folder / name for folder in named if os.path.isdir(folder) for name in list_folder(folder)
+                      if holds_it(folder / name)]
     others = {name for other in DATASETS.values() if other is not entry for name in other.folders}
-    if not found and holds_it(data_root) and squash(data_root.resolve().name) not in others:
+    if not found and holds_it(data_root) and squash(os.path.basename(os.path.realpath(data_root))) not in others:
         found = [data_root]
-    if len({folder.resolve() for folder in found}) > 1:
-        raise UsageError(f"dataset {entry.name} is there more than once: {', '.join(map(str, found))}; give the one you mean by --data-root")
+    if len({os.path.realpath(folder) for folder in found}) > 1:
+        raise UsageError(f"dataset {entry.name} is there more than once: {', '.join(map(str, found))}; "
+                         "give the one you mean by --data-root")
     if not found:
         raise UsageError(f"dataset {entry.name} not found in {data_root}"
                          + (f" ({', '.join(f.name for f in named)} holds no {entry.marker})" if named else "") + hint)
@@ -207,7 +220,8 @@ def load(name, data_root, higher_is=None, keep_missing=False):
     else:
         raise unknown("dataset", str(name), DATASETS, "or the path of a CSV file with dis,ref,mos")
     if direction not in ("worse", "better") or higher_is not in (None, direction):
-        raise UsageError(f"dataset {title}: a higher label means {direction}, --higher-is {higher_is} was given (it is for CSV files)")
+        raise UsageError(f"dataset {title}: a higher label means {direction}, not {higher_is!r}; --higher-is better or worse "
+                         "is for CSV files")
     rows = list(rows)
     refuse_doubled(rows)
     rows = spelt_as_on_disk(root, rows, keep_missing)
@@ -233,7 +247,8 @@ def load_spread(name, data_root):
     dataset = load(name, data_root)
     if any(pair.std is None for pair in dataset.pairs):
         known = DATASETS.get(dataset.name)
-        raise UsageError(f"dataset {dataset.name} has no per-stimulus spread: {known.no_spread if known else f'{name} has no column std'}")
+        why = known.no_spread if known else f"{name} has no column std"
+        raise UsageError(f"dataset {dataset.name} has no per-stimulus spread: {why}")
     return {pair.dis: pair.std for pair in dataset.pairs}
 
 
@@ -248,11 +263,13 @@ def main(argv=None):
     args = parser.parse_args(argv)
     if not args.name:
         for e in DATASETS.values():
-            print(f"{e.name:9s} {e.pairs:6d} pairs  {e.label}, higher is {e.higher_is}; folder {' or '.join(e.folders) or '(made)'}: {e.layout}")
+            print(f"{e.name:9s} {e.pairs:6d} pairs  {e.label}, higher is {e.higher_is}; "
+                  f"folder {' or '.join(e.folders) or '(made)'}: {e.layout}")
         return
+    pairs = load(args.name, args.data_root).pairs
     writer = csv.writer(sys.stdout)
     writer.writerow(["dis", "ref", "label", "distortion", "std"])
-    writer.writerows([p.dis, p.ref, p.label, p.distortion, p.std] for p in load(args.name, args.data_root).pairs)
+    writer.writerows([p.dis, p.ref, p.label, p.distortion, p.std] for p in pairs)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """The embedded dataset `demo`: photographs that scikit-image carries, distorted in five ways at five strengths. No download.
 
-Five photographs, cropped to their central 288 x 288, under Gaussian noise, Gaussian blur, JPEG, JPEG 2000 and loss of contrast: 125
-pairs. The label is the strength, 1 (barely visible) to 5 (strong): NOT a human opinion, and levels of two distortions are not
-equally visible. Made once into a cache folder as PNG: $IQA_CACHE, else $XDG_CACHE_HOME/iqa-bench, else ~/.cache/iqa-bench.
+Five photographs, cropped to their central 288 x 288, under Gaussian noise, Gaussian blur, JPEG, JPEG 2000 and loss of contrast:
+125 pairs. The label is the strength, 1 (barely visible) to 5 (strong): NOT a human opinion, and one level of two distortions is
+not equally visible. Made once into a cache folder as PNG: $IQA_CACHE, else $XDG_CACHE_HOME/iqa-bench, else ~/.cache/iqa-bench.
 
     python demo.py     make it if need be, and print where it is
 """
@@ -13,16 +13,16 @@ import tempfile
 from pathlib import Path
 
 from cli import UsageError, run_main
-from labels import Row
+from labels import Row, why
 
 SIDE = 288
 PHOTOGRAPHS = {"astronaut": "astronaut.png", "chelsea": "chelsea.png", "coffee": "coffee.png", "rocket": "rocket.jpg",
                "motorcycle": "motorcycle_left.png"}
 STRENGTHS = {                             # what each is, and its five levels
-    "noise": (4, 8, 15, 26, 45),          # standard deviation, of 255
-    "blur": (0.6, 1.0, 1.7, 2.8, 4.5),    # sigma in pixels
-    "jpeg": (70, 35, 18, 9, 4),           # libjpeg quality
-    "jp2k": (12, 30, 60, 110, 200),       # compression ratio
+    "noise": (3, 6, 11, 20, 36),          # standard deviation, of 255
+    "blur": (0.5, 0.9, 1.5, 2.5, 4.0),    # sigma in pixels
+    "jpeg": (80, 45, 22, 11, 5),          # libjpeg quality
+    "jp2k": (10, 22, 45, 90, 170),        # compression ratio
     "contrast": (0.9, 0.78, 0.63, 0.46, 0.28),   # scale about the mean of the image
 }
 NAME = rf"\w+_({'|'.join(STRENGTHS)})_[1-5]\.png"
@@ -86,7 +86,7 @@ def build():
         home.parent.mkdir(parents=True, exist_ok=True)
         making = Path(tempfile.mkdtemp(prefix="demo-", dir=home.parent))
     except OSError as error:
-        raise UsageError(f"dataset demo: cannot write {home.parent} ({error.strerror}); name a folder by the variable IQA_CACHE") from None
+        raise UsageError(f"dataset demo: cannot write {home.parent} ({why(error)}); name another folder by IQA_CACHE") from None
     try:
         make(making)
         try:
@@ -109,8 +109,8 @@ def make(root):
         Image.fromarray(pixels.astype(np.uint8)).save(root / "reference" / f"{name}.png")
         for kind, levels in STRENGTHS.items():
             for level, strength in enumerate(levels, 1):
-                changed = DISTORTIONS[kind](pixels, strength, seed=(number, level))
-                Image.fromarray(changed.round().clip(0, 255).astype(np.uint8)).save(root / "distorted" / f"{name}_{kind}_{level}.png")
+                changed = DISTORTIONS[kind](pixels, strength, seed=(number, level)).round().clip(0, 255)
+                Image.fromarray(changed.astype(np.uint8)).save(root / "distorted" / f"{name}_{kind}_{level}.png")
 
 
 def rows(root):

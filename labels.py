@@ -121,32 +121,38 @@ class Disk:
 
     def index(self, folders, depth=3):
         """{key(file name): relative path} of all files in the top-level folders whose name matches the regex `folders`, and
-        in their subfolders. Links to folders are followed once; a name that is found in two places is a UsageError."""
+        in their subfolders. Each folder is entered once, whatever links lead to it; a name in two places is a UsageError."""
         found, seen = {}, set()
         todo = [(name, 1) for spellings in self.listing().values() for name in spellings if re.fullmatch(folders, name, re.I)]
         while todo:
             rel, level = todo.pop()
             folder = self.root / rel
             real = os.path.realpath(folder)
-            if real in seen or not folder.is_dir():
+            if real in seen:
                 continue
             seen.add(real)
-            for name in list_folder(folder):
+            for name, is_folder in list_folder(folder).items():
                 inside = f"{rel}/{name}"
-                if "." not in name or (folder / name).is_dir():   # stat only what can be a folder: there may be 23,200 images
-                    if level < depth:
-                        todo.append((inside, level + 1))
-                elif found.setdefault(key(name), inside) != inside:
+                if is_folder and level < depth:
+                    todo.append((inside, level + 1))
+                elif not is_folder and found.setdefault(key(name), inside) != inside:
                     raise UsageError(f"{self.root}: {name} is there twice: {found[key(name)]} and {inside}; keep one")
         return found
 
 
+def why(error):
+    """The reason of an OSError or ValueError without the path, which the message has already."""
+    return "not UTF-8 text" if isinstance(error, UnicodeDecodeError) else getattr(error, "strerror", None) or one_line(error)
+
+
 def list_folder(folder):
-    """The names in a folder. Raises UsageError when it is missing, unreadable or a loop of links."""
+    """{name: whether it is a folder} of what is in a folder, hidden files left out (macOS puts ._copies of all names into
+    archives). Raises UsageError when the folder is missing, unreadable or a loop of links."""
     try:
-        return os.listdir(folder)
+        with os.scandir(folder) as entries:
+            return {entry.name: entry.is_dir() for entry in entries if not entry.name.startswith(".")}
     except (OSError, ValueError) as error:
-        raise UsageError(f"{folder}: this folder cannot be read ({getattr(error, 'strerror', None) or one_line(error)})") from None
+        raise UsageError(f"{folder}: this folder cannot be read ({why(error)})") from None
 
 
 def read_text(path):
@@ -154,17 +160,17 @@ def read_text(path):
     try:
         text = Path(path).read_bytes().decode("utf-8-sig")
     except (OSError, ValueError) as error:
-        reason = "not UTF-8 text" if isinstance(error, UnicodeDecodeError) else getattr(error, "strerror", None) or one_line(error)
-        raise UsageError(f"{path}: this file cannot be read ({reason})") from None
+        raise UsageError(f"{path}: this file cannot be read ({why(error)})") from None
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def read_fields(path, count, separator=None):
     """Lines of `count` fields -> [(line number, [fields])]; blank lines are skipped. UsageError naming file and line."""
-    rows = [(i, [f.strip() for f in line.split(separator)]) for i, line in enumerate(read_text(path).split("\n"), 1) if line.strip()]
+    lines = read_text(path).split("\n")
+    rows = [(i, [field.strip() for field in line.split(separator)]) for i, line in enumerate(lines, 1) if line.strip()]
     for line, fields in rows:
         if len(fields) != count or not all(fields):
-            raise UsageError(f"{path}: line {line}: expected {count} fields, found {separator.join(fields) if separator else fields!r}")
+            raise UsageError(f"{path}: line {line}: expected {count} fields, found {lines[line - 1]!r:.80}")
     if not rows:
         raise UsageError(f"{path}: empty, expected lines of {count} fields")
     return rows
@@ -174,7 +180,7 @@ def number(text, where):
     """A finite decimal number from a label file, or a UsageError that starts with `where` ('nan', '1_0' and '3,5' are none)."""
     value = float(text) if NUMBER.fullmatch(text) else math.nan
     if not math.isfinite(value):
-        raise UsageError(f"{where}: expected a finite number, found {text!r}")
+        raise UsageError(f"{where}: expected a finite number, found {text!r:.80}")
     return value
 
 
@@ -197,17 +203,18 @@ def spelt_as_on_disk(root, rows, keep_missing=False):
                 spelling = disk.find(rel)
                 (missing if spelling is None else found)[rel] = spelling
     if missing and not keep_missing:
-        raise UsageError(f"{root}: {len(missing)} of {len(found) + len(missing)} images named in the label files are not there: {some(missing)}")
+        raise UsageError(f"{root}: {len(missing)} of {len(found) + len(missing)} images named in the label files are not there: "
+                         f"{some(missing)}")
     return [row._replace(dis=found.get(row.dis, row.dis), ref=found.get(row.ref, row.ref)) for row in rows]
 
 
-def code_in_name(pattern, example):
-    """A function: names of distorted images -> type codes, group 1 of `pattern` in each name (its folder left out)."""
+def code_in_name(pattern, example, with_folders=False):
+    """A function: names of distorted images -> type codes, group 1 of `pattern` in each name, its folder left out or not."""
     def types(names):
-        found = [re.fullmatch(pattern, name.rsplit("/", 1)[-1], re.I) for name in names]
+        found = [re.fullmatch(pattern, name if with_folders else name.rsplit("/", 1)[-1], re.I) for name in names]
         for line, (name, match) in enumerate(zip(names, found), 2):
             if match is None:
-                raise UsageError(f"line {line}: the distortion type of {name!r} can't be told; expected a name like {example}")
+                raise UsageError(f"line {line}: can't tell the distortion type of {name!r:.80}; expected a name like {example}")
         return [match[1].lower() for match in found]
     return types
 
@@ -226,8 +233,9 @@ def read_table(path, required, optional=()):
     missing = [column for column in required if column not in header]
     doubled = [column for column in (*required, *optional) if header.count(column) > 1]
     if missing or doubled:
-        raise UsageError(f"{path}: line 1: expected a header with the columns {', '.join(required)}; "
-                         f"{'missing' if missing else 'twice'}: {', '.join(missing or doubled)}; found {', '.join(header) or 'an empty file'}")
+        fault = f"missing: {', '.join(missing)}" if missing else f"twice: {', '.join(doubled)}"
+        raise UsageError(f"{path}: line 1: expected a header with the columns {', '.join(required)}; {fault}; "
+                         f"found {', '.join(header) or 'an empty file':.80}")
     for line, fields in rows[1:]:
         if len(fields) != len(header):
             raise UsageError(f"{path}: line {line}: expected {len(header)} fields as in the header, found {len(fields)}")
@@ -244,7 +252,7 @@ def read_mat(path, *wanted):
     try:
         found = loadmat(path)
     except NotImplementedError:
-        raise UsageError(f"{path}: this is a MATLAB 7.3 (HDF5) file; load it in MATLAB and save it with save(..., '-v7')") from None
+        raise UsageError(f"{path}: this is a MATLAB 7.3 (HDF5) file; load it in MATLAB and save it with '-v7'") from None
     except Exception as error:  # scipy's reader raises many types on a broken file
         raise UsageError(f"{path}: not a MATLAB file of version 4 to 7 ({type(error).__name__}: {one_line(error)})") from None
     missing = [name for name in wanted if name not in found]

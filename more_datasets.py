@@ -8,7 +8,7 @@ import re
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from cli import UsageError, one_line
-from labels import Disk, Row, cell_strings, mat_numbers, number, read_fields, read_mat, read_table
+from labels import Disk, Row, cell_strings, key, mat_numbers, number, read_fields, read_mat, read_table
 
 KADID_NAME = r"i\d\d_(\d\d)_\d\d\.png"
 CSIQ_NAME = r".+\.(\w+)\.\d\.png"
@@ -56,34 +56,35 @@ def spread(text, where):
 def csiq(root):
     """CSIQ (Larson, Chandler, JEI 2010). DMOS from 0 to 1, higher is worse. Labels: csiq_label.txt ("1600.AWGN.1.png 0.062" a
     line), as it is commonly passed on, else the authors' spreadsheet csiq.DMOS.xlsx, whose sheet all_by_image has the columns
-    image, dst_type, dst_lev, dmos_std, dmos. Images: dst_imgs/<type>/ or dst_imgs_all/. All from documentation and other loaders."""
+    image, dst_type, dst_lev, dmos_std, dmos. Images: dst_imgs/<type>/ or dst_imgs_all/. From documentation and other loaders."""
     disk = Disk(root)
     images = disk.index("dst_imgs.*")
     if disk.find("csiq_label.txt"):
         file = disk.path("csiq_label.txt")
-        rated = [(f"{file}: line {line}", name, number(dmos, f"{file}: line {line}"), None) for line, (name, dmos) in read_fields(file, 2)]
+        rated = [(f"{file}: line {line}", name, dmos, None) for line, (name, dmos) in read_fields(file, 2)]
     else:
         rated = csiq_sheet(disk)
     for where, name, dmos, std in rated:
         if not re.fullmatch(CSIQ_NAME, name, re.I):
             raise UsageError(f"{where}: expected a name like 1600.AWGN.1.png, found {name!r}")
         source, kind, _, _ = name.rsplit(".", 3)
-        yield Row(where, images.get(name.casefold(), f"dst_imgs/{kind.lower()}/{name}"), f"src_imgs/{source}.png", dmos, std)
+        yield Row(where, images.get(key(name), f"dst_imgs/{kind.lower()}/{name}"), f"src_imgs/{source}.png",
+                  number(dmos, where), None if std is None else spread(std, where))
 
 
 def csiq_sheet(disk):
-    """The rows of csiq.DMOS.xlsx -> [(where, name, DMOS, std)]. Needs openpyxl."""
-    file = next((disk.root / name for names in disk.listing().values() for name in names if re.fullmatch(r"csiq.*\.xlsx", name, re.I)), None)
-    if file is None:
+    """The rows of csiq.DMOS.xlsx -> [(where, name, DMOS, std)], the last two as text. Needs openpyxl."""
+    if not disk.find("csiq.DMOS.xlsx"):
         raise UsageError(f"{disk.root}: expected the labels csiq_label.txt or csiq.DMOS.xlsx, found neither")
+    file = disk.path("csiq.DMOS.xlsx")
     try:
         import openpyxl
     except ImportError:
-        raise UsageError(f"{file}: reading .xlsx needs openpyxl (pip install openpyxl), or put csiq_label.txt beside it") from None
+        raise UsageError(f"{file}: reading it needs openpyxl (pip install openpyxl); or put csiq_label.txt beside it") from None
     try:
         sheet = [list(row) for row in openpyxl.load_workbook(file, data_only=True)["all_by_image"].iter_rows(values_only=True)]
     except Exception as error:  # openpyxl raises many types on a broken file
-        raise UsageError(f"{file}: not a spreadsheet with a sheet all_by_image ({type(error).__name__}: {one_line(error)})") from None
+        raise UsageError(f"{file}: not a spreadsheet with a sheet all_by_image ({one_line(error)})") from None
     wanted = ("image", "dst_type", "dst_lev", "dmos_std", "dmos")
     header = next((i for i, row in enumerate(sheet) if set(wanted) <= set(row)), None)
     if header is None:
@@ -93,15 +94,14 @@ def csiq_sheet(disk):
     for line, cells in enumerate(sheet[header + 1:], header + 2):
         image, kind, level, std, dmos = ("" if cells[i] is None else str(cells[i]).strip() for i in columns)
         if image or dmos:
-            where = f"{file}: row {line}"
-            rows.append((where, f"{image}.{CSIQ_CODES.get(kind.lower(), kind)}.{level}.png", number(dmos, where), spread(std, where)))
+            rows.append((f"{file}: row {line}", f"{image}.{CSIQ_CODES.get(kind.lower(), kind)}.{level}.png", dmos, std))
     return rows
 
 
 def livemd(root):
     """LIVE Multiply Distorted (Jayaraman et al., Asilomar 2012): DMOS, higher is worse. In `Part 1` (blur then JPEG) and `Part 2`
     (blur then noise): Imagelists.mat with the cells distimgs and refimgs and the numbers ref4dist (1 for the first reference),
-    Scores.mat with DMOSscores, and the images in one folder below. All from documentation and other loaders."""
+    Scores.mat with DMOSscores, and the images in one folder below. From documentation and other loaders."""
     disk = Disk(root)
     for part in ("Part 1", "Part 2"):
         lists, scores = disk.path(f"{part}/Imagelists.mat"), disk.path(f"{part}/Scores.mat")
@@ -115,17 +115,8 @@ def livemd(root):
                              f"found {len(distorted)}, {len(of)}, {len(dmos)}")
         for i, name in enumerate(distorted):
             where, ref = f"{lists}: entry {i + 1}", refs[int(of[i]) - 1]
-            yield Row(where, images.get(name.casefold(), f"{part}/{name}"), images.get(ref.casefold(), f"{part}/{ref}"),
+            yield Row(where, images.get(key(name), f"{part}/{name}"), images.get(key(ref), f"{part}/{ref}"),
                       number(repr(dmos[i]), where + " of DMOSscores"))
-
-
-def livemd_types(names):
-    """By part: 1 (blur and JPEG) or 2 (blur and noise), which only names with folders tell."""
-    found = [re.match(r"part ([12])/", name, re.I) for name in names]
-    for line, (name, match) in enumerate(zip(names, found), 2):
-        if match is None:
-            raise UsageError(f"line {line}: the distortion type of {name!r} can't be told; expected its folder, as in 'Part 1/...'")
-    return [match[1] for match in found]
 
 
 def from_csv(file):
@@ -144,5 +135,6 @@ def csv_name(file, taken):
     """The dataset name of a CSV file: its stem in lower case, all but letters and digits turned into '-'."""
     name = re.sub(r"[\W_]", "-", Path(file).name[:-len(".csv")].lower())
     if name in taken or not name.strip("-"):
-        raise UsageError(f"{file}: {name!r} {'is the name of a known dataset' if name in taken else 'is no name'}; rename the file")
+        known = "is the name of a known dataset" if name in taken else "is no name for a dataset"
+        raise UsageError(f"{file}: {name!r} {known}; rename the file")
     return name

@@ -1,0 +1,182 @@
+"""How an image file becomes 8-bit RGB, and how files are checked before the work starts. The one way this project reads images.
+
+    python images.py FILE...     width x height of each, or what is wrong with it
+
+    in the file                            becomes
+    8-bit RGB                              itself
+    grey, palette, bilevel, CMYK, YCbCr    Pillow's convert("RGB"), colour profiles not applied
+    transparency                           opaque: dropped; else laid on white, as a page shows it
+    16-bit grey                            round(v / 257)
+    16-bit colour                          the high byte of each sample, v // 256: Pillow decodes no more
+    EXIF orientation                       applied: upright, as a viewer shows it
+    several pictures (animation, pages)    an error: which one was rated?
+    float or 32-bit samples                an error: their range is not known
+    more pixels than PIL.Image's limit     an error (a decompression bomb)
+What a file holds is told from its content, never from its name.
+"""
+import functools
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+from cli import UsageError, one_line, progress, run_main
+from labels import some, why
+
+WIDE = ("I;16", "I;16L", "I;16B", "I;16N")   # Pillow's modes for 16-bit grey
+
+
+class ImageError(UsageError):
+    """An image that can't be used; says which and why."""
+
+
+@functools.cache
+def pillow():
+    """PIL.Image, its warning about large images silenced: `header` raises at the same limit."""
+    import warnings
+    from PIL import Image
+    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+    return Image
+
+
+@contextmanager
+def reading(path):
+    """Turns all that can go wrong while a file is read and decoded into an ImageError that names the file."""
+    try:
+        yield
+    except ImageError:
+        raise
+    except Exception as error:  # decoders meet broken files with a dozen types of exception
+        raise ImageError(f"{path}: {reason(path, error)}") from error
+
+
+def reason(path, error):
+    from PIL import UnidentifiedImageError
+    if isinstance(error, UnidentifiedImageError):
+        with open(path, "rb") as file:
+            start = file.read(8)
+        return f"not an image (it begins with {start!r})" if start else "an empty file (0 bytes)"
+    if isinstance(error, OSError) and error.errno:
+        return f"cannot be read ({why(error)})"
+    return f"broken image ({one_line(error)})"
+
+
+def header(img, path):
+    """Refuse, by the file's header alone, what has no one meaning as 8-bit RGB, or is too large. Raises ImageError."""
+    limit = pillow().MAX_IMAGE_PIXELS
+    if limit and img.width * img.height > limit:
+        raise ImageError(f"{path}: {img.width} x {img.height} = {img.width * img.height} pixels, over the limit of {limit}")
+    if getattr(img, "n_frames", 1) > 1:
+        raise ImageError(f"{path}: holds {img.n_frames} pictures ({img.format}); save the one that is meant")
+    if img.mode == "F" or (img.mode == "I" and img.format not in ("PNG", "PPM")):   # those two hold 16 bits in mode I
+        kind = "float" if img.mode == "F" else "32-bit"
+        raise ImageError(f"{path}: {kind} samples, whose range is not known; save it with 8 or 16 bits")
+
+
+def open_rgb(path):
+    """Read an image file -> PIL.Image in mode RGB, by the table above. Raises ImageError with a one-line reason."""
+    from PIL import ImageOps
+    with reading(path), pillow().open(path) as img:
+        header(img, path)
+        img.load()
+        img = ImageOps.exif_transpose(img)
+        if img.mode in WIDE or img.mode == "I":
+            return from_16_bits(img)
+        if img.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in img.info:
+            return on_white(img.convert("RGBA"))
+        return img.convert("RGB")
+
+
+def from_16_bits(img):
+    """16-bit grey -> RGB, each sample round(v / 257), so that 65535 becomes 255 (Pillow's own convert clips at 255)."""
+    import numpy as np
+    wide = np.asarray(img).astype(np.int64)
+    return pillow().fromarray(((wide + 128) // 257).astype(np.uint8)).convert("RGB")
+
+
+def on_white(img):
+    """RGBA -> RGB: the colours as they are where the image is opaque, white shining through elsewhere."""
+    if img.getchannel("A").getextrema() == (255, 255):
+        return img.convert("RGB")
+    return pillow().alpha_composite(pillow().new("RGBA", img.size, "white"), img).convert("RGB")
+
+
+def check(path):
+    """(width, height) of open_rgb(path), or an ImageError. Decodes no pixel where the container tells that the file is whole
+    (BMP by its length, PNG by its checksums, JPEG by its end mark); other files are decoded."""
+    with reading(path), pillow().open(path) as img:
+        header(img, path)
+        if img.format == "PNG" and not has_exif(path):
+            img.verify()
+            return img.size
+        if not is_whole(img, path):
+            return open_rgb(path).size
+        on_its_side = img.getexif().get(0x0112, 1) >= 5   # EXIF orientations 5 to 8
+        return img.size[::-1] if on_its_side else img.size
+
+
+def has_exif(path):
+    """Whether a PNG may hold EXIF data; Pillow finds that by decoding it all."""
+    data = Path(path).read_bytes()
+    return b"eXIf" in data or b"Raw profile type exif" in data
+
+
+def is_whole(img, path):
+    """Whether the container tells, without decoding, that nothing is cut off."""
+    size = Path(path).stat().st_size
+    if img.format == "BMP" and img.tile[0].codec_name == "raw":
+        _, stride, _ = img.tile[0].args
+        return size >= img.tile[0].offset + stride * img.height
+    if img.format == "JPEG":
+        with open(path, "rb") as file:
+            file.seek(max(0, size - 64))
+            return b"\xff\xd9" in file.read()
+    return False
+
+
+def check_all(paths, workers=8, skip_bad=False):
+    """Check files in threads -> {path: (width, height)}. Raises one UsageError that counts and lists the bad ones;
+    with skip_bad returns (sizes, {bad path: reason}) instead."""
+    from concurrent.futures import ThreadPoolExecutor
+    paths = list(dict.fromkeys(paths))
+    sizes, bad = {}, {}
+
+    def one(path):
+        try:
+            return check(path), None
+        except ImageError as error:
+            return None, str(error)
+
+    pillow().init()   # Pillow registers its formats here: once, not in every thread
+    pool = ThreadPoolExecutor(max(1, workers))
+    try:
+        with progress(len(paths), "image", "checking") as bar:
+            for path, (size, fault) in zip(paths, pool.map(one, paths)):
+                bar.update()
+                if fault:
+                    bad[path] = fault
+                else:
+                    sizes[path] = size
+    finally:
+        pool.shutdown(cancel_futures=True)   # on Ctrl-C, leave at once
+    if skip_bad:
+        return sizes, bad
+    if bad:
+        raise UsageError(f"{len(bad)} of {len(paths)} images can't be used: {some(bad.values())}")
+    return sizes
+
+
+def main(argv=None):
+    import argparse
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("files", nargs="+")
+    parser.add_argument("--debug", action="store_true")
+    sizes, bad = check_all(parser.parse_args(argv).files, skip_bad=True)
+    for path, (width, height) in sizes.items():
+        print(f"{path}: {width} x {height}")
+    for fault in bad.values():
+        print(fault, file=sys.stderr)
+    return 2 if bad else 0
+
+
+if __name__ == "__main__":
+    run_main(main)

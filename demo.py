@@ -1,6 +1,6 @@
 """The embedded dataset `demo`: photographs that scikit-image carries, distorted in five ways at five strengths. No download.
 
-Five photographs, cropped to their central 288 x 288, under Gaussian noise, Gaussian blur, JPEG, JPEG 2000 and loss of contrast:
+Five photographs, cropped to 288 x 288, under Gaussian noise, Gaussian blur, JPEG, JPEG 2000 and loss of contrast:
 125 pairs. The label is the strength, 1 (barely visible) to 5 (strong): NOT a human opinion, and one level of two distortions is
 not equally visible. Made once into a cache folder as PNG: $IQA_CACHE, else $XDG_CACHE_HOME/iqa-bench, else ~/.cache/iqa-bench.
 
@@ -16,16 +16,10 @@ from cli import UsageError, run_main
 from labels import Row, why
 
 SIDE = 288
-PHOTOGRAPHS = {"astronaut": "astronaut.png", "chelsea": "chelsea.png", "coffee": "coffee.png", "rocket": "rocket.jpg",
-               "motorcycle": "motorcycle_left.png"}
-STRENGTHS = {                             # what each is, and its five levels
-    "noise": (3, 6, 11, 20, 36),          # standard deviation, of 255
-    "blur": (0.5, 0.9, 1.5, 2.5, 4.0),    # sigma in pixels
-    "jpeg": (80, 45, 22, 11, 5),          # libjpeg quality
-    "jp2k": (10, 22, 45, 90, 170),        # compression ratio
-    "contrast": (0.9, 0.78, 0.63, 0.46, 0.28),   # scale about the mean of the image
+PHOTOGRAPHS = {                           # file, left, top: the crop is central, but for the astronaut, whose face is at the top
+    "astronaut": ("astronaut.png", 96, 0), "chelsea": ("chelsea.png", 81, 6), "coffee": ("coffee.png", 156, 56),
+    "rocket": ("rocket.jpg", 176, 69), "motorcycle": ("motorcycle_left.png", 226, 106),
 }
-NAME = rf"\w+_({'|'.join(STRENGTHS)})_[1-5]\.png"
 
 
 def noise(pixels, sigma, seed):
@@ -50,9 +44,6 @@ def contrast(pixels, factor, seed):
     return pixels.mean() + factor * (pixels - pixels.mean())
 
 
-DISTORTIONS = {"noise": noise, "blur": blur, "jpeg": jpeg, "jp2k": jp2k, "contrast": contrast}
-
-
 def through_codec(pixels, codec, **options):
     import numpy as np
     from PIL import Image
@@ -61,13 +52,22 @@ def through_codec(pixels, codec, **options):
     return np.asarray(Image.open(stream).convert("RGB"), dtype=float)
 
 
-def photograph(file):
-    """A photograph of scikit-image's wheel, its central SIDE x SIDE -> float array (SIDE, SIDE, 3), 0 to 255."""
+DISTORTIONS = {                                     # name: the function, and its strength at the levels 1 to 5
+    "noise": (noise, (3, 6, 11, 20, 36)),           # standard deviation, of 255
+    "blur": (blur, (0.5, 0.9, 1.5, 2.5, 4.0)),      # sigma in pixels
+    "jpeg": (jpeg, (80, 45, 22, 11, 5)),            # libjpeg quality
+    "jp2k": (jp2k, (10, 22, 45, 90, 170)),          # compression ratio
+    "contrast": (contrast, (0.9, 0.78, 0.63, 0.46, 0.28)),   # factor on the deviation from the image's mean
+}
+NAME = rf"\w+_({'|'.join(DISTORTIONS)})_[1-5]\.png"
+
+
+def photograph(file, left, top):
+    """A crop from a photograph in scikit-image's wheel -> float array (SIDE, SIDE, 3), 0 to 255."""
     import numpy as np
     import skimage
     from images import open_rgb
     img = open_rgb(Path(skimage.__file__).parent / "data" / file)
-    left, top = (img.width - SIDE) // 2, (img.height - SIDE) // 2
     return np.asarray(img.crop((left, top, left + SIDE, top + SIDE)), dtype=float)
 
 
@@ -104,20 +104,20 @@ def make(root):
     from PIL import Image
     (root / "reference").mkdir()
     (root / "distorted").mkdir()
-    for number, (name, file) in enumerate(PHOTOGRAPHS.items()):
-        pixels = photograph(file)
+    for number, (name, where) in enumerate(PHOTOGRAPHS.items()):
+        pixels = photograph(*where)
         Image.fromarray(pixels.astype(np.uint8)).save(root / "reference" / f"{name}.png")
-        for kind, levels in STRENGTHS.items():
-            for level, strength in enumerate(levels, 1):
-                changed = DISTORTIONS[kind](pixels, strength, seed=(number, level)).round().clip(0, 255)
-                Image.fromarray(changed.astype(np.uint8)).save(root / "distorted" / f"{name}_{kind}_{level}.png")
+        for kind, (distort, strengths) in DISTORTIONS.items():
+            for level, strength in enumerate(strengths, 1):
+                changed = distort(pixels, strength, seed=(number, level)).round().clip(0, 255)
+                Image.fromarray(changed.astype(np.uint8)).save(root / "distorted" / f"{name}_{kind}_{level}.png", compress_level=1)
 
 
 def rows(root):
     """The 125 pairs -> labels.Row, photograph by photograph, distortion by distortion, weak to strong."""
     for name in PHOTOGRAPHS:
-        for kind, levels in STRENGTHS.items():
-            for level in range(1, len(levels) + 1):
+        for kind, (_, strengths) in DISTORTIONS.items():
+            for level in range(1, len(strengths) + 1):
                 yield Row(str(root), f"distorted/{name}_{kind}_{level}.png", f"reference/{name}.png", float(level))
 
 

@@ -53,19 +53,19 @@ class Features:
 
 # ---- block by block ---------------------------------------------------------------------------------------------
 
-def l2_blocks(f, g):
+def l2_blocks(f, g, protocol="paper"):
     """(B, L): mean squared difference of each block, over tokens and channels."""
     return torch.stack([(a - b).square().flatten(1).mean(1) for a, b in zip(f.blocks, g.blocks)], 1)
 
 
-def cos_blocks(f, g, map_axis=-1):
-    """(B, L): mean of 1 - cosine of each block. Tokens: along channels. Maps: along `map_axis`, the width for the authors.
+def cos_blocks(f, g, protocol="paper"):
+    """(B, L): mean of 1 - cosine of each block, along channels; of maps under `paper` along the width, as published.
 
     In float16 the eps of the cosine vanishes and a pair with an all-zero row is 0/0: it is left out of the mean, as the
     released code does. In float32 such a pair counts 1.
     """
     def block(a, b):
-        cosine = F.cosine_similarity(a, b, dim=-1 if a.ndim == 3 else map_axis)
+        cosine = F.cosine_similarity(a, b, dim=1 if a.ndim == 4 and protocol == "corrected" else -1)
         return torch.nan_to_num(1 - cosine, nan=torch.nan, posinf=0, neginf=0).flatten(1).nanmean(1)
     return torch.stack([block(a, b) for a, b in zip(f.blocks, g.blocks)], 1)
 
@@ -103,11 +103,14 @@ def wasserstein(u, v, p=1):
     if p == 1:
         lower = torch.ones(ROWS - 1, ROWS, dtype=u.dtype, device=u.device).tril()
         return (lower @ (u - v)).abs().sum(1)   # the product is a cumulative sum; a strided cumsum is slower
-    U, V = (w.transpose(1, 2).contiguous().cumsum(-1) for w in (u, v))
-    t = torch.cat([U, V], -1).sort(-1).values
-    qu, qv = (torch.searchsorted(c, t).clamp(max=ROWS - 1) for c in (U, V))
-    gaps = torch.diff(t, dim=-1, prepend=torch.zeros_like(t[..., :1]))
-    return (gaps * (qu - qv).abs() ** p).sum(-1)
+    U, V = (w.transpose(1, 2).contiguous().cumsum(-1) for w in (u, v))   # (B, M, 64)
+    k, cost = torch.arange(ROWS, device=u.device), 0
+    # The steps of U and V, merged, cut the integral into pieces: first those that end at a step of U, then at one of V
+    for a, b, ties in ((U, V, False), (V, U, True)):
+        rank = torch.searchsorted(b, a, right=ties)
+        start = torch.maximum(F.pad(b, (1, 0)).gather(-1, rank), F.pad(a, (1, 0))[..., :-1])
+        cost = cost + ((a - start).clamp(min=0) * (rank.clamp(max=ROWS - 1) - k).abs() ** p).sum(-1)
+    return cost
 
 
 def with_euclid(d, x, y):
@@ -124,11 +127,11 @@ def squash(s):
 # ---- the distances ------------------------------------------------------------------------------------------------
 
 def l2(f, g, protocol="paper"):
-    return l2_blocks(f, g).sum(1)
+    return l2_blocks(f, g, protocol).sum(1)
 
 
 def cos(f, g, protocol="paper"):
-    return cos_blocks(f, g, map_axis=-1 if protocol == "paper" else 1).sum(1)
+    return cos_blocks(f, g, protocol).sum(1)
 
 
 def skld(f, g, protocol="paper"):

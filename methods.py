@@ -1,0 +1,209 @@
+"""From names on the command line to what the engine runs: methods and distances -> models with score columns.
+
+A Model is one forward pass (a backbone, or the features of one or more metrics) and the columns that are read off it:
+`dinov1` with l2, cos and its embedding is one Model with the columns dinov1_l2, dinov1_cos and embed_dinov1_cos.
+Nothing is loaded here before `Model.load`.
+"""
+from dataclasses import dataclass, field, replace
+
+import models
+import weights as files
+from cli import UsageError, unknown
+from metrics import FEATURES, METRICS
+
+DISTANCE_NAMES = ("l2", "cos", "skld", "jsd", "wsd", "swd")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What decides a score besides the method and the images; one place for the defaults."""
+    weights: str = "pretrained"      # or "random"
+    weights_dir: str | None = None
+    device: str = "cpu"
+    precision: str = "paper"
+    protocol: str = "paper"
+    normalize: str = "none"
+    window: int = 224
+    stride: int = 200
+    layers: tuple | None = None      # block indices, None: all
+    per_layer: bool = False
+
+
+@dataclass(frozen=True)
+class Column:
+    """One score: `compare(distorted, reference) -> (B,)`, or (B, 1 + L) with one column a block under --per-layer."""
+    name: str              # as in the file name: dinov1_l2, embed_dinov1_cos, psnr
+    method: str
+    distance: str | None
+    feature: str           # "features", "embedding" or "metric"
+    compare: object = field(repr=False)
+    higher_is: str = "worse"
+
+
+@dataclass
+class Model:
+    """One forward pass over windows (`window` a side, `stride` apart) or whole images (window None), with its columns."""
+    name: str
+    options: Options
+    columns: list
+    window: int | None
+    weights: tuple = ()
+    min_side: int = 1
+    short_side: int | None = None
+    note: str = ""
+    loader: object = field(default=None, repr=False)
+
+    def files(self):
+        """[{name, sha256, path}] of the weight files; UsageError when one cannot be had. Nothing is loaded."""
+        if self.options.weights == "random":
+            return [{"name": "random", "seed": 0}] if self.weights else []
+        paths = [(w, files.resolve(w, self.options.weights_dir)) for w in self.weights]
+        return [{"name": w.name, "sha256": files.sha256(path), "file": path.name} for w, path in paths]
+
+    def load(self):
+        """-> features(x): float (B, 3, H, W) in [0, 1] on the device -> distances.Features."""
+        return self.loader(self)
+
+
+def parse(name):
+    """('embed_dinov1') -> ('dinov1', True): the backbone and whether its embedding is meant."""
+    return (name.removeprefix("embed_"), True) if name.startswith("embed_") else (name, False)
+
+
+def build(methods, distances, options):
+    """Method and distance names -> [Model], one a forward pass, in the order asked for.
+
+    Raises UsageError: unknown names (with the nearest known), no distance where one is needed, a distance for metrics
+    alone, embeddings without cos, a distance that is not defined for a CNN.
+    """
+    for d in distances:
+        if d not in DISTANCE_NAMES:
+            raise unknown("distance", d, DISTANCE_NAMES)
+    passes = {}
+    for name in dict.fromkeys(methods):
+        base, embedding = parse(name)
+        if base in METRICS and not embedding:
+            passes.setdefault(("metric", METRICS[base].features), []).append(name)
+        elif base in models.BACKBONES or base.startswith("timm:"):
+            passes.setdefault(("backbone", base), []).append(name)
+        else:
+            embeds = [f"embed_{b}" for b, entry in models.BACKBONES.items() if entry.embedding]
+            raise unknown("method", name, [*models.BACKBONES, *METRICS, *embeds], "see --list")
+    if distances and not any(kind == "backbone" for kind, _ in passes):
+        raise UsageError(f"-d {' '.join(distances)}: {', '.join(dict.fromkeys(methods))} take no distance; leave -d out")
+    return [MAKERS[kind](key, names, list(dict.fromkeys(distances)), options) for (kind, key), names in passes.items()]
+
+
+# ---- backbones
+
+def label(name, options):
+    """The method's name with everything in it that is not the default: dinov1-random, dinov1-layers0-5."""
+    parts = [name.replace(":", "-")]
+    if options.weights == "random" and models.backbone(name).weights:
+        parts.append("random")
+    if options.layers is not None:
+        parts.append("layers" + ".".join(f"{a}" if a == b else f"{a}-{b}" for a, b in ranges(options.layers)))
+    if options.normalize != "none":
+        parts.append(f"norm-{options.normalize}")
+    default = Options()
+    if (options.window, options.stride) != (default.window, default.stride):
+        parts.append(f"window{options.window}-stride{options.stride}")
+    return "-".join(parts)
+
+
+def ranges(numbers):
+    """[0, 1, 2, 5] -> [(0, 2), (5, 5)]"""
+    found = []
+    for n in sorted(numbers):
+        if found and n == found[-1][1] + 1:
+            found[-1] = (found[-1][0], n)
+        else:
+            found.append((n, n))
+    return found
+
+
+def backbone_model(base, names, distances, options):
+    entry = models.backbone(base)
+    method = label(base, options)
+    columns = []
+    for name in names:
+        embedding = parse(name)[1]
+        if embedding and not entry.embedding:
+            raise UsageError(f"{name}: {base} has no embedding; use -m {base} with -d l2 or cos")
+        if embedding:
+            if distances and "cos" not in distances:
+                raise UsageError(f"{name}: an embedding takes the distance cos only, found -d {' '.join(distances)}")
+            columns.append(Column(f"embed_{label(base, replace(options, layers=None))}_cos", name, "cos", "embedding", embedding_column))
+            continue
+        if not distances:
+            raise UsageError(f"-m {name}: a backbone needs a distance, -d with one or more of {', '.join(DISTANCE_NAMES)}")
+        for d in distances:
+            if entry.kind == "maps" and d not in ("l2", "cos"):
+                raise UsageError(f"-d {d}: not defined for the maps of a CNN ({name}); it takes l2 and cos")
+            if options.per_layer and d not in ("l2", "cos"):
+                raise UsageError(f"--per-layer: {d} is no sum over blocks; it takes l2 and cos")
+            columns.append(Column(f"{method}_{d}", name, d, "features", block_column(d, options)))
+    return Model(method, options, columns, options.window, (entry.weights,) if entry.weights else (), options.window, None,
+                 entry.note, load_backbone)
+
+
+def embedding_column(f, g):
+    import distances
+    return distances.embedding_cos(f, g)
+
+
+def block_column(name, options):
+    """compare(f, g) of a distance between blocks; with --per-layer the total first, then a column a block."""
+    def compare(f, g):
+        import distances
+        entry = distances.DISTANCES[name]
+        if entry.tokens_only and f.blocks[0].ndim != 3:
+            raise UsageError(f"-d {name}: not defined for the maps of a CNN; it takes l2 and cos")
+        if not options.per_layer:
+            return entry.compare(f, g, options.protocol)
+        import torch
+        blocks = entry.blocks(f, g, options.protocol)
+        return torch.cat([blocks.sum(1, keepdim=True), blocks], 1)
+    return compare
+
+
+def load_backbone(model):
+    o = model.options
+    # METHOD.md section 9: `corrected` mends CLIP's float16 too
+    precision = "fp32" if o.protocol == "corrected" and o.precision == "paper" else o.precision
+    loaded = models.load_backbone(models_name(model), o.weights_dir, o.weights, o.device, precision, o.normalize, o.window,
+                                  None if o.layers is None else list(o.layers))
+    wanted = {c.feature for c in model.columns}
+
+    def features(x):
+        return loaded(x, blocks="features" in wanted, embedding="embedding" in wanted)
+    return features
+
+
+def models_name(model):
+    return parse(model.columns[0].method)[0]
+
+
+# ---- metrics
+
+def metric_model(key, names, distances, options):
+    entries = [METRICS[name] for name in names]
+    random = "-random" if options.weights == "random" and entries[0].weights else ""
+
+    def column(entry):
+        def compare(f, g):
+            return entry.distance(f.blocks, g.blocks, options.protocol)
+        return Column(entry.name + random, entry.name, None, "metric", compare, entry.higher_is)
+    return Model(key + random, options, [column(e) for e in entries], None, entries[0].weights,
+                 max(e.min_side for e in entries), entries[0].short_side.get(options.protocol), "", load_metric)
+
+
+def load_metric(model):
+    from distances import Features
+    o = model.options
+    key = METRICS[model.columns[0].method].features
+    features = FEATURES[key](o.weights_dir, o.device, o.protocol, 0 if o.weights == "random" and model.weights else None)
+    return lambda x: Features(features(x))
+
+
+MAKERS = {"backbone": backbone_model, "metric": metric_model}

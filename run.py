@@ -1,0 +1,201 @@
+"""Score datasets with metrics and print how well they agree with people.
+
+    python run.py -dat tid2013 -m dinov1 -d l2                          one method, plain
+    python run.py -dat live pipal -m dinov1 psnr -d l2 cos -rob none tra sca rot
+    python run.py -dat demo -m psnr msssim fsim stlpips_alex            photographs that come with a dependency
+    python run.py --list                                                every dataset, method and distance
+
+Writes <savedir>/<dataset>_<method>[_<distance>][_<perturbation>-<pct>].csv with dis,ref,mos,pred, a JSON beside each with
+everything that decides the scores, and <savedir>/correlations.csv. What is there and complete is used, what is partial is
+continued. Exit code 0 only if all that was asked for is there.
+"""
+import argparse
+import os
+from pathlib import Path
+
+import datasets
+import distributed
+import methods
+from cli import UsageError, WorkError, one_line, run_main, unknown
+from models import PRECISIONS
+
+PERTURBATION_NAMES = ("none", "tra", "sca", "rot")
+
+
+def arguments(argv):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    what = parser.add_argument_group("what to score")
+    what.add_argument("-dat", "--dataset", nargs="+", default=[], metavar="NAME", help="live tid2013 pipal demo ..., or a CSV file")
+    what.add_argument("-m", "--model", nargs="+", default=[], metavar="NAME", help="methods: backbones, embed_<backbone>, metrics")
+    what.add_argument("-d", "--distance", nargs="+", default=[], metavar="NAME", help=" ".join(methods.DISTANCE_NAMES) + "; for backbones")
+    what.add_argument("-rob", "--robustness", nargs="+", default=["none"], metavar="NAME", help="none tra sca rot (default: none)")
+    what.add_argument("-pct", "--percent", nargs="+", type=magnitude, default=[1.0], metavar="P", help="magnitude of the perturbation (default: 1)")
+    what.add_argument("-r", "--resizeHW", type=positive, metavar="N", help="resize both images to N x N first")
+    what.add_argument("--limit", type=positive, metavar="N", help="only the first N pairs; the files stay partial")
+    what.add_argument("--higher-is", choices=("better", "worse"), help="what a higher mos means in a CSV dataset (default: worse)")
+    what.add_argument("--skip-bad", action="store_true", help="leave out pairs whose image is missing or unreadable, and say so")
+    where = parser.add_argument_group("where things are")
+    where.add_argument("--data-root", default=os.environ.get("IQA_DATA", "data"), metavar="DIR", help="default: $IQA_DATA, else data")
+    where.add_argument("--weights-dir", metavar="DIR", help="use DIR/<backbone>.pth (.pt, .safetensors) and download nothing")
+    where.add_argument("--weights", choices=("pretrained", "random"), default="pretrained", help="random: seeded, for trying things out")
+    where.add_argument("-sdir", "--savedir", default="results", metavar="DIR", help="default: results")
+    where.add_argument("-s", "--saveas", metavar="NAME", help="file name instead of the method's; one method and distance only")
+    how = parser.add_argument_group("how")
+    how.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    how.add_argument("--precision", choices=PRECISIONS, default="paper", help="paper: float16 where the authors had it (OpenAI CLIP)")
+    how.add_argument("--protocol", choices=("paper", "corrected"), default="paper", help="corrected: the methods with their defects mended")
+    how.add_argument("--normalize", choices=("none", "imagenet", "model"), default="none", help="mean and std of the input (paper: none)")
+    how.add_argument("--window", type=positive, default=224, metavar="N", help="side of a window (default: 224)")
+    how.add_argument("--stride", type=positive, default=200, metavar="N", help="distance of windows (default: 200)")
+    how.add_argument("--layers", type=layer_list, metavar="LIST", help="blocks to use, such as 0-5,11 (default: all)")
+    how.add_argument("--per-layer", action="store_true", help="also write one column a block (l2 and cos)")
+    how.add_argument("--batch-size", type=batch_size, default=None, metavar="N", help="windows at once, or auto (default)")
+    how.add_argument("--workers", type=natural, default=None, metavar="N", help="processes that read images (default: 0 on a CPU, up to 8 with CUDA)")
+    how.add_argument("--overwrite", action="store_true", help="drop files made with other settings and score anew")
+    how.add_argument("--keep-going", action="store_true", help="carry on past what cannot be had and name it at the end")
+    how.add_argument("--shard", type=shard, metavar="I/N", help="only the I-th of N parts of the references; joined when all are there")
+    also = parser.add_argument_group("instead of scoring")
+    also.add_argument("--list", action="store_true", help="every dataset, method and distance, with its weights, licence and citation")
+    also.add_argument("--dry-run", action="store_true", help="what would be computed: pairs, windows, forward passes, disk, time")
+    also.add_argument("--fetch-weights", metavar="DIR", help="download what the methods of -m need into DIR")
+    also.add_argument("--verify", type=positive, metavar="N", help="recompute N random pairs of each finished FILE and compare")
+    also.add_argument("files", nargs="*", metavar="FILE", help="score files for --verify")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser.parse_args(argv)
+
+
+def number_type(kind, sound, what):
+    def convert(text):
+        try:
+            value = kind(text)
+        except ValueError:
+            value = None
+        if value is None or not sound(value):
+            raise argparse.ArgumentTypeError(f"expected {what}, found {text!r}")
+        return value
+    return convert
+
+
+positive = number_type(int, lambda v: v > 0, "a whole number above 0")
+natural = number_type(int, lambda v: v >= 0, "a whole number, 0 or more")
+magnitude = number_type(float, lambda v: 0 < v < 50, "a number above 0 and below 50")
+
+
+def batch_size(text):
+    return None if text == "auto" else positive(text)
+
+
+def layer_list(text):
+    try:
+        spans = [[int(n) for n in part.split("-")] for part in text.split(",")]
+        found = sorted({n for span in spans for n in range(span[0], span[-1] + 1)})
+        if not found or any(len(s) > 2 or s[-1] < s[0] for s in spans):
+            raise ValueError
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected block numbers such as 0-5,11, found {text!r}") from None
+    return tuple(found)
+
+
+def shard(text):
+    try:
+        i, n = (int(part) for part in text.split("/"))
+    except ValueError:
+        i = n = 0
+    if not 1 <= i <= n:
+        raise argparse.ArgumentTypeError(f"expected I/N with 1 <= I <= N, such as 2/4, found {text!r}")
+    return i, n
+
+
+def pick_device(asked):
+    import torch
+    if asked == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(asked)
+    except RuntimeError:
+        raise UsageError(f"--device {asked}: expected auto, cpu, cuda or cuda:N") from None
+    if device.type not in ("cpu", "cuda"):
+        raise UsageError(f"--device {asked}: expected auto, cpu, cuda or cuda:N")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UsageError(f"--device {asked}: {torch.cuda.device_count()} CUDA devices are there; use --device cpu")
+    return asked
+
+
+def check_arguments(args):
+    for name in args.robustness:
+        if name not in PERTURBATION_NAMES:
+            raise unknown("perturbation", name, PERTURBATION_NAMES)
+    if not args.dataset:
+        raise UsageError(f"-dat: expected one or more of {', '.join(datasets.DATASETS)}, or a CSV file (see --list)")
+    if not args.model:
+        raise UsageError("-m: expected one or more methods, such as dinov1 or psnr (see --list)")
+    if args.files:
+        raise UsageError(f"{args.files[0]}: files go with --verify only")
+
+
+def perturbations(args):
+    """[(name, pct)] asked for, 'none' once, in the order given."""
+    return list(dict.fromkeys(("none", 0.0) if name == "none" else (name, pct) for name in args.robustness for pct in args.percent))
+
+
+def main(argv):
+    args = arguments(argv)
+    if args.list:
+        import listing
+        return listing.show()
+    if args.fetch_weights:
+        import download
+        return download.fetch(needed_weights(args), args.fetch_weights) and None
+    if args.verify:
+        import verify
+        return verify.main(args)
+    check_arguments(args)
+    import experiment
+    missing = []
+
+    def attempt(what, function, *arguments):
+        """Its result; with --keep-going None, remembered as missing, when it fails."""
+        try:
+            return function(*arguments)
+        except (UsageError, WorkError) as error:
+            if not args.keep_going:
+                raise
+            missing.append((what, one_line(error)))
+
+    device = distributed.start(pick_device(args.device))
+    rank, ranks = distributed.world()
+    if ranks > 1:
+        args.shard = (rank + 1, ranks)
+    options = methods.Options(args.weights, args.weights_dir, device, args.precision, args.protocol, args.normalize,
+                              args.window, args.stride, args.layers, args.per_layer)
+    models = methods.build(args.model, args.distance, options)
+    if args.saveas and (len(models) > 1 or len(models[0].columns) > 1):
+        raise UsageError("-s/--saveas names one file: use it with one method and one distance")
+    found = [(model, attempt(model.name, model.files)) for model in models]
+    models = [(model, files) for model, files in found if files is not None]
+    sets = [attempt(name, experiment.prepare, name, args) for name in args.dataset]
+    rows = []
+    for prepared in filter(None, sets):
+        for model, files in models:
+            done = attempt(f"{model.name} on {prepared.dataset.name}", experiment.run, model, files, prepared, perturbations(args), args)
+            rows += done or []
+    if distributed.first():
+        if rows:
+            experiment.report(rows, Path(args.savedir))
+        for what, why in missing:
+            print(f"missing: {what}: {why}")
+    distributed.stop()
+    return 1 if missing else 0
+
+
+def needed_weights(args):
+    """The weight files that the methods of -m need, each once."""
+    if not args.model:
+        raise UsageError("--fetch-weights: expected -m with the methods whose weights are needed (see --list)")
+    takes_distance = any(methods.parse(m)[0] not in methods.METRICS for m in args.model)
+    models = methods.build(args.model, ["cos"] if takes_distance else [], methods.Options())
+    return list(dict.fromkeys(w for model in models for w in model.weights))
+
+
+if __name__ == "__main__":
+    run_main(main)

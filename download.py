@@ -128,8 +128,8 @@ def _download(weights, target):
 
 def _not_to_be_had(weights, reason):
     name = f"{weights.name}{'.safetensors' if weights.hub else '.pth'}"
-    return UsageError(f"{weights.name}: no weights: not in the cache, and not to be downloaded ({reason}). Get {weights.origin} on "
-                      f"another machine, save it as DIR/{name}, and add --weights-dir DIR")
+    return UsageError(f"{weights.name}: no weights: not in the cache, and not to be downloaded ({reason}). Get {weights.origin} "
+                      f"on another machine, save it as DIR/{name}, and add --weights-dir DIR")
 
 
 def unreachable(url):

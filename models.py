@@ -49,9 +49,9 @@ def clip_backbone(trunk, *arguments):
 
 def stlpips_backbone(net):
     def build(window, state):
-        import metrics
+        import cnns
         import trunks
-        return trunks.StageTrunk(metrics.stlpips_trunk(net), layers=5)
+        return trunks.StageTrunk(cnns.stlpips_trunk(net), layers=5)
     return build
 
 

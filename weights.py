@@ -140,8 +140,8 @@ def _read_zip(path, size, trusted_torchscript):
         raise UsageError(f"{path}: refused: a compressed archive; torch.save writes none")
     if any(re.search(r"(^|/)(code/|constants\.pkl$)", entry.filename) for entry in entries):
         if sha256(path) not in trusted_torchscript:
-            raise UsageError(f"{path}: refused: a TorchScript archive is a program, and its sha256 {sha256(path)[:16]}... is none "
-                             "of those published for this model. If you trust it, convert it elsewhere: python -c \"import "
+            raise UsageError(f"{path}: refused: a TorchScript archive is a program, and its sha256 {sha256(path)[:16]}... is "
+                             "none of those published for this model. If you trust it, convert it elsewhere: python -c \"import "
                              "torch; torch.save(dict(torch.jit.load('IN.pt', 'cpu').state_dict()), 'OUT.pth')\"")
         return dict(torch.jit.load(str(path), map_location="cpu").state_dict())
     return _read_pickle(path, mmap=True)

@@ -1,0 +1,257 @@
+"""The convolutional networks behind the metrics: AlexNet and VGG16 (LPIPS, ST-LPIPS, DISTS), VGG19 and EfficientNet-B7.
+
+Each network is a list of stages whose outputs are all kept: (B, 3, H, W) in [0, 1] -> [(B, C, H', W'), ...]. They are
+written out here, layer by layer, because the packages that carry the trained files download at construction, print, or
+need packages that they do not name; the files themselves are read where those packages put them.
+metrics.py says which metric uses what; models.py takes `stlpips_trunk` as a backbone.
+"""
+import importlib.util
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import weights as files
+from cli import UsageError
+
+WIDTHS = (64, 128, 256, 512, 512)          # of VGG's five stages
+VGG16, VGG19 = (2, 2, 3, 3, 3), (2, 2, 4, 4, 4)   # convolutions in each
+LPIPS_SHIFT, LPIPS_SCALE = (-.030, -.088, -.188), (.458, .448, .450)      # of images in [-1, 1]
+IMAGENET_MEAN, IMAGENET_STD = (.485, .456, .406), (.229, .224, .225)      # of images in [0, 1]
+
+
+# ---- layers
+
+class Binomial(nn.Module):
+    """Each channel filtered with [1 2 1] x [1 2 1] / 16 and halved. `pad`: 2 mirrored (ST-LPIPS) or 1 zero (L2 pooling)."""
+
+    def __init__(self, channels, pad, mode):
+        super().__init__()
+        self.pad, self.mode = (pad,) * 4, mode
+        line = torch.tensor([1., 2., 1.]) / 4
+        self.register_buffer("kernel", torch.outer(line, line).repeat(channels, 1, 1, 1), persistent=False)
+
+    def forward(self, x):
+        return F.conv2d(F.pad(x, self.pad, self.mode), self.kernel, stride=2, groups=x.shape[1])
+
+
+class L2Pool(Binomial):
+    """sqrt of the blurred squares (Henaff and Simoncelli 2016): DISTS, and the VGG of Liao et al. 2024."""
+
+    def __init__(self, channels):
+        super().__init__(channels, 1, "constant")
+
+    def forward(self, x):
+        return (super().forward(x.square()) + 1e-12).sqrt()
+
+
+class Scale(nn.Module):
+    """Images in [0, 1] as a network wants them: (x - mean) / std, or (2x - 1 - mean) / std when `signed`."""
+
+    def __init__(self, mean, std, signed=False):
+        super().__init__()
+        self.signed = signed
+        self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
+
+    def forward(self, x):
+        return ((2 * x - 1 if self.signed else x) - self.mean) / self.std
+
+
+class Stages(nn.Module):
+    """Stages one after the other, the output of each kept: (B, 3, H, W) in [0, 1] -> list of (B, C, H', W')."""
+
+    def __init__(self, stages, scale=None):
+        super().__init__()
+        self.scale = scale or nn.Identity()
+        self.stages = nn.ModuleList(nn.Sequential(*layers) for layers in stages)
+
+    def forward(self, x):
+        maps, x = [], self.scale(x)
+        for stage in self.stages:
+            x = stage(x)
+            maps.append(x)
+        return maps
+
+    def tensors(self, keys):
+        """{name in the file: tensor here} of the convolutions, whose names in the file are `keys`, in order."""
+        convolutions = [m for m in self.modules() if isinstance(m, nn.Conv2d)]
+        return {f"{key}.{part}": getattr(layer, part)
+                for key, layer in zip(keys, convolutions, strict=True) for part in ("weight", "bias")}
+
+
+def vgg(depths, pool, scale=None):
+    """VGG's five stages, each ending at its last ReLU; `pool(channels)` -> the layers between two stages."""
+    stages, inputs = [], 3
+    for width, depth in zip(WIDTHS, depths):
+        layers = pool(inputs) if stages else []
+        for _ in range(depth):
+            layers += [nn.Conv2d(inputs, width, 3, padding=1), nn.ReLU(inplace=True)]
+            inputs = width
+        stages.append(layers)
+    return Stages(stages, scale)
+
+
+def vgg_keys(depths, pool_layers=1, key="features.{index}"):
+    """Names of VGG's convolutions in a file that numbers all its layers (ReLUs and `pool_layers` a pool included)."""
+    keys, index = [], 0
+    for stage, depth in enumerate(depths, 1):
+        keys += [key.format(stage=stage, index=index + 2 * i) for i in range(depth)]
+        index += 2 * depth + pool_layers
+    return keys
+
+
+def alexnet(first, pool, scale=None):
+    """AlexNet's five convolutions, each with its ReLU; `first`: the layers before the first ReLU, `pool` as for vgg."""
+    def conv(inputs, width, side):
+        return [nn.Conv2d(inputs, width, side, padding=side // 2), nn.ReLU(inplace=True)]
+    return Stages([[*first, nn.ReLU(inplace=True)], pool(64) + conv(64, 192, 5), pool(192) + conv(192, 384, 3),
+                   conv(384, 256, 3), conv(256, 256, 3)], scale)
+
+
+# ---- weights
+
+def package_file(package, *parts):
+    """(path, 'package:...') of a data file inside an installed package, which is not imported for it."""
+    spec = importlib.util.find_spec(package)
+    path = Path(spec.submodule_search_locations[0], *parts) if spec and spec.submodule_search_locations else None
+    if path is None or not path.is_file():
+        raise UsageError(f"package {package}: {'not installed' if path is None else f'lacks {path}'}; "
+                         "pip install -r requirements.txt")
+    return path, "/".join(("package:" + package, *parts))
+
+
+def fill(tensors, state, what):
+    """Copy a checkpoint into a model's tensors, both under the file's names; more in the file (a classifier) is left."""
+    known = {key: state[key] for key in tensors if key in state}
+    files.match(tensors, known, what)
+    with torch.no_grad():
+        for key, value in known.items():
+            tensors[key].copy_(value)
+
+
+def initialise(net, tensors, weights, weights_dir, random_seed):
+    """Fill `tensors` of `net` from the file of `weights`, or from a seed (He scale, so that activations stay alive).
+
+    Returns [(name, path or 'random', sha256 or 'seed N')].
+    """
+    net.eval().requires_grad_(False)
+    if random_seed is None:
+        path = files.resolve(weights, weights_dir)
+        fill(tensors, files.read_state(path), path)
+        return [(weights.name, str(path), files.sha256(path))]
+    generator = torch.Generator().manual_seed(random_seed)
+    for key, tensor in tensors.items():
+        if tensor.ndim == 4:
+            tensor.copy_(torch.randn(tensor.shape, generator=generator) * (2 / tensor[0].numel()) ** 0.5)
+        elif key.endswith("bias"):
+            tensor.zero_()
+    return [(weights.name, "random", f"seed {random_seed}")]
+
+
+# ---- what the metrics see
+
+class ImageFeatures:
+    """`features(x)`: images (B, 3, H, W) in [0, 1] -> list of tensors, batch first; `files`: what they were made with.
+
+    Image by image, so that an image's features do not depend on what else is in the batch, and memory stays that of one.
+    """
+
+    def __init__(self, net, device="cpu", used=(), after=lambda x, maps: maps):
+        self.net, self.files, self.after = net.to(device), list(used), after
+
+    def __call__(self, x):
+        parts = [self.after(image, self.net(image)) for image in x.split(1)]
+        return [torch.cat(level) if len(level) > 1 else level[0] for level in zip(*parts)]
+
+
+def calibrated(linear, device):
+    """LPIPS' maps: unit length along the channels, times the square root of the linear layer's weights (all >= 0), so that
+    the metric is a sum of squared differences (Zhang et al., CVPR 2018, eq. 1)."""
+    roots = [linear[f"lin{i}.model.1.weight"].sqrt().to(device) for i in range(5)]
+
+    def after(x, maps):
+        return [m / (m.square().sum(1, keepdim=True).sqrt() + 1e-10) * root for m, root in zip(maps, roots)]
+    return after
+
+
+def lpips(net, weights, weights_dir, device, protocol, random_seed):
+    """LPIPS v0.1 on torchvision's AlexNet ('alex') or VGG16 ('vgg'). paper: fed [0, 1] as published; corrected: [-1, 1]."""
+    scale = Scale(LPIPS_SHIFT, LPIPS_SCALE, signed=protocol != "paper")
+    if net == "alex":
+        trunk = alexnet([nn.Conv2d(3, 64, 11, stride=4, padding=2)], lambda channels: [nn.MaxPool2d(3, 2)], scale)
+        keys = [f"features.{i}" for i in (0, 3, 6, 8, 10)]
+    else:
+        trunk, keys = vgg(VGG16, lambda channels: [nn.MaxPool2d(2)], scale), vgg_keys(VGG16)
+    used = initialise(trunk, trunk.tensors(keys), weights, weights_dir, random_seed)
+    path, told = package_file("lpips", "weights", "v0.1", f"{net}.pth")
+    after = calibrated(files.read_state(path), device)
+    return ImageFeatures(trunk, device, used + [("lpips linear layers", told, files.sha256(path))], after)
+
+
+def stlpips_trunk(net, device="cpu"):
+    """The trained anti-aliased trunk of ST-LPIPS ('alex' or 'vgg'), from the package's wheel, fed as that package feeds it.
+
+    A module: (B, 3, H, W) in [0, 1] -> the five ReLU stages' maps; its `files` names the file (Ghildyal and Liu, ECCV 2022).
+    """
+    scale = Scale(LPIPS_SHIFT, LPIPS_SCALE, signed=True)
+    if net == "alex":
+        trunk = alexnet([nn.Conv2d(3, 64, 11, padding=2), Binomial(64, 2, "reflect")],
+                        lambda channels: [nn.MaxPool2d(3, 1), Binomial(channels, 2, "reflect")], scale)
+        keys = [f"net.slice{stage}.{i}" for stage, i in enumerate((0, 5, 9, 11, 13), 1)]
+    else:
+        trunk = vgg(VGG16, lambda channels: [nn.MaxPool2d(2, 1), Binomial(channels, 2, "reflect")], scale)
+        keys = vgg_keys(VGG16, 2, "net.slice{stage}.{index}")
+    path, told = stlpips_file(net)
+    fill(trunk.tensors(keys), files.read_state(path), path)
+    trunk.files = [(f"stlpips_{net}", told, files.sha256(path))]
+    return trunk.eval().requires_grad_(False).to(device)
+
+
+def stlpips_file(net):
+    return package_file("stlpips_pytorch", "weights", "vST0.0", f"{net}_shift_tolerant.pth")
+
+
+def stlpips(net, weights_dir, device, protocol, random_seed):
+    """ST-LPIPS' calibrated maps; trained weights always, they come with the package."""
+    trunk = stlpips_trunk(net, device)
+    return ImageFeatures(trunk, device, trunk.files, calibrated(files.read_state(stlpips_file(net)[0]), device))
+
+
+def dists(weights, weights_dir, device, protocol, random_seed):
+    """DISTS: the image and the five stages of VGG16 with L2 pooling (Ding et al., TPAMI 2022)."""
+    trunk = vgg(VGG16, lambda channels: [L2Pool(channels)], Scale(IMAGENET_MEAN, IMAGENET_STD))
+    used = initialise(trunk, trunk.tensors(vgg_keys(VGG16)), weights, weights_dir, random_seed)
+    path, told = package_file("DISTS_pytorch", "weights.pt")
+    return ImageFeatures(trunk, device, used + [("dists alpha, beta", told, files.sha256(path))], lambda x, maps: [x, *maps])
+
+
+def dists_weights():
+    """DISTS' trained alpha and beta, for the 1475 channels of its six levels, divided by their sum -> two (1475,)."""
+    state = files.read_state(package_file("DISTS_pytorch", "weights.pt")[0])
+    alpha, beta = state["alpha"].flatten(), state["beta"].flatten()
+    total = alpha.sum() + beta.sum()
+    return alpha / total, beta / total
+
+
+def vgg19(weights, weights_dir, device, protocol, random_seed):
+    """The image and the five stages of VGG19 with L2 pooling, input in [0, 1] (Liao et al., TIP 2024)."""
+    trunk = vgg(VGG19, lambda channels: [L2Pool(channels)])
+    used = initialise(trunk, trunk.tensors(vgg_keys(VGG19)), weights, weights_dir, random_seed)
+    return ImageFeatures(trunk, device, used, lambda x, maps: [x, *maps])
+
+
+def efficientnet_b7(weights, weights_dir, device, protocol, random_seed):
+    """The image and `features` 0-1, 2, ..., 7 of torchvision's EfficientNet-B7, in eval mode, input in [0, 1]."""
+    from torchvision.models import efficientnet_b7 as build
+    layers = build(weights=None).features
+    trunk = Stages([layers[0:2], *([layer] for layer in layers[2:8])])
+    tensors = {f"features.{key}": value for key, value in layers[:8].state_dict().items()}
+    used = initialise(trunk, tensors, weights, weights_dir, random_seed)
+    return ImageFeatures(trunk, device, used, lambda x, maps: [x, *maps])
+
+
+def pixels(weights_dir, device, protocol, random_seed):
+    """The image itself, for the metrics that look at nothing else."""
+    return ImageFeatures(nn.Identity(), device, (), lambda x, maps: [x])

@@ -1,0 +1,212 @@
+"""The rows of the tables that are metrics of their own: a registry, and the arithmetic of each.
+
+A metric is features of the whole image (no windows) and a distance between those of two images:
+
+    features = metrics.FEATURES[metric.features](weights_dir, device, protocol, random_seed)    # weights_dir may be None
+    score = metric.distance(features(distorted), features(reference), protocol)                 # (B,) tensor
+
+Images are (B, 3, H, W) float32 RGB in [0, 1]. Metrics with the same `features` share one pass over each image. Sources:
+METHOD in the README. Add a metric by adding an entry to METRICS. Importing this file imports no torch.
+"""
+from dataclasses import dataclass, field
+from functools import partial
+
+from weights import Weights
+
+TORCHVISION = "https://download.pytorch.org/models/"   # the digits in its file names begin the files' sha256
+ALEXNET = Weights("alexnet", TORCHVISION + "alexnet-owt-7be5be79.pth", sha256="7be5be79",
+                  licence="BSD-3-Clause (torchvision); trained on ImageNet, non-commercial research terms",
+                  citation="Krizhevsky, arXiv:1404.5997, 2014")
+VGG16 = Weights("vgg16", TORCHVISION + "vgg16-397923af.pth", sha256="397923af", licence=ALEXNET.licence,
+                citation="Simonyan and Zisserman, ICLR 2015")
+VGG19 = Weights("vgg19", TORCHVISION + "vgg19-dcbb9e9d.pth", sha256="dcbb9e9d", licence=ALEXNET.licence,
+                citation=VGG16.citation)
+EFFICIENTNET_B7 = Weights("efficientnet_b7", TORCHVISION + "efficientnet_b7_lukemelas-c5b4e57e.pth", sha256="c5b4e57e",
+                          licence="Apache-2.0; trained on ImageNet, non-commercial research terms",
+                          citation="Tan and Le, ICML 2019")
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One row. `distance(distorted, reference, protocol) -> (B,)` compares two lists of feature tensors, batch first."""
+    name: str
+    features: str                 # key of FEATURES
+    distance: object
+    citation: str
+    higher_is: str = "worse"      # what a higher stored score means: 'worse' or 'better'
+    min_side: int = 1             # smallest width and height it is defined for
+    weights: tuple = ()           # Weights that are downloaded; what a package carries is in `packages`
+    packages: tuple = ()
+    licence: str = "MIT (this project)"
+    note: str = ""
+    short_side: dict = field(default_factory=dict, compare=False)   # protocol -> bring the short side down to this first
+
+
+# ---- metrics of the pixels
+
+def psnr(distorted, reference, protocol="paper"):
+    """10 log10(1 / (mse + 1e-8)) in dB, mse over the three channels."""
+    mse = (distorted[0] - reference[0]).square().mean((1, 2, 3))
+    return 10 * (1 / (mse + 1e-8)).log10()
+
+
+def rounded_luma(image):
+    """Y of YIQ in whole steps of 255, (B, 1, H, W). Summed in float32 from red to blue, each product and sum rounded once (a
+    fused multiply-add), as the published scores were: 299 R + 587 G + 114 B meets ties, which the last digit decides."""
+    y = 0
+    for channel, weight in zip(image.split(1, 1), image.new_tensor([0.299, 0.587, 0.114]).double()):
+        y = (y + channel.double() * weight).float()
+    return (y * 255).round()
+
+
+def msssim(distorted, reference, protocol="paper"):
+    """(1 - MS-SSIM) / 2 of the rounded luma (Wang, Simoncelli, Bovik 2003), as the published scores have it.
+
+    Against common packages: luma rounded to integers, the contrast-structure map clipped at 0 pixel by pixel, 2 x 2
+    pooling with zeros on both sides where a side is odd, no first downsampling. float64. Sides of 161 and more.
+    """
+    import torch
+    import torch.nn.functional as F
+    x, y = (rounded_luma(images[0]).double() for images in (distorted, reference))
+    line = torch.exp(-torch.arange(-5, 6, dtype=torch.float64, device=x.device) ** 2 / (2 * 1.5 ** 2))
+    window = torch.outer(line, line)
+    window = (window / window.sum()).float().double()[None, None]   # the window and the weights were rounded to float32 once
+    weights = torch.tensor([0.0448, 0.2856, 0.3001, 0.2363, 0.1333]).tolist()
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    product = 1
+    for scale, weight in enumerate(weights):
+        mx, my, xx, yy, xy = (F.conv2d(z, window) for z in (x, y, x * x, y * y, x * y))
+        similarity = ((2 * (xy - mx * my) + c2) / (xx - mx * mx + yy - my * my + c2)).relu()
+        if scale == len(weights) - 1:
+            similarity = similarity * (2 * mx * my + c1) / (mx * mx + my * my + c1)
+        product = product * similarity.mean((1, 2, 3)) ** weight
+        odd = (x.shape[2] % 2, x.shape[3] % 2)
+        x, y = (F.avg_pool2d(z, 2, padding=odd) for z in (x, y))
+    return (1 - product) / 2
+
+
+def fsim(distorted, reference, protocol="paper"):
+    """(1 - FSIMc) / 2, by piq (Zhang et al., TIP 2011)."""
+    import piq
+    return (1 - piq.fsim(distorted[0], reference[0], data_range=1.0, reduction="none")) / 2
+
+
+# ---- metrics of a network's maps
+
+def squared(distorted, reference, protocol="paper"):
+    """LPIPS: sum over stages of the squared difference of the calibrated maps, summed over channels, mean over positions."""
+    return sum((a - b).square().sum(1).mean((1, 2)) for a, b in zip(distorted, reference))
+
+
+def dists(distorted, reference, protocol="paper"):
+    """1 - sum of alpha * similarity of means + beta * similarity of variations, of 1475 channels (Ding et al., eq. 6-8)."""
+    import cnns
+    score, c = 1, 1e-6
+    levels = [level.shape[1] for level in distorted]
+    alpha, beta = (w.to(distorted[0].device).split(levels) for w in cnns.dists_weights())
+    for x, y, a, b in zip(distorted, reference, alpha, beta):
+        mx, my = x.mean((2, 3)), y.mean((2, 3))
+        vx, vy = ((z - m[..., None, None]).square().mean((2, 3)) for z, m in ((x, mx), (y, my)))
+        covariance = (x * y).mean((2, 3)) - mx * my
+        texture, structure = (2 * mx * my + c) / (mx**2 + my**2 + c), (2 * covariance + c) / (vx + vy + c)
+        score = score - (a * texture).sum(1) - (b * structure).sum(1)
+    return score
+
+
+# ---- distributions of a network's maps (Liao et al., TIP 2024; METHOD section 7): the same steps, with these choices
+
+def columns(level):
+    """(B, C, H, W) -> (B, 64, M): W padded with zeros (or cropped) on the left, H at the bottom, to multiples of 8; then
+    the flat memory cut into 64 rows."""
+    import torch.nn.functional as F
+    rows, cols = (8 * round(side / 8) for side in level.shape[2:])
+    return F.pad(level, (cols - level.shape[3], 0, 0, rows - level.shape[2])).reshape(len(level), 64, -1)
+
+
+def softmax(axis):
+    return lambda x, protocol: x.softmax(1 if protocol == "corrected" else axis)   # corrected: along the 64 for all
+
+
+def energy(x, protocol):
+    """x times its share of the sum of all x; under `corrected` the softmax along the 64."""
+    return x.softmax(1) if protocol == "corrected" else x * (x / (x.sum((1, 2), keepdim=True) + 1e-6))
+
+
+def distribution(weigh, divergence, euclid, distorted, reference, protocol="paper"):
+    """log(mean over levels of s + 1)^0.25, s the mean over columns of the divergence between the weighed columns, with the
+    Euclidean term if `euclid`. divergence: (module distances, p, q) -> (B, M)."""
+    import distances
+    levels = []
+    for a, b in zip(distorted, reference):
+        x, y = columns(a), columns(b)
+        d = divergence(distances, weigh(x, protocol), weigh(y, protocol))
+        levels.append((distances.with_euclid(d, x, y) if euclid else d).mean(1))
+    return distances.squash(sum(levels) / len(levels))
+
+
+SOFTMAX_64, SOFTMAX_M = softmax(1), softmax(2)
+KLD_VGG = partial(distribution, SOFTMAX_64, lambda d, p, q: d.symmetric_kl(p, q), True)
+JSD_VGG = partial(distribution, SOFTMAX_64, lambda d, p, q: d.jensen_shannon(p, q), True)
+WSD_VGG = partial(distribution, energy, lambda d, p, q: d.wasserstein(p, q, p=2), True)
+KLD_EFF = partial(distribution, SOFTMAX_64, lambda d, p, q: d.symmetric_kl(p, q, log_eps=1e-17), True)
+JSD_EFF = partial(distribution, SOFTMAX_64, lambda d, p, q: d.jensen_shannon(p, q, log_eps=1e-17), False)
+WSD_EFF = partial(distribution, SOFTMAX_M, lambda d, p, q: d.wasserstein(p, q), True)
+
+
+# ---- the registries
+
+def network(builder, *arguments):
+    """The builder of cnns.py of that name, imported when called."""
+    def build(weights_dir=None, device="cpu", protocol="paper", random_seed=None):
+        import cnns
+        return getattr(cnns, builder)(*arguments, weights_dir, device, protocol, random_seed)
+    return build
+
+
+FEATURES = {
+    "pixels": network("pixels"),
+    "lpips_alex": network("lpips", "alex", ALEXNET),
+    "lpips_vgg": network("lpips", "vgg", VGG16),
+    "stlpips_alex": network("stlpips", "alex"),
+    "stlpips_vgg": network("stlpips", "vgg"),
+    "dists": network("dists", VGG16),
+    "vgg19": network("vgg19", VGG19),
+    "efficientnet_b7": network("efficientnet_b7", EFFICIENTNET_B7),
+}
+
+LPIPS = dict(citation="Zhang et al., The Unreasonable Effectiveness of Deep Features as a Perceptual Metric, CVPR 2018",
+             packages=("lpips",), licence="BSD-2-Clause",
+             note="paper: fed [0, 1], as for the printed numbers; corrected: [-1, 1]")
+STLPIPS = dict(citation="Ghildyal and Liu, Shift-tolerant Perceptual Similarity Metric, ECCV 2022",
+               packages=("stlpips_pytorch",), licence="BSD-2-Clause",
+               note="trained weights come inside the package")
+LIAO = dict(citation="Liao et al., Measuring Perceptual Degradation via Distribution Measures in Deep Feature Spaces, "
+                     "IEEE TIP 2024")
+DEEP_VGG = LIAO | dict(features="vgg19", weights=(VGG19,), min_side=65)
+DEEP_EFF = LIAO | dict(features="efficientnet_b7", weights=(EFFICIENTNET_B7,), packages=("torchvision",), min_side=129,
+                       note="eval mode; the printed row was made in training mode (batch statistics, random depth): "
+                            "nobody can recompute it exactly")
+ALONG_64 = "corrected: softmax along the 64"
+
+METRICS = {metric.name: metric for metric in (
+    Metric("psnr", "pixels", psnr, "-", higher_is="better", note="dB"),
+    Metric("msssim", "pixels", msssim,
+           "Wang, Simoncelli, Bovik, Multiscale structural similarity for image quality assessment, Asilomar 2003", min_side=161,
+           note="stored as (1 - value) / 2"),
+    Metric("fsim", "pixels", fsim, "Zhang, Zhang, Mou, Zhang, FSIM: A Feature Similarity Index, IEEE TIP 2011",
+           min_side=2, packages=("piq",), licence="Apache-2.0 (piq)", note="FSIMc; stored as (1 - value) / 2"),
+    Metric("lpips", "lpips_alex", squared, min_side=31, weights=(ALEXNET,), **LPIPS),
+    Metric("lpips_vgg", "lpips_vgg", squared, min_side=16, weights=(VGG16,), **LPIPS),
+    Metric("stlpips_alex", "stlpips_alex", squared, min_side=21, **STLPIPS),
+    Metric("stlpips_vgg", "stlpips_vgg", squared, min_side=18, **STLPIPS),
+    Metric("dists", "dists", dists,
+           "Ding et al., Image Quality Assessment: Unifying Structure and Texture Similarity, IEEE TPAMI 2022",
+           weights=(VGG16,), packages=("DISTS_pytorch",), licence="MIT", short_side={"corrected": 256},
+           note="paper: native size; corrected: short side brought down to 256"),
+    Metric("deep_kld_vgg", distance=KLD_VGG, **DEEP_VGG),
+    Metric("deep_jsd_vgg", distance=JSD_VGG, **DEEP_VGG),
+    Metric("deep_wsd_vgg", distance=WSD_VGG, note=ALONG_64, **DEEP_VGG),
+    Metric("deep_kld_eff", distance=KLD_EFF, **DEEP_EFF),
+    Metric("deep_jsd_eff", distance=JSD_EFF, **DEEP_EFF),
+    Metric("deep_wsd_eff", distance=WSD_EFF, **DEEP_EFF | {"note": f"{DEEP_EFF['note']}; {ALONG_64}"}),
+)}

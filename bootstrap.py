@@ -25,16 +25,17 @@ import numpy as np
 
 from correlations import COEFFICIENTS, checked
 
-CHUNK = 32          # resamples ranked at a time: bounds memory at about 8 * N * CHUNK bytes a few times over
+CHUNK = 800_000     # pairs times resamples ranked at a time: bounds memory at a few times 8 * CHUNK bytes
 RESAMPLES = 2000
 
 
 @dataclass(frozen=True)
 class Resampled:
-    """A statistic of M metrics: on the data, on every resample, and with each cluster left out once (for BCa)."""
+    """A statistic of M metrics: on the data, on every resample, without each cluster (for BCa), on each cluster alone."""
     estimate: np.ndarray    # (M,)
     values: np.ndarray      # (resamples, M)
     jackknife: np.ndarray   # (clusters, M)
+    each: np.ndarray        # (clusters, M), in the order of np.unique of the clusters' names
 
     def interval(self, a, b=None, level=0.95, method="bca"):
         """(low, high) of metric a, or of the difference a - b. Raises ValueError as `interval`."""
@@ -85,7 +86,18 @@ def resample(statistic, clusters, resamples=RESAMPLES, seed=0):
     if clusters < 2:
         raise ValueError(f"expected pairs of at least 2 references, found {clusters}: no bootstrap over references")
     return Resampled(statistic(np.ones((1, clusters)))[0], statistic(multiplicities(clusters, resamples, seed)),
-                     statistic(1 - np.eye(clusters)))
+                     statistic(1 - np.eye(clusters)), statistic(np.eye(clusters)))
+
+
+def mean_over_clusters(each, resamples=RESAMPLES, seed=0):
+    """Bootstrap the mean over clusters of a statistic of each (C, M), such as Resampled.each -> Resampled.
+
+    Raises ValueError where a cluster has no value: its predictions or labels are all equal, or it holds one pair.
+    """
+    if not np.isfinite(each).all():
+        raise ValueError(f"{np.sum(~np.isfinite(each).all(axis=1))} of {len(each)} references have no coefficient of their own: "
+                         "constant predictions or labels, or a single pair")
+    return resample(ratio(each, np.ones((len(each), 1))), len(each), resamples, seed)
 
 
 def cluster_bootstrap(label, predictions, clusters, statistics=COEFFICIENTS, resamples=RESAMPLES, seed=0):
@@ -156,7 +168,8 @@ def spearman(label, predictions, sizes):
             x, xx = ranks(w, order, ends)
             out[:, m] = _ratio(np.einsum("kn,kn->k", x, np.take(weighted, order, axis=1)), xx, yy)
         return out
-    return lambda W: np.concatenate([some(W[k:k + CHUNK]) for k in range(0, len(W), CHUNK)])
+    rows = max(1, CHUNK // len(label))
+    return lambda W: np.concatenate([some(W[k:k + rows]) for k in range(0, len(W), rows)])
 
 
 def kendall(label, predictions, sizes):

@@ -1,0 +1,138 @@
+"""Monotonic mappings from predictions to labels, fitted by least squares: numbers in, numbers out.
+
+    from fits import fit
+    mapping = fit("logistic4", prediction, label)      # Fit: parameters, convergence, monotonicity
+    plcc(mapping(prediction), label)
+
+PLCC after such a mapping measures agreement up to the metric's own scale. A mapping that does not rise over the data would
+reward disagreement, so `Fit.monotonic` is checked, and the reports withhold the numbers where it fails.
+
+Every family is linear in all but its place and its width, so only these two are searched and the rest is solved for at each
+step (variable projection, Golub and Pereyra 1973). To add a family, write its basis and enter it in MAPPINGS.
+"""
+from dataclasses import dataclass
+from typing import Callable, NamedTuple
+
+import numpy as np
+
+from correlations import checked
+
+RACE = 2000              # pairs, evenly spaced in sorted order, on which the starts compete; the winner is fitted to all
+SAME_MINIMUM = 1e-3      # relative difference of residual sums up to which two starts reached the same minimum
+ASYMPTOTE = 1000         # standard deviations of the label; a coefficient beyond means that the data do not level off
+STARTS = [(place, width) for place in (0.2, 0.5, 0.8) for width in (0.2, 1.0)]   # quantile of x, standard deviations
+
+
+def _sigmoid(x, place, log_width):
+    from scipy.special import expit
+    return expit((x - place) * np.exp(-log_width))
+
+
+def logistic4(x, place, log_width):
+    """y = b2 + (b1 - b2) / (1 + exp(-(x - b3) / b4)), b4 > 0. VQEG 2003, final report on FRTV phase II (4 parameters)."""
+    s = _sigmoid(x, place, log_width)
+    return np.stack([s, 1 - s], axis=1)
+
+
+def logistic5(x, place, log_width):
+    """y = b1 (1/2 - 1 / (1 + exp(b2 (x - b3)))) + b4 x + b5. Sheikh, Sabir, Bovik 2006, IEEE TIP 15(11) (the VQEG's 5 parameters)."""
+    return np.stack([_sigmoid(x, place, log_width) - 0.5, x, np.ones_like(x)], axis=1)
+
+
+def cubic(x):
+    """y = b1 + b2 x + b3 x^2 + b4 x^3. ITU-T P.1401, which demands that it be monotonic."""
+    return np.stack([np.ones_like(x), x, x ** 2, x ** 3], axis=1)
+
+
+# Parameters as in the formulas, in the data's units, from place, log width and coefficients in standardised x and y.
+def _logistic4_units(p, c, xc, xs, yc, ys):
+    return yc + ys * c[0], yc + ys * c[1], xc + xs * p[0], xs * np.exp(p[1])
+
+
+def _logistic5_units(p, c, xc, xs, yc, ys):
+    return ys * c[0], np.exp(-p[1]) / xs, xc + xs * p[0], ys * c[1] / xs, yc + ys * (c[2] - c[1] * xc / xs)
+
+
+def _cubic_units(p, c, xc, xs, yc, ys):
+    polynomial = yc + ys * np.polynomial.Polynomial(c)(np.polynomial.Polynomial([-xc / xs, 1 / xs]))
+    return np.pad(polynomial.coef, (0, 4 - len(polynomial.coef)))
+
+
+class Mapping(NamedTuple):
+    """A family of curves: basis(x, *searched) (N, coefficients), its parameters in the data's units, how many there are."""
+    basis: Callable
+    units: Callable
+    searched: int        # 2: place and log width; 0: linear
+    parameters: int
+    formula: str
+
+
+MAPPINGS = {
+    "logistic4": Mapping(logistic4, _logistic4_units, 2, 4, "b2 + (b1 - b2) / (1 + exp(-(x - b3) / b4))"),
+    "logistic5": Mapping(logistic5, _logistic5_units, 2, 5, "b1 (1/2 - 1 / (1 + exp(b2 (x - b3)))) + b4 x + b5"),
+    "cubic": Mapping(cubic, _cubic_units, 0, 4, "b1 + b2 x + b3 x^2 + b4 x^3"),
+}
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A fitted mapping. Calling it maps predictions (N,) to the label's scale."""
+    name: str
+    parameters: tuple       # b1, b2, ... of MAPPINGS[name].formula, in the data's units
+    converged: bool         # a minimum inside the search range was reached by the winning start
+    starts: int             # how many starts were tried ...
+    agreeing: int           # ... and how many of them ended at the winner's minimum
+    monotonic: bool         # never falls between the smallest and the largest prediction
+    place: tuple            # what was searched, and the coefficients solved for, both on the standardised scale
+    coefficients: tuple
+    scale: tuple            # centre and scale of the predictions, centre and scale of the labels
+
+    def __call__(self, prediction):
+        xc, xs, yc, ys = self.scale
+        basis = MAPPINGS[self.name].basis((np.asarray(prediction, dtype=float) - xc) / xs, *self.place)
+        return yc + ys * (basis @ np.array(self.coefficients))
+
+
+def fit(name, prediction, label):
+    """Least-squares fit of MAPPINGS[name] to predictions (N,) and labels (N,) -> Fit.
+
+    Place is searched within three ranges of the data on either side, width between 1/50 and 50 standard deviations. Data that
+    do not level off drive the place there, or an asymptote out of sight: converged is then False, the curve good, its parameters arbitrary.
+    Raises ValueError for NaN, lengths that differ, constant input, or no more pairs than parameters.
+    """
+    family = MAPPINGS[name]
+    prediction, label = checked(prediction, label, least=family.parameters + 1)
+    scale = prediction.mean(), prediction.std(), label.mean(), label.std()
+    x, y = (prediction - scale[0]) / scale[1], (label - scale[2]) / scale[3]
+    searched, converged, starts, agreeing = _search(family.basis, x, y) if family.searched else ((), True, 1, 1)
+    coefficients = _solve(family.basis(x, *searched), y)
+    rising = np.diff(family.basis(np.linspace(x.min(), x.max(), 2001), *searched) @ coefficients)
+    parameters = family.units(searched, coefficients, *scale)
+    return Fit(name, tuple(map(float, parameters)), converged, starts, agreeing, bool((rising >= -1e-9).all()),
+               tuple(searched), tuple(coefficients), scale)
+
+
+def _solve(basis, y):
+    return np.linalg.lstsq(basis, y, rcond=None)[0]
+
+
+def _search(basis, x, y):
+    """(place, log width), converged, starts, agreeing of the best fit to standardised x, y."""
+    from scipy.optimize import least_squares
+    reach = 3 * np.ptp(x)
+    bounds = [x.min() - reach, np.log(1 / 50)], [x.max() + reach, np.log(50)]
+
+    def fitted(x, y, start):
+        def residuals(searched):
+            a = basis(x, *searched)
+            return a @ _solve(a, y) - y
+        return least_squares(residuals, start, bounds=bounds, max_nfev=200, ftol=1e-12, xtol=1e-10, gtol=1e-10)
+
+    some = np.argsort(x, kind="stable")[np.linspace(0, len(x) - 1, min(len(x), RACE)).astype(int)]
+    race = [fitted(x[some], y[some], (np.quantile(x, place), np.log(width))) for place, width in STARTS]
+    best = min(race, key=lambda end: end.cost)
+    agreeing = sum(end.cost <= best.cost * (1 + SAME_MINIMUM) + 1e-12 for end in race)
+    end = fitted(x, y, best.x) if len(some) < len(x) else best
+    inside = np.all((end.x > bounds[0] + 1e-2 * np.ptp(bounds, axis=0)) & (end.x < bounds[1] - 1e-2 * np.ptp(bounds, axis=0)))
+    level = np.abs(_solve(basis(x, *end.x), y)).max() < ASYMPTOTE
+    return end.x, bool(end.status > 0 and inside and level), len(race), agreeing

@@ -117,7 +117,8 @@ def summary_lines(summary):
     for heading, found in (("differ, largest first:", map(line, differs)),
                            ("differ where the print cannot be recomputed:", map(line, errata)),
                            ("partly scored, so not used:", partial.values()),
-                           ("not used:", (f"  {ignored}" for ignored in summary["ignored"])),
+                           ("not used:", (f"  {line}" for line in summary["ignored"])),
+                           ("scored with other settings than the paper's:", (f"  {line}" for line in summary["unusual"])),
                            ("missing; these commands make them:", (f"  python run.py {call}" for call in summary["commands"]))):
         found = list(found)
         lines += [heading, *found] if found else []
@@ -191,7 +192,7 @@ def tex(string):
     """A string with LaTeX's special characters escaped."""
     special = {"\\": r"\textbackslash{}", "≠": r"$\neq$", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
                "<": "$<$", ">": "$>$"}
-    return "".join(special.get(c) or (f"\\{c}" if c in "&%$#_{}" else c) for c in string)
+    return "".join(special.get(c) or (f"\\{c}" if c in "&%$#_{}" else c) for c in string).replace("--", "-{}-")
 
 
 def latex(tables, cells, summary, terminal):
@@ -210,7 +211,7 @@ def latex(tables, cells, summary, terminal):
         for heading, lines in groups:
             page += [r"\midrule", rf"\multicolumn{{{count + 1}}}{{l}}{{\textit{{{tex(heading)}}}}} \\"]
             for name, letter, shown in lines:
-                row = [c.marked(r"\textbf{{{}}}", r"\underline{{{}}}") + (rf" {{\tiny {tex(c.against)}}}" if c.printed else "")
+                row = [c.marked(r"\textbf{{{}}}", r"\underline{{{}}}") + (rf" {{\scriptsize {tex(c.against)}}}" if c.printed else "")
                        + (f"$^{{{c.letter}}}$" if c.letter else "") for c in shown]
                 page.append(" & ".join([tex(name) + (f"$^{{{letter}}}$" if letter else ""), *row]) + r" \\")
         notes = [rf"\par\footnotesize $^{{{letter}}}$ {tex(note)}" for note, letter in table.notes.items()]

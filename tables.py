@@ -24,6 +24,7 @@ PERTURBATIONS = {"original": "none", "translation": "tra", "dilation": "sca", "r
 TITLES = {"1": "Embeddings against features, cosine distance", "2": "Distances between features, LIVE and TID2013",
           "3": "All metrics on PIPAL"}
 EXTRA = "beyond the paper"
+USUAL = {"resizeHW": None, "precision": "paper"}     # settings that change scores but not the name of their file
 
 
 @dataclass
@@ -64,9 +65,9 @@ class Cell:
         return None if self.score is None or self.published is None else self.score - self.published
 
 
-def published(tables="123", path=PAPER):
+def published(tables):
     """The cells of the given tables in printed order, still without scores."""
-    with open(path, newline="", encoding="utf-8") as file:
+    with open(PAPER, newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["table"] in tables]
     return [Cell(published=float(row.pop("value")), recomputable=row.pop("recomputable") == "yes", **row) for row in rows]
 
@@ -93,6 +94,11 @@ def commands(cells):
     return [" ".join(f"{flag} {' '.join(values)}" for flag, values in call.items() if values) for call in calls.values()]
 
 
+def settings(file):
+    """What decided the scores of a file, from the JSON beside it; {} for the authors' files."""
+    return file.settings.get("settings", {})
+
+
 class Folders:
     """The score files of some folders: each found by name, then read, checked and correlated once."""
 
@@ -101,7 +107,7 @@ class Folders:
         for folder in self.folders:
             if not folder.is_dir():
                 raise UsageError(f"{folder}: no such folder; --scores expects folders of score files, as run.py --savedir makes")
-        self.found, self.labels, self.ignored, self.protocol = {}, {}, [], None
+        self.found, self.labels, self.ignored, self.unusual, self.protocol = {}, {}, [], [], None
 
     def look_up(self, name):
         """(coefficients or None, pairs scored, pairs in the dataset) by a score file's name; (None, 0, N) where there is none."""
@@ -112,22 +118,22 @@ class Folders:
     def _look_up(self, name):
         from datasets import DATASETS
         whole = DATASETS[parse_name(name)[0]].pairs
-        for path in [folder / name for folder in self.folders]:
-            if path.exists():
-                file = read(path)
-                if "random" in (file.settings.get("weights"), file.settings.get("settings", {}).get("weights")):
-                    self.ignored.append(f"{path}: scored with random weights")
-                    continue
-                n = len(file.table)
-                if n != (file.expected or n):
-                    raise UsageError(f"{path}: line {n + 1}: the file ends after {n} pairs, expected {file.expected} of "
-                                     f"{file.dataset}; delete it and score again")
-                if whole and n < whole:       # all pairs of a folder that does not hold the whole dataset
-                    return None, n, whole
+        for path in filter(Path.exists, (folder / name for folder in self.folders)):
+            file = read(path)
+            n, promised = len(file.table), file.settings.get("pairs_used") or file.expected
+            if any(w.get("name") == "random" for w in settings(file).get("weights", [])):
+                self.ignored.append(f"{path}: scored with random weights")
+            elif n != (promised or n):
+                raise UsageError(f"{path}: line {n + 1}: the file ends after {n} pairs, expected {promised} of {file.dataset}; "
+                                 "delete it and score again")
+            elif whole and n < whole:       # pairs left out, or all pairs of a folder that does not hold the whole dataset
+                return None, n, whole
+            else:
                 return self.coefficients(file), n, whole
-        for path in [folder / f"{name}.partial" for folder in self.folders]:
-            if path.exists():
-                return None, max(0, path.read_bytes().count(b"\n") - 1), whole
+        for folder in self.folders:
+            parts = [path for path in folder.glob(f"{name}.partial*")]      # one, or a part a shard
+            if parts:
+                return None, sum(max(0, path.read_bytes().count(b"\n") - 1) for path in parts), whole
         return None, 0, whole
 
     def coefficients(self, file):
@@ -141,6 +147,9 @@ class Folders:
         if file.protocol != self.protocol[0]:
             raise UsageError(f"{file.path}: line 1: scored under protocol {file.protocol}, but {self.protocol[1]} under "
                              f"{self.protocol[0]}; a table holds one protocol: give --scores folders of one")
+        other = [f"{key} {value}" for key, usual in USUAL.items() if (value := settings(file).get(key, usual)) != usual]
+        if other:
+            self.unusual.append(f"{file.path}: {', '.join(other)}")
         try:
             return coefficients(table["pred"] * file.sign, table["mos"])
         except ValueError as error:
@@ -189,7 +198,7 @@ def summarise(cells, folders):
     return {"cells": len(paper), "equal": sum(c.state == "equal" for c in paper),
             "differs": [c for c in differs if c.recomputable], "errata": [c for c in differs if not c.recomputable],
             "missing": missing, "commands": commands(missing), "ignored": folders.ignored,
-            "protocol": folders.protocol[0] if folders.protocol else "paper"}
+            "unusual": folders.unusual, "protocol": folders.protocol[0] if folders.protocol else "paper"}
 
 
 def select(cells, only):

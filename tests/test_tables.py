@@ -1,0 +1,470 @@
+"""tables.py, pairwise.py and render.py: cells, states, refusals, commands, formats, and the comparison of two folders."""
+import csv
+import json
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings, strategies as st
+from scipy import stats
+
+import pairwise
+import render
+import tables
+from cli import UsageError
+from scorefiles import parse_name, stem
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared" / "paper"
+RELEASED = pytest.mark.skipif(not SHARED.is_dir(), reason="the authors' released score files are not beside the project")
+PAIRS = {"live": 779, "tid2013": 3000, "pipal": 23200}
+
+
+def scores(dataset, seed=0, rows=None, unknown=0.5):
+    """A score table as the authors released it: seeded labels that are the dataset's, predictions that partly follow them."""
+    n = PAIRS[dataset]
+    label = np.random.default_rng(len(dataset)).uniform(20, 80, n).round(5)
+    rng = np.random.default_rng(seed)
+    sense = -1 if dataset == "pipal" else 1     # PIPAL's Elo is higher for better images, a distance is not
+    pred = sense * label + unknown * 40 * rng.normal(size=n)
+    if dataset == "live":     # names without folders repeat
+        names = [f"img{i % 229}.bmp" for i in range(n)]
+    elif dataset == "tid2013":
+        names = [f"{'Ii'[i % 2]}{i // 120 + 1:02d}_{i // 5 % 24 + 1:02d}_{i % 5 + 1}.bmp" for i in range(n)]
+    else:
+        names = [f"A{i // 116:04d}_00_{i % 116:02d}.bmp" for i in range(n)]
+    table = pd.DataFrame({"dis": names, "ref": "r.bmp", "mos": label, "pred": pred})
+    return table if rows is None else table[:rows]
+
+
+def put(folder, name, table, **settings):
+    """Write a score file, and its JSON where there is something to say."""
+    folder.mkdir(exist_ok=True)
+    table.to_csv(folder / name, index=False)
+    if settings:
+        (folder / name.replace(".csv", ".json")).write_text(json.dumps(settings))
+    return folder / name
+
+
+def run(capsys, *argv):
+    """(exit code, stdout) of tables.py."""
+    code = tables.main([str(a) for a in argv])
+    return code, capsys.readouterr().out
+
+
+def found(capsys, *argv):
+    """{(scores_file, statistic): cell} and the summary, through --format json."""
+    code, out = run(capsys, *argv, "--format", "json")
+    record = json.loads(out)
+    return code, {(c["scores_file"], c["statistic"]): c for c in record["cells"]}, record["summary"]
+
+
+@pytest.fixture
+def paper(tmp_path, monkeypatch):
+    """A small paper: returns f({(dataset, perturbation, method): printed SRCC}, ...) that replaces paper/tables.csv."""
+    def write(numbers, note="", recomputable="yes"):
+        file = tmp_path / "paper.csv"
+        columns = [c.strip() for c in (ROOT / "paper" / "tables.csv").open().readline().split(",")]
+        with file.open("w", newline="") as out:
+            writer = csv.DictWriter(out, columns)
+            writer.writeheader()
+            for (dataset, perturbation, method), value in numbers.items():
+                model, distance = method.rsplit("_", 1) if "_" in method else (method, "")
+                writer.writerow({"table": "3", "dataset": dataset, "perturbation": perturbation, "model": model, "distance": distance,
+                                 "feature": "features" if distance else "metric", "statistic": "srcc", "value": f"{value:.3f}",
+                                 "scores_file": stem(dataset, method, tables.PERTURBATIONS[perturbation]) + ".csv",
+                                 "note": note, "recomputable": recomputable})
+        monkeypatch.setattr(tables, "PAPER", file)
+    return write
+
+
+# ---- the published numbers
+
+def test_the_published_numbers():
+    cells = tables.published("123")
+    assert [sum(c.table == t for c in cells) for t in "123"] == [80, 256, 420]
+    assert len({(c.table, c.dataset, c.perturbation, c.model, c.distance, c.feature, c.statistic) for c in cells}) == 756
+    assert sum("swapped" in c.note for c in cells) == 32              # Table 1: the labels of CLIP-RN50 and CLIP-ConvNeXt
+    assert sum(not c.recomputable and c.model != "efficientnet" for c in cells) == 3       # Table 3, ImageNet-ViT, original
+    assert all(not c.recomputable and c.note for c in cells if c.model == "efficientnet")
+    assert all(c.note for c in cells if c.model.startswith("lpips"))
+    for c in cells:
+        dataset, method, perturbation, pct = parse_name(c.scores_file)
+        assert (dataset, perturbation) == (c.dataset, tables.PERTURBATIONS[c.perturbation]) and pct in (None, 1)
+        assert (c.feature == "embedding") == method.startswith("embed_")
+        assert -1 <= c.published <= 1
+    values = {(c.table, c.dataset, c.perturbation, c.model, c.distance, c.feature, c.statistic): c.published for c in cells}
+    # three numbers read off the paper's Tables 1-3
+    assert values["1", "pipal", "translation", "dinov2", "cos", "features", "srcc"] == 0.523
+    assert values["2", "live", "original", "dinov1", "wsd", "features", "plcc"] == 0.954
+    assert values["3", "pipal", "rotation", "psnr", "", "metric", "krcc"] == -0.028
+
+
+@RELEASED
+def test_published_numbers_are_those_of_the_source():
+    ours, theirs = (pd.read_csv(f, dtype=str, keep_default_na=False) for f in (ROOT / "paper" / "tables.csv", SHARED / "tables.csv"))
+    columns = list(theirs.columns[:-1])     # all but the note, which is worded here
+    pd.testing.assert_frame_equal(ours[columns], theirs[columns])
+    assert (ours["note"] != "")[theirs["note"] != ""].all()
+
+
+@RELEASED
+def test_released_files_give_the_printed_digits(capsys):
+    code, out = run(capsys, "--scores", SHARED / "scores", "--format", "csv")
+    cells = list(csv.DictReader(out.splitlines()))
+    there = {file.name for file in (SHARED / "scores").iterdir()}
+    assert code == 0 and len(cells) == 756
+    assert {c["state"] for c in cells if c["scores_file"] in there} == {"equal"}
+    assert {c["state"] for c in cells if c["scores_file"] not in there} == {"missing"}
+    assert sum(c["state"] == "equal" for c in cells) == 341
+
+
+# ---- cells
+
+def test_cells_against_scipy_and_their_states(tmp_path, capsys, paper):
+    files = {("tid2013", "original", "dinov1_l2"): 1, ("tid2013", "rotation", "dinov1_l2"): 2, ("pipal", "original", "psnr"): 3}
+    truth = {}
+    for (dataset, perturbation, method), seed in files.items():
+        table = scores(dataset, seed)
+        sense = {"tid2013": 1, "pipal": -1}[dataset]
+        if method == "psnr":           # higher is better: negated once more
+            table["pred"], sense = -table["pred"], 1
+        put(tmp_path / "s", stem(dataset, method, tables.PERTURBATIONS[perturbation]) + ".csv", table)
+        truth[dataset, perturbation, method] = stats.spearmanr(sense * table["pred"], table["mos"]).statistic
+    printed = dict(truth)
+    printed["tid2013", "rotation", "dinov1_l2"] += 0.1
+    printed["pipal", "translation", "psnr"] = 0.2
+    paper(printed)
+    code, cells, summary = found(capsys, "--table", "3", "--scores", tmp_path / "s")
+    assert code == 0 and all(value > 0.5 for value in truth.values())
+    equal, differs = cells["tid2013_dinov1_l2.csv", "srcc"], cells["tid2013_dinov1_l2_rot-1.csv", "srcc"]
+    assert equal["score"] == pytest.approx(truth["tid2013", "original", "dinov1_l2"], abs=1e-12) and equal["state"] == "equal"
+    assert differs["state"] == "differs" and differs["difference"] == pytest.approx(-0.1, abs=0.0006)
+    assert cells["pipal_psnr.csv", "srcc"]["state"] == "equal"
+    assert cells["pipal_psnr_tra-1.csv", "srcc"] | {"state": "missing", "score": None} == cells["pipal_psnr_tra-1.csv", "srcc"]
+    assert (summary["cells"], summary["equal"], summary["differs"], summary["missing"]) == (4, 2, 1, 1)
+    assert summary["commands"] == ["-dat pipal -m psnr -rob tra"]
+
+
+def test_a_reversed_sign_shows(tmp_path, capsys, paper):
+    table = scores("tid2013")
+    put(tmp_path / "s", "tid2013_dinov1_l2.csv", table.assign(pred=-table["pred"]))
+    paper({("tid2013", "original", "dinov1_l2"): 0.8})
+    assert found(capsys, "--scores", tmp_path / "s")[1]["tid2013_dinov1_l2.csv", "srcc"]["score"] < -0.5
+
+
+@pytest.mark.parametrize("score, state", [(0.5004, "equal"), (0.5005, "equal"), (0.4995, "equal"), (0.50051, "differs"), (0.49949, "differs")])
+def test_equal_to_the_printed_digit(score, state, paper):
+    class OneScore:
+        def look_up(self, name):
+            return {"srcc": score}, 3000, 3000
+    paper({("tid2013", "original", "psnr"): 0.5})
+    cells = tables.published("3")
+    tables.fill(cells, OneScore())
+    assert cells[0].state == state
+
+
+def test_strict(tmp_path, capsys, paper):
+    put(tmp_path / "s", "tid2013_psnr.csv", scores("tid2013"))
+    value = -stats.spearmanr(*scores("tid2013")[["pred", "mos"]].T.to_numpy()).statistic
+    key = ("tid2013", "original", "psnr")
+    paper({key: value})
+    assert run(capsys, "--scores", tmp_path / "s", "--strict")[0] == 0
+    paper({key: value + 0.1})
+    assert run(capsys, "--scores", tmp_path / "s", "--strict")[0] == 1
+    assert run(capsys, "--scores", tmp_path / "s")[0] == 0
+    paper({key: value + 0.1}, note="printed from another run", recomputable="no")
+    code, out = run(capsys, "--scores", tmp_path / "s", "--strict")
+    assert code == 0 and "[a] printed from another run" in out and "1 differ where the print cannot be recomputed" in out
+    paper({key: value, ("tid2013", "rotation", "psnr"): 0.1})
+    assert run(capsys, "--scores", tmp_path / "s", "--strict")[0] == 1
+
+
+def test_an_empty_folder_says_what_to_run(tmp_path, capsys, monkeypatch):
+    code, out = run(capsys, "--scores", tmp_path)
+    assert code == 0 and "756 missing" in out and "python run.py -dat pipal -m imagenet_vit -d l2 cos -rob none tra sca rot" in out
+    monkeypatch.chdir(tmp_path)       # nor is the default folder there
+    assert run(capsys)[1] == out
+    assert run(capsys, "--strict")[0] == 1
+    with pytest.raises(UsageError, match="nowhere: no such folder"):
+        tables.main(["--scores", str(tmp_path / "nowhere")])
+
+
+def test_partial_files_never_fill_a_cell(tmp_path, capsys, paper):
+    paper({("tid2013", "original", "psnr"): 0.1, ("tid2013", "rotation", "psnr"): 0.1, ("tid2013", "dilation", "psnr"): 0.1})
+    put(tmp_path / "s", "tid2013_psnr.csv.partial", scores("tid2013", rows=4))
+    # complete for a folder that holds seven of the pairs, but not the dataset of the paper
+    put(tmp_path / "s", "tid2013_psnr_rot-1.csv", scores("tid2013", rows=7), pairs_expected=7)
+    put(tmp_path / "s", "tid2013_psnr_sca-1.csv", scores("tid2013"))
+    put(tmp_path / "s", "tid2013_psnr_sca-1.csv.partial", scores("tid2013", rows=4))
+    _, cells, summary = found(capsys, "--scores", tmp_path / "s")
+    states = [(c["state"], c["pairs"], c["expected"], c["score"] is None) for c in cells.values()]
+    assert states == [("partial", 4, 3000, True), ("partial", 7, 3000, True), ("differs", 3000, 3000, False)]
+    assert summary["commands"] == ["-dat tid2013 -m psnr -rob none rot"]
+    out = run(capsys, "--scores", tmp_path / "s")[1]
+    assert "4/3000|0.100" in out and "7/3000|0.100" in out and "tid2013_psnr.csv: 4/3000 pairs" in out
+
+
+def test_random_weights_never_fill_a_cell(tmp_path, capsys, paper):
+    paper({("tid2013", "original", "dinov1_l2"): 0.1, ("tid2013", "rotation", "dinov1_l2"): 0.1})
+    random = {"weights": [{"name": "random", "seed": 0}]}
+    put(tmp_path / "s", "tid2013_dinov1-random_l2.csv", scores("tid2013"), settings=random)
+    put(tmp_path / "s", "tid2013_dinov1_l2_rot-1.csv", scores("tid2013"), settings=random)      # run.py --saveas can do that
+    _, cells, summary = found(capsys, "--scores", tmp_path / "s")
+    assert {c["state"] for c in cells.values()} == {"missing"}
+    assert len(summary["ignored"]) == 1 and "random weights" in summary["ignored"][0]
+    put(tmp_path / "t", "tid2013_dinov1_l2_rot-1.csv", scores("tid2013"))      # a later folder may hold the real one
+    cells = found(capsys, "--scores", tmp_path / "s", tmp_path / "t")[1]
+    assert cells["tid2013_dinov1_l2_rot-1.csv", "srcc"]["state"] == "differs"
+
+
+def test_live_by_order_and_label(tmp_path, capsys, paper):
+    """The authors' names repeat; ours have folders; both fill one table as long as the labels agree in order."""
+    paper({("live", "original", "psnr"): 0.1, ("live", "rotation", "psnr"): 0.1})
+    ours = scores("live", seed=2)
+    ours["dis"] = [f"folder{i // 229}/{name}" for i, name in enumerate(ours["dis"])]
+    put(tmp_path / "s", "live_psnr.csv", scores("live"))
+    put(tmp_path / "s", "live_psnr_rot-1.csv", ours)
+    assert {c["pairs"] for c in found(capsys, "--scores", tmp_path / "s")[1].values()} == {779}
+    put(tmp_path / "s", "live_psnr_rot-1.csv", ours[::-1])
+    with pytest.raises(UsageError, match=r"live_psnr_rot-1.csv: line 2: folder3/img91.bmp is not where it should be"):
+        tables.main(["--scores", str(tmp_path / "s")])
+
+
+def labelled(table, line, value):
+    return table.assign(mos=table["mos"].where(table.index != line - 2, value))
+
+
+BAD = {
+    "NaN": (lambda t: t.assign(pred=t["pred"].where(t.index != 5)), {}, r"_rot-1.csv: line 7: pred is '', expected a finite number"),
+    "column": (lambda t: t.drop(columns="mos"), {}, r"_rot-1.csv: line 1: expected the columns .* missing mos"),
+    "too few": (lambda t: t[:2999], {}, r"_rot-1.csv: line 3000: the file ends after 2999 pairs, expected 3000 of tid2013"),
+    "too many": (lambda t: pd.concat([t, t[:1].assign(dis="i99_01_1.bmp")]), {}, r"line 3002: the file ends after 3001 pairs"),
+    "twice": (lambda t: pd.concat([t[:2999], t[8:9].assign(pred=1.0)]), {}, r"_rot-1.csv: line 3001: .*stands in an earlier line"),
+    "label": (lambda t: labelled(t, 12, 3.5), {}, r"_rot-1.csv: line 12: the label of I01_03_1.bmp is 3.5, but [\d.]+ in .*psnr.csv, line 12"),
+    "stranger": (lambda t: t.assign(dis=t["dis"].where(t.index != 3, "x.bmp")), {}, r"_rot-1.csv: line 5: x.bmp is not where it should be"),
+    "protocol": (lambda t: t, {"settings": {"protocol": "corrected"}}, r"_rot-1.csv: line 1: scored under protocol corrected, but .*paper"),
+    "constant": (lambda t: t.assign(pred=1.0), {}, r"_rot-1.csv: .*predictions that differ"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_bad_score_files_are_named_with_their_line(kind, tmp_path, paper):
+    change, settings, message = BAD[kind]
+    paper({("tid2013", "original", "psnr"): 0.1, ("tid2013", "rotation", "psnr"): 0.1})
+    put(tmp_path / "s", "tid2013_psnr.csv", scores("tid2013", seed=1))
+    put(tmp_path / "s", "tid2013_psnr_rot-1.csv", change(scores("tid2013")), **settings)
+    with pytest.raises(UsageError) as error:
+        tables.main(["--scores", str(tmp_path / "s")])
+    assert re.search(message, str(error.value)), error.value
+
+
+def test_tid2013_in_another_order_is_the_same(tmp_path, capsys, paper):
+    paper({("tid2013", "original", "psnr"): 0.1, ("tid2013", "rotation", "psnr"): 0.1})
+    put(tmp_path / "s", "tid2013_psnr.csv", scores("tid2013"))
+    put(tmp_path / "s", "tid2013_psnr_rot-1.csv", scores("tid2013").sample(frac=1, random_state=0))
+    one, two = found(capsys, "--scores", tmp_path / "s")[1].values()
+    assert one["score"] == pytest.approx(two["score"], abs=1e-12)
+
+
+def test_settings_that_no_file_name_shows_are_said(tmp_path, capsys, paper):
+    paper({("tid2013", "original", "psnr"): 0.1, ("tid2013", "rotation", "psnr"): 0.1})
+    put(tmp_path / "s", "tid2013_psnr.csv", scores("tid2013"), settings={"resizeHW": 224, "precision": "paper"})
+    put(tmp_path / "s", "tid2013_psnr_rot-1.csv", scores("tid2013"), settings={"resizeHW": None, "precision": "paper"})
+    out = run(capsys, "--scores", tmp_path / "s")[1]
+    assert "tid2013_psnr.csv: resizeHW 224\n" in out and "psnr_rot-1.csv:" not in out
+
+
+# ---- commands and rows
+
+@pytest.mark.parametrize("which", ["1", "2", "3", "123"])
+def test_commands_make_exactly_what_the_tables_need(which):
+    """One call a dataset and backbone; what run.py makes of each call covers every score file; none is made twice."""
+    from methods import Options, build
+    cells, made, backbones = tables.published(which), [], []
+    for call in tables.commands(cells):
+        flags = {part.split()[0]: part.split()[1:] for part in re.split(r" (?=-)", call)}
+        models = build(flags["-m"], flags.get("-d", []), Options())
+        made += [f"{stem(dataset, column.name, rob)}.csv" for dataset in flags["-dat"] for model in models
+                 for column in model.columns for rob in flags["-rob"]]
+        backbones.append((*flags["-dat"], flags["-m"][-1].removeprefix("embed_") if "-d" in flags else ""))
+    assert len(made) == len(set(made)) and len(backbones) == len(set(backbones))
+    assert {c.scores_file for c in cells} == set(made)
+
+
+def test_only_and_extra(tmp_path, capsys):
+    put(tmp_path / "s", "pipal_fused2.csv", scores("pipal"))
+    out = run(capsys, "--table", "3", "--only", "psnr", "dinov1_l2", "--extra", "fused2", "--scores", tmp_path / "s")[1]
+    rows = [line.split("  ")[0] for line in out.splitlines()]
+    assert {"PSNR", "DINOv1 L2 feats.", "fused2"} <= set(rows) and "FSIMc" not in out and "-- beyond the paper -" in out
+    assert f"{-stats.pearsonr(*scores('pipal')[['pred', 'mos']].T.to_numpy()).statistic:.3f} " in out
+    assert run(capsys, "--table", "2", "--only", "dinov1", "--commands")[1].splitlines() == [
+        f"-dat {dataset} -m dinov1 -d skld jsd wsd l2 cos -rob none tra sca rot" for dataset in ("live", "tid2013")]
+    with pytest.raises(UsageError, match="unknown method 'dinov3'; nearest known: dinov2, dinov1"):
+        tables.main(["--only", "dinov3"])
+
+
+def test_best_marks_against_brute_force():
+    rng = np.random.default_rng(3)
+    cells = tables.published("3")
+    for cell in cells:
+        cell.score, cell.state = rng.uniform(-1, 1), "differs"
+    table, = tables.tables_of(cells)
+    top = max((c for c in cells if (c.perturbation, c.statistic) == ("dilation", "plcc")), key=lambda c: c.score)
+    column = list(table.columns).index(("pipal", "dilation", "plcc"))
+    lines = [(heading, shown[column]) for heading, rows in table.lines() for _, _, shown in rows]
+    assert [shown.score for _, shown in lines if shown.best] == [f"{top.score:.3f}"]
+    for heading in dict.fromkeys(heading for heading, _ in lines):
+        numbers = [float(shown.score) for h, shown in lines if h == heading]
+        assert [float(shown.score) for h, shown in lines if h == heading and shown.group_best] == [max(numbers)]
+    assert [heading for heading, _ in table.lines()] == ["low-level metrics", "learned metrics", "SKLD", "JSD", "WSD", "L2", "cosine"]
+
+
+# ---- formats
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory):
+    """A folder with three of Table 1's score files, one of them partial."""
+    folder = tmp_path_factory.mktemp("filled")
+    put(folder, "tid2013_embed_dinov1_cos.csv", scores("tid2013", 1))
+    put(folder, "tid2013_dinov1_cos.csv", scores("tid2013", 2, unknown=0.3))
+    put(folder, "tid2013_dinov1_cos_rot-1.csv.partial", scores("tid2013", 2, rows=17))
+    return folder
+
+
+class Balanced(HTMLParser):
+    """Counts the tags of a page, and refuses one that closes another."""
+    def __init__(self):
+        super().__init__()
+        self.open, self.count, self.links = [], {}, []
+
+    def handle_starttag(self, tag, attrs):
+        self.count[tag] = self.count.get(tag, 0) + 1
+        self.links += [value for key, value in attrs if key in ("src", "href")]
+        if tag != "meta":
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_html_is_one_page_of_its_own(filled, capsys):
+    out = run(capsys, "--table", "all", "--scores", filled, "--format", "html")[1]
+    page = Balanced()
+    page.feed(out)
+    assert not page.open and not page.links and "@import" not in out and "url(" not in out and "<script" not in out
+    assert page.count["table"] == 3 and page.count["td"] == 756 + 5 + 5 + 7       # a cell a number, an empty one a heading
+    assert "width=device-width" in out and "<b><u>0.8" in out and "17/3000" in out and "<sup>a</sup>" in out
+
+
+def test_latex_compiles(filled, tmp_path, capsys):
+    out = run(capsys, "--table", "all", "--scores", filled, "--format", "latex", "-o", tmp_path / "t.tex")[1]
+    text = (tmp_path / "t.tex").read_text()
+    assert not out and r"\textbf{\underline{0.8" in text and text.count(r"\begin{tabular}") == 3
+    for line in text.splitlines():
+        if line.endswith(r"\\") and r"\multicolumn" not in line:
+            assert line.count(" & ") in (8, 16, 12)
+    if not shutil.which("pdflatex"):
+        pytest.skip("pdflatex is not installed: the LaTeX was checked, but not compiled")
+    done = subprocess.run(["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert "3 pages" in done.stdout and "too large" not in done.stdout and "Overfull" not in done.stdout
+
+
+def test_markdown_csv_json(filled, capsys):
+    out = run(capsys, "--table", "1", "--scores", filled, "--format", "markdown")[1]
+    assert {line.count("|") for line in out.splitlines() if line.startswith("|")} == {10} and "**<u>0.8" in out
+    rows = list(csv.DictReader(run(capsys, "--scores", filled, "--format", "csv")[1].splitlines()))
+    cells = json.loads(run(capsys, "--scores", filled, "--format", "json")[1])["cells"]
+    assert [float(r["score"]) if r["score"] else None for r in rows] == [c["score"] for c in cells] and len(cells) == 756
+
+
+def test_text_fits_the_terminal_and_marks_only_there(filled, monkeypatch):
+    cells = tables.published("13")
+    folders = tables.Folders([filled])
+    tables.fill(cells, folders)
+    arguments = tables.tables_of(cells), cells, tables.summarise(cells, folders)
+    plain = render.text(*arguments, terminal=False)
+    assert "\033" not in plain
+    monkeypatch.setenv("COLUMNS", "100")
+    narrow = render.text(*arguments, terminal=True)
+    assert "\033[1m\033[4m0.8" in narrow
+    body = re.sub(r"\033\[\d+m", "", narrow).split("[a] ")[0].splitlines()
+    assert max(map(len, body)) <= 100
+    numbers = re.compile(r"(?:-?\d\.\d{3}|-|17/3000)[=≠|]-?\d\.\d{3}")
+    assert sorted(numbers.findall(plain)) == sorted(numbers.findall(re.sub(r"\033\[\d+m", "", narrow)))
+
+
+# ---- two folders
+
+def test_check_finds_the_largest_differences(tmp_path, capsys):
+    a = scores("tid2013", 1)
+    b = a.sample(frac=1, random_state=0).reset_index(drop=True)       # another order and other folders: joined by name
+    b["dis"] = "distorted_images/" + b["dis"].str.upper()
+    worst = b.index[b["dis"].str.contains("I07_03_2")][0]
+    b.loc[worst, "pred"] *= 1.5
+    put(tmp_path / "a", "tid2013_x_l2.csv", a)
+    put(tmp_path / "b", "tid2013_x_l2.csv", b)
+    put(tmp_path / "a", "live_x_l2.csv.partial", scores("live", 1, rows=40))     # part of a run against a whole one
+    put(tmp_path / "b", "live_x_l2.csv", scores("live", 1))
+    put(tmp_path / "a", "only_here.csv", a)
+    put(tmp_path / "a", "correlations.csv", a)
+    record = json.loads(run(capsys, "--check", tmp_path / "a", tmp_path / "b", "--format", "json")[1])
+    live, tid = record["files"]
+    assert (live["pairs"], live["absolute"], live["relative"], live["spearman"]) == (40, 0, 0, pytest.approx(1))
+    joined = b.assign(key=b["dis"].str[17:].str.lower()).merge(a.assign(key=a["dis"].str.lower()), on="key")   # an independent join
+    assert tid["pairs"] == 3000 and tid["relative"] == pytest.approx(1 / 3)
+    assert tid["absolute"] == pytest.approx(abs(b["pred"][worst]) / 3)
+    assert tid["spearman"] == pytest.approx(stats.spearmanr(joined["pred_x"], joined["pred_y"]).statistic, abs=1e-12)
+    assert record["worst_pairs"][0]["dis"].lower() == "i07_03_2.bmp" and len(record["worst_pairs"]) == 10
+    out = run(capsys, "--check", tmp_path / "a", tmp_path / "b")[1]
+    assert "2 common files, 3040 common pairs" in out and "0.333 relative" in out
+    assert run(capsys, "--check", tmp_path / "a", tmp_path / "b", "--format", "csv")[1].startswith("file,pairs,absolute,relative,spearman\n")
+
+
+def test_check_refuses(tmp_path):
+    put(tmp_path / "a", "tid2013_x_l2.csv", scores("tid2013", 1))
+    put(tmp_path / "b", "tid2013_x_l2.csv", labelled(scores("tid2013", 1), 12, 3.5))
+    put(tmp_path / "c", "tid2013_y_l2.csv", scores("tid2013", 1))
+    for other, message in (("b", r"a/tid2013_x_l2.csv: line 12: the label"), ("c", "no score file of the same name"), ("d", "d: no such folder")):
+        with pytest.raises(UsageError, match=message):
+            tables.main(["--check", str(tmp_path / "a"), str(tmp_path / other)])
+    with pytest.raises(UsageError, match="--check prints text, csv, json"):
+        tables.main(["--check", str(tmp_path / "a"), str(tmp_path / "a"), "--format", "html"])
+
+
+@RELEASED
+def test_check_of_released_files(tmp_path):
+    for file in [*(SHARED / "scores").glob("*_psnr*.csv"), *(SHARED / "scores").glob("*_dinov1_l2*.csv")]:
+        (tmp_path / file.name).symlink_to(file)
+    files, worst = pairwise.check(tmp_path, SHARED / "scores")
+    assert len(files) == 24 and set(files["pairs"]) == set(PAIRS.values()) and (files["absolute"] == 0).all()
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.integers(0, 99), min_size=1, unique=True), st.lists(st.integers(0, 99), min_size=1, unique=True))
+def test_align_joins_by_name(a, b):
+    first = pd.DataFrame({"dis": [f"Folder/I{i}.bmp" for i in a]})
+    second = pd.DataFrame({"dis": [f"i{i}.BMP" for i in b]})
+    i, j = pairwise.align(first, second)
+    assert [a[k] for k in i] == [b[k] for k in j] and {a[k] for k in i} == set(a) & set(b)
+
+
+# ---- the terminal
+
+def test_as_a_script(tmp_path):
+    def tables_py(*argv):
+        return subprocess.run([sys.executable, ROOT / "tables.py", *argv], cwd=tmp_path, capture_output=True, text=True)
+    bad = tables_py("--scores", "nowhere")
+    assert bad.returncode == 2 and bad.stderr.count("\n") == 1 and "nowhere: no such folder" in bad.stderr and not bad.stdout
+    assert tables_py("--table", "4").returncode == 2
+    good = tables_py("--table", "1", "-o", "t.txt")
+    assert good.returncode == 0 and not good.stdout and "80 missing" in (tmp_path / "t.txt").read_text()
+    unwritable = tables_py("-o", "no/such/t.txt")
+    assert unwritable.returncode == 1 and unwritable.stderr.count("\n") == 1

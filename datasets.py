@@ -76,7 +76,7 @@ def tid(root):
         where = f"{file}: line {line}"
         if not re.fullmatch(TID_NAME, name, re.I):
             raise UsageError(f"{where}: expected a name like i01_01_1.bmp, found {name!r}")
-        yield Row(where, f"distorted_images/{name}", f"reference_images/{name[:3]}.bmp", 100 - number(mos, where), spread)
+        yield Row(where, f"distorted_images/{name}", f"reference_images/{name[:3].upper()}.BMP", 100 - number(mos, where), spread)
 
 
 def pipal(root):

@@ -150,7 +150,8 @@ def list_folder(folder):
     archives). Raises UsageError when the folder is missing, unreadable or a loop of links."""
     try:
         with os.scandir(folder) as entries:
-            return {entry.name: entry.is_dir() for entry in entries if not entry.name.startswith(".")}
+            return {entry.name: os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir()   # a link may lead nowhere
+                    for entry in entries if not entry.name.startswith(".")}
     except (OSError, ValueError) as error:
         raise UsageError(f"{folder}: this folder cannot be read ({why(error)})") from None
 

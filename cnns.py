@@ -5,15 +5,11 @@ written out here, layer by layer, because the packages that carry the trained fi
 need packages that they do not name; the files themselves are read where those packages put them.
 metrics.py says which metric uses what; models.py takes `stlpips_trunk` as a backbone.
 """
-import importlib.util
-from pathlib import Path
-
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 import weights as files
-from cli import UsageError
 
 WIDTHS = (64, 128, 256, 512, 512)          # of VGG's five stages
 VGG16, VGG19 = (2, 2, 3, 3, 3), (2, 2, 4, 4, 4)   # convolutions in each
@@ -112,16 +108,6 @@ def alexnet(first, pool, scale=None):
 
 # ---- weights
 
-def package_file(package, *parts):
-    """(path, 'package:...') of a data file inside an installed package, which is not imported for it."""
-    spec = importlib.util.find_spec(package)
-    path = Path(spec.submodule_search_locations[0], *parts) if spec and spec.submodule_search_locations else None
-    if path is None or not path.is_file():
-        raise UsageError(f"package {package}: {'not installed' if path is None else f'lacks {path}'}; "
-                         "pip install -r requirements.txt")
-    return path, "/".join(("package:" + package, *parts))
-
-
 def fill(tensors, state, what):
     """Copy a checkpoint into a model's tensors, both under the file's names; more in the file (a classifier) is left."""
     known = {key: state[key] for key in tensors if key in state}
@@ -132,68 +118,67 @@ def fill(tensors, state, what):
 
 
 def initialise(net, tensors, weights, weights_dir, random_seed):
-    """Fill `tensors` of `net` from the file of `weights`, or from a seed (He scale, so that activations stay alive).
-
-    Returns [(name, path or 'random', sha256 or 'seed N')].
-    """
+    """Fill `tensors` of `net` from the file of `weights`, or from a seed (He scale, so that activations stay alive)."""
     net.eval().requires_grad_(False)
     if random_seed is None:
         path = files.resolve(weights, weights_dir)
-        fill(tensors, files.read_state(path), path)
-        return [(weights.name, str(path), files.sha256(path))]
+        return fill(tensors, files.read_state(path), path)
     generator = torch.Generator().manual_seed(random_seed)
     for key, tensor in tensors.items():
         if tensor.ndim == 4:
             tensor.copy_(torch.randn(tensor.shape, generator=generator) * (2 / tensor[0].numel()) ** 0.5)
         elif key.endswith("bias"):
             tensor.zero_()
-    return [(weights.name, "random", f"seed {random_seed}")]
 
 
 # ---- what the metrics see
 
 class ImageFeatures:
-    """`features(x)`: images (B, 3, H, W) in [0, 1] -> list of tensors, batch first; `files`: what they were made with.
+    """`features(x)`: images (B, 3, H, W) in [0, 1] -> list of tensors, batch first.
 
     Image by image, so that an image's features do not depend on what else is in the batch, and memory stays that of one.
     """
 
-    def __init__(self, net, device="cpu", used=(), after=lambda x, maps: maps):
-        self.net, self.files, self.after = net.to(device), list(used), after
+    def __init__(self, net, device, after):
+        self.net, self.after = net.to(device), after
 
     def __call__(self, x):
         parts = [self.after(image, self.net(image)) for image in x.split(1)]
         return [torch.cat(level) if len(level) > 1 else level[0] for level in zip(*parts)]
 
 
-def calibrated(linear, device):
+def with_image(x, maps):
+    """The image is level 0 (DISTS, Liao et al.)."""
+    return [x, *maps]
+
+
+def calibrated(path, device):
     """LPIPS' maps: unit length along the channels, times the square root of the linear layer's weights (all >= 0), so that
     the metric is a sum of squared differences (Zhang et al., CVPR 2018, eq. 1)."""
+    linear = files.read_state(path)
     roots = [linear[f"lin{i}.model.1.weight"].sqrt().to(device) for i in range(5)]
 
     def after(x, maps):
-        return [m / (m.square().sum(1, keepdim=True).sqrt() + 1e-10) * root for m, root in zip(maps, roots)]
+        return [m / (torch.linalg.vector_norm(m, dim=1, keepdim=True) + 1e-10) * root for m, root in zip(maps, roots)]
     return after
 
 
 def lpips(net, weights, weights_dir, device, protocol, random_seed):
     """LPIPS v0.1 on torchvision's AlexNet ('alex') or VGG16 ('vgg'). paper: fed [0, 1] as published; corrected: [-1, 1]."""
-    scale = Scale(LPIPS_SHIFT, LPIPS_SCALE, signed=protocol != "paper")
+    scale = Scale(LPIPS_SHIFT, LPIPS_SCALE, signed=protocol == "corrected")
     if net == "alex":
         trunk = alexnet([nn.Conv2d(3, 64, 11, stride=4, padding=2)], lambda channels: [nn.MaxPool2d(3, 2)], scale)
         keys = [f"features.{i}" for i in (0, 3, 6, 8, 10)]
     else:
         trunk, keys = vgg(VGG16, lambda channels: [nn.MaxPool2d(2)], scale), vgg_keys(VGG16)
-    used = initialise(trunk, trunk.tensors(keys), weights, weights_dir, random_seed)
-    path, told = package_file("lpips", "weights", "v0.1", f"{net}.pth")
-    after = calibrated(files.read_state(path), device)
-    return ImageFeatures(trunk, device, used + [("lpips linear layers", told, files.sha256(path))], after)
+    initialise(trunk, trunk.tensors(keys), weights, weights_dir, random_seed)
+    return ImageFeatures(trunk, device, calibrated(files.package_file(f"lpips/weights/v0.1/{net}.pth"), device))
 
 
 def stlpips_trunk(net, device="cpu"):
-    """The trained anti-aliased trunk of ST-LPIPS ('alex' or 'vgg'), from the package's wheel, fed as that package feeds it.
+    """The trained anti-aliased trunk of ST-LPIPS ('alex' or 'vgg') from the package's wheel, fed as the package feeds it.
 
-    A module: (B, 3, H, W) in [0, 1] -> the five ReLU stages' maps; its `files` names the file (Ghildyal and Liu, ECCV 2022).
+    A module: (B, 3, H, W) in [0, 1] -> the five ReLU stages' maps (Ghildyal and Liu, ECCV 2022).
     """
     scale = Scale(LPIPS_SHIFT, LPIPS_SCALE, signed=True)
     if net == "alex":
@@ -203,33 +188,29 @@ def stlpips_trunk(net, device="cpu"):
     else:
         trunk = vgg(VGG16, lambda channels: [nn.MaxPool2d(2, 1), Binomial(channels, 2, "reflect")], scale)
         keys = vgg_keys(VGG16, 2, "net.slice{stage}.{index}")
-    path, told = stlpips_file(net)
-    fill(trunk.tensors(keys), files.read_state(path), path)
-    trunk.files = [(f"stlpips_{net}", told, files.sha256(path))]
+    fill(trunk.tensors(keys), files.read_state(stlpips_file(net)), stlpips_file(net))
     return trunk.eval().requires_grad_(False).to(device)
 
 
 def stlpips_file(net):
-    return package_file("stlpips_pytorch", "weights", "vST0.0", f"{net}_shift_tolerant.pth")
+    return files.package_file(f"stlpips_pytorch/weights/vST0.0/{net}_shift_tolerant.pth")
 
 
 def stlpips(net, weights_dir, device, protocol, random_seed):
     """ST-LPIPS' calibrated maps; trained weights always, they come with the package."""
-    trunk = stlpips_trunk(net, device)
-    return ImageFeatures(trunk, device, trunk.files, calibrated(files.read_state(stlpips_file(net)[0]), device))
+    return ImageFeatures(stlpips_trunk(net), device, calibrated(stlpips_file(net), device))
 
 
 def dists(weights, weights_dir, device, protocol, random_seed):
     """DISTS: the image and the five stages of VGG16 with L2 pooling (Ding et al., TPAMI 2022)."""
     trunk = vgg(VGG16, lambda channels: [L2Pool(channels)], Scale(IMAGENET_MEAN, IMAGENET_STD))
-    used = initialise(trunk, trunk.tensors(vgg_keys(VGG16)), weights, weights_dir, random_seed)
-    path, told = package_file("DISTS_pytorch", "weights.pt")
-    return ImageFeatures(trunk, device, used + [("dists alpha, beta", told, files.sha256(path))], lambda x, maps: [x, *maps])
+    initialise(trunk, trunk.tensors(vgg_keys(VGG16)), weights, weights_dir, random_seed)
+    return ImageFeatures(trunk, device, with_image)
 
 
 def dists_weights():
     """DISTS' trained alpha and beta, for the 1475 channels of its six levels, divided by their sum -> two (1475,)."""
-    state = files.read_state(package_file("DISTS_pytorch", "weights.pt")[0])
+    state = files.read_state(files.package_file("DISTS_pytorch/weights.pt"))
     alpha, beta = state["alpha"].flatten(), state["beta"].flatten()
     total = alpha.sum() + beta.sum()
     return alpha / total, beta / total
@@ -238,8 +219,8 @@ def dists_weights():
 def vgg19(weights, weights_dir, device, protocol, random_seed):
     """The image and the five stages of VGG19 with L2 pooling, input in [0, 1] (Liao et al., TIP 2024)."""
     trunk = vgg(VGG19, lambda channels: [L2Pool(channels)])
-    used = initialise(trunk, trunk.tensors(vgg_keys(VGG19)), weights, weights_dir, random_seed)
-    return ImageFeatures(trunk, device, used, lambda x, maps: [x, *maps])
+    initialise(trunk, trunk.tensors(vgg_keys(VGG19)), weights, weights_dir, random_seed)
+    return ImageFeatures(trunk, device, with_image)
 
 
 def efficientnet_b7(weights, weights_dir, device, protocol, random_seed):
@@ -248,10 +229,10 @@ def efficientnet_b7(weights, weights_dir, device, protocol, random_seed):
     layers = build(weights=None).features
     trunk = Stages([layers[0:2], *([layer] for layer in layers[2:8])])
     tensors = {f"features.{key}": value for key, value in layers[:8].state_dict().items()}
-    used = initialise(trunk, tensors, weights, weights_dir, random_seed)
-    return ImageFeatures(trunk, device, used, lambda x, maps: [x, *maps])
+    initialise(trunk, tensors, weights, weights_dir, random_seed)
+    return ImageFeatures(trunk, device, with_image)
 
 
 def pixels(weights_dir, device, protocol, random_seed):
     """The image itself, for the metrics that look at nothing else."""
-    return ImageFeatures(nn.Identity(), device, (), lambda x, maps: [x])
+    return lambda x: [x]

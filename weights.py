@@ -12,6 +12,7 @@ MAX_DIMS dimensions, and no tensor larger than the file it came from.
     weights.match(model.state_dict(), state, path)      # UsageError naming the first keys that differ
 """
 import functools
+import importlib.util
 import os
 import re
 import zipfile
@@ -66,6 +67,18 @@ def resolve(weights, weights_dir=None):
         return find(weights, weights_dir)
     from download import cached_or_download
     return cached_or_download(weights)
+
+
+def package_file(name):
+    """'lpips/weights/v0.1/alex.pth' -> Path of that file inside the installed package, which is not imported for it."""
+    package, *parts = name.split("/")
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise UsageError(f"package {package}: not installed; pip install -r requirements.txt")
+    path = Path(spec.submodule_search_locations[0], *parts)
+    if not path.is_file():
+        raise UsageError(f"{path}: missing from the package {package}; install the version that requirements.txt names")
+    return path
 
 
 def sha256(path):

@@ -50,3 +50,41 @@ def krcc(prediction, label):
 def coefficients(prediction, label):
     """{"plcc": ..., "srcc": ..., "krcc": ...} of two vectors (N,). Raises as plcc."""
     return {"plcc": plcc(prediction, label), "srcc": srcc(prediction, label), "krcc": krcc(prediction, label)}
+
+
+def rmse(mapped, label, parameters=0):
+    """Root mean squared error of mapped predictions (N,) on the label's scale; `parameters` fitted ones cost as many degrees of freedom.
+
+    Source: ITU-T P.1401, statistical evaluation metrics. Raises ValueError for no more pairs than parameters.
+    """
+    return _root_mean(np.asarray(mapped, dtype=float) - np.asarray(label, dtype=float), parameters)
+
+
+def margin(std, raters=None):
+    """Half width (N,) of the 95 % interval of a mean label: from the standard deviation over `raters` raters, by Student's t.
+
+    raters None: std is already the standard error of the mean. Source: ITU-T P.1401.
+    """
+    from scipy import stats
+    std = np.asarray(std, dtype=float)
+    return 1.959963984540054 * std if raters is None else stats.t.ppf(0.975, raters - 1) * std / np.sqrt(raters)
+
+
+def rmse_star(mapped, label, half_width, parameters=0):
+    """Epsilon-insensitive RMSE*: only what an error exceeds the label's own 95 % interval by counts. half_width (N,): `margin`.
+
+    Source: ITU-T P.1401. Raises as rmse.
+    """
+    error = np.abs(np.asarray(mapped, dtype=float) - label)
+    return _root_mean(np.maximum(0, error - half_width), parameters)
+
+
+def outlier_ratio(mapped, label, half_width):
+    """Share of pairs whose error exceeds the label's own 95 % interval, half_width (N,): `margin`. Source: ITU-T P.1401."""
+    return float(np.mean(np.abs(np.asarray(mapped, dtype=float) - label) > half_width))
+
+
+def _root_mean(errors, parameters):
+    if len(errors) <= parameters:
+        raise ValueError(f"expected more than {parameters} pairs for {parameters} fitted parameters, found {len(errors)}")
+    return float(np.sqrt(np.sum(errors ** 2) / (len(errors) - parameters)))

@@ -1,0 +1,90 @@
+"""Does "A beats B" survive? Groups' descriptions (evidence.py) -> robustness measures and one audit line for each pair of metrics."""
+from evidence import STATISTICS, cell, verdict
+from stability import flip_rate, floor_percentile
+
+CLAIM = "srcc"      # the coefficient in which A beats B, and the one looked at by distortion type
+
+
+def stability(measured, settings):
+    """For every perturbed group with its plain one: change of each coefficient, rank flips, noise floor -> list of dicts.
+
+    measured: {group name: evidence.Measured}. Both groups were resampled by the same seed over the same references, so the
+    resamples are paired and a change is a difference of resampled values.
+    """
+    from bootstrap import Resampled
+    import numpy as np
+    rows, plain = [], {m.group.dataset: m for m in measured.values() if m.group.perturbation == "none"}
+    for found in measured.values():
+        group, base = found.group, plain.get(found.group.dataset)
+        if group.perturbation == "none":
+            continue
+        for m, metric in enumerate(group.metrics):
+            row = {"dataset": group.dataset, "perturbation": group.perturbation, "pct": group.pct, "metric": metric,
+                   "references": len(set(group.references))}
+            rows.append(row)
+            if base is None or metric not in base.group.metrics:
+                row["refused"] = f"the unperturbed file {group.dataset}_{metric}.csv was not given"
+                continue
+            b = base.group.metrics.index(metric)
+            row["plain"] = {name: cell(base.pooled[name], b) for name in STATISTICS}
+            row["perturbed"] = {name: cell(found.pooled[name], m) for name in STATISTICS}
+            row["change"] = {}
+            for name in STATISTICS:
+                parts = [[getattr(r, part)[..., i] for r, i in ((found.pooled[name], m), (base.pooled[name], b))]
+                         for part in ("estimate", "values", "jackknife", "each")]
+                row["change"][name] = cell(Resampled(*(np.stack(two, axis=-1) for two in parts)), 0, 1)
+            before, after = base.group.predictions[b], group.predictions[m]
+            row["flips"] = _or_refused(flip_rate, before, after, group.references, settings.resamples, settings.seed)
+            if metric in group.floors:
+                references, floor = group.floors[metric]
+                worse = 1 if group.label_higher_is == "worse" else -1
+                row["floor"] = _or_refused(floor_percentile, floor, references, worse * before, group.references,
+                                           settings.resamples, settings.seed)
+            else:
+                row["floor"] = {"refused": group.no_floors[metric]}
+    return rows
+
+
+def _or_refused(function, *arguments):
+    try:
+        return cell(function(*arguments), 0)
+    except ValueError as error:
+        return {"refused": str(error)}
+
+
+def audit(groups, settings):
+    """One entry for each pair of metrics that some group has: A, B and every check of "A beats B".
+
+    A is the better one by the mean pooled difference in CLAIM over the groups. Checks: raw and fitted PLCC, SRCC, KRCC, pooled
+    and as the mean over references, in every group; CLAIM within every distortion type. Each holds, ties (zero is inside the
+    interval) or reverses. groups: descriptions by evidence.describe.
+    """
+    found = {}
+    for group in groups:
+        for row in group["pairwise"]:
+            key = tuple(sorted((row["a"], row["b"])))
+            found.setdefault(key, []).append((group["name"], row, 1 if row["a"] == key[0] else -1))
+    return [_audited(key, rows, settings) for key, rows in found.items()]
+
+
+def _audited(key, rows, settings):
+    claims = [sign * row["pooled"][CLAIM]["value"] for _, row, sign in rows if "value" in row["pooled"][CLAIM]]
+    turn = 1 if sum(claims) >= 0 else -1
+    checks = []
+    for name, row, sign in rows:
+        for scope, cells in (("", row["pooled"]), (" per reference", row["per_reference"])):
+            checks += [(f"{name} {statistic}{scope}", cells[statistic], sign * turn) for statistic in STATISTICS]
+        checks += [(f"{name} [{kind}]", cells[CLAIM], sign * turn) for kind, cells in row["types"].items()]
+    checks = [{"where": where, "verdict": verdict(turned, settings)} | turned
+              for where, turned in ((where, turned_round(found, sign)) for where, found, sign in checks)]
+    given = [check for check in checks if check["verdict"]]
+    by = {kind: [check["where"] for check in given if check["verdict"] == kind] for kind in ("holds", "ties", "reverses")}
+    overall = "reverses" if by["reverses"] else "ties" if by["ties"] else "holds"
+    return {"a": key[0 if turn > 0 else 1], "b": key[1 if turn > 0 else 0], "verdict": overall, "checks": checks} | by
+
+
+def turned_round(cell, sign):
+    """The cell of b - a from that of a - b where sign is -1, itself where +1."""
+    if sign > 0 or "refused" in cell:
+        return cell
+    return {"value": -cell["value"]} | {method: [-cell[method][1], -cell[method][0]] for method in ("percentile", "bca")}

@@ -1,0 +1,185 @@
+"""Score files -> groups that can be compared: one dataset under one perturbation, the same pairs for every metric.
+
+Whatever does not fit together is refused, with the file and what to do: labels or names that differ, part of a dataset,
+scores of different protocols. Nothing is dropped to make files fit.
+"""
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from cli import UsageError
+from scorefiles import read
+
+FEWEST_PAIRS = 10
+SAME_LABEL = 1e-5        # relative: the authors stored LIVE's labels as float32
+
+
+@dataclass(frozen=True)
+class Group:
+    """M metrics on the N pairs of one dataset under one perturbation. Predictions are oriented: positive correlation = agreement."""
+    dataset: str
+    perturbation: str            # none, tra, sca, rot
+    pct: float | None
+    metrics: tuple               # (M,) names
+    label: np.ndarray            # (N,)
+    predictions: np.ndarray      # (M, N)
+    references: np.ndarray       # (N,) names: the clusters
+    types: np.ndarray | None     # (N,) distortion types, None where unknown
+    label_higher_is: str         # worse or better
+    notes: tuple                 # sentences on directions and on what is not known
+    std: np.ndarray | None = None                # (N,) spread of each label, None where unknown
+    no_std: str = ""                             # why it is unknown
+    floors: dict = field(default_factory=dict)   # metric -> (references (F,), predictions (F,)) of references against themselves
+    no_floors: dict = field(default_factory=dict)   # metric -> why it has none
+
+    @property
+    def name(self):
+        return self.dataset + ("" if self.perturbation == "none" else f" {self.perturbation}-{self.pct:g}")
+
+
+def base(names):
+    """File names without folder and in lower case: what our files and the authors' have in common."""
+    return names.str.replace("\\", "/").str.rsplit("/", n=1).str[-1].str.lower()
+
+
+def no_spread(dataset, table):
+    raise UsageError("no spread of the labels was given (a column std, --std or --data-root)")
+
+
+def read_groups(paths, columns=None, higher_is=None, similarity=(), spread=no_spread):
+    """Read score files and put them into Groups, in order of first appearance.
+
+    columns: as scorefiles.read, for foreign files, whose dataset is then "data" and whose metric is the file's name.
+    higher_is: worse or better, what a higher label means where neither the registry nor the file's JSON knows. similarity:
+    metrics whose higher score means better, where neither knows. spread(dataset, table) -> std (N,), or UsageError saying why not.
+    """
+    files = {}
+    for path in paths:
+        file = read(path, columns)
+        key = (file.dataset or "data", file.perturbation, file.pct)
+        if file.method in files.setdefault(key, {}):
+            raise UsageError(f"{path}: {file.method} under the same dataset and perturbation is already given by "
+                             f"{files[key][file.method].path}; give one of them")
+        files[key][file.method] = file
+    template = {}    # dataset -> its first file: all files of the dataset get its rows, in its order
+    for key, members in files.items():
+        template.setdefault(key[0], next(iter(members.values())))
+    return [_group(key, list(members.values()), template[key[0]], higher_is, set(similarity), spread)
+            for key, members in files.items()]
+
+
+def _group(key, files, template, higher_is, similarity, spread):
+    labelled = _label_direction(key[0], files, higher_is)
+    own, _ = _without_floor(template)
+    predictions, floors, no_floors, better = [], {}, {}, []
+    for file in files:
+        table, floor = _without_floor(file)
+        _refuse(file, table, template)
+        higher = "better" if file.method in similarity else _prediction_direction(file)
+        better += [file.method] * (higher == "better")
+        sign = 1 if higher == labelled else -1
+        predictions.append(sign * table["pred"].to_numpy()[_same_rows(template, own, file, table)])
+        floor = floor if floor is not None else _floor_file(file)
+        if isinstance(floor, str):
+            no_floors[file.method] = floor
+        else:   # higher = worse, whatever the label's direction
+            floors[file.method] = base(floor["ref"]).to_numpy(dtype=str), floor["pred"].to_numpy() * (1 if higher == "worse" else -1)
+    references = base(own["ref"]).to_numpy(dtype=str)
+    if len(set(references)) < 2:
+        raise UsageError(f"{template.path}: all pairs are of one reference ({references[0]}); intervals resample references, "
+                         "so at least 2 are needed")
+    types, untyped = _or_reason(_types, key[0], own)
+    std, no_std = _or_reason(spread, key[0], own)
+    notes = [f"labels: higher is {labelled}",
+             f"predictions: higher is worse{', but better for ' + ', '.join(better) if better else ''}"] + ([untyped] if untyped else [])
+    return Group(*key, tuple(file.method for file in files), own["mos"].to_numpy(), np.stack(predictions), references, types,
+                 labelled, tuple(notes), std, no_std, floors, no_floors)
+
+
+def _or_reason(function, *arguments):
+    """(function's value, "") or (None, why it has none)."""
+    try:
+        return function(*arguments), ""
+    except UsageError as error:
+        return None, str(error)
+
+
+def _refuse(file, table, first):
+    if len(table) < FEWEST_PAIRS:
+        raise UsageError(f"{file.path}: {len(table)} pairs, expected at least {FEWEST_PAIRS}: too few to compare metrics on")
+    if not file.complete:
+        raise UsageError(f"{file.path}: {len(table)} of {file.expected or '?'} pairs of {file.dataset}: a partial file is not compared; "
+                         "finish it with the command that started it")
+    if file.protocol != first.protocol:
+        raise UsageError(f"{file.path}: scored under the protocol {file.protocol}, {first.path} under {first.protocol}; "
+                         "compare files of one protocol")
+    for column, what in (("mos", "labels"), ("pred", "predictions")):
+        if np.ptp(table[column].to_numpy()) == 0:
+            raise UsageError(f"{file.path}: all {len(table)} {what} are {table[column].iloc[0]:g}; a constant has no correlation")
+
+
+def _same_rows(first, own, file, table):
+    """Order of `table`'s rows that makes them those of `own`. By name where names are unique, else by position."""
+    if len(table) != len(own):
+        raise UsageError(f"{file.path}: {len(table)} pairs, {first.path} has {len(own)}; expected the same pairs")
+    order = np.arange(len(table))
+    names, theirs = (base(t["dis"]) + " of " + base(t["ref"]) for t in (own, table))
+    if list(names) != list(theirs):
+        import pandas as pd
+        index = pd.Index(theirs)
+        order = index.get_indexer(names) if index.is_unique and names.is_unique else order
+        wrong = np.flatnonzero((order < 0) | (theirs.to_numpy()[order] != names.to_numpy()))
+        if len(wrong):
+            raise UsageError(f"{file.path}: {len(wrong)} pairs of {first.path} are not there under the same name, first "
+                             f"{names.iloc[wrong[0]]} (line {wrong[0] + 2}); expected the same pairs")
+    label, other = own["mos"].to_numpy(), table["mos"].to_numpy()[order]
+    wrong = np.flatnonzero(np.abs(label - other) > SAME_LABEL * np.maximum(np.abs(label), np.abs(other)))
+    if len(wrong):
+        raise UsageError(f"{file.path}: line {order[wrong[0]] + 2}: the label of {own['dis'].iloc[wrong[0]]} is {other[wrong[0]]:g}, in "
+                         f"{first.path} {label[wrong[0]]:g} ({len(wrong)} labels differ); expected the same labels")
+    return order
+
+
+def _label_direction(dataset, files, higher_is):
+    from datasets import DATASETS
+    known = {file.settings["label_higher_is"] for file in files if "label_higher_is" in file.settings}
+    known |= {DATASETS[dataset].higher_is} if dataset in DATASETS else set()
+    if len(known) > 1:
+        raise UsageError(f"{files[0].path}: the files of {dataset} disagree on whether a higher label is better or worse")
+    if known and higher_is and {higher_is} != known:
+        raise UsageError(f"{files[0].path}: a higher label of {dataset} means {known.pop()}, not {higher_is}; leave --higher-is out")
+    if not known and not higher_is:
+        raise UsageError(f"{files[0].path}: the dataset {dataset!r} is not known; say what a higher label means by --higher-is better|worse")
+    return known.pop() if known else higher_is
+
+
+def _prediction_direction(file):
+    from metrics import METRICS
+    known = METRICS.get(file.method) if file.dataset else None
+    return file.settings.get("pred_higher_is") or (known.higher_is if known else "worse")
+
+
+def _types(dataset, table):
+    from datasets import distortion_types
+    return np.array(distortion_types(dataset, table), dtype=str)
+
+
+def _without_floor(file):
+    """The table without its rows of a reference against itself, and these rows (None where there are none)."""
+    own = base(file.table["dis"]) == base(file.table["ref"])
+    return (file.table[~own].reset_index(drop=True), file.table[own]) if own.any() else (file.table, None)
+
+
+def _floor_file(file):
+    """The table (ref, pred) of <stem>.floor.csv beside a perturbed score file, or the reason why there is none."""
+    import pandas as pd
+    path = file.path.with_name(file.path.name.removesuffix(".csv") + ".floor.csv")
+    if not path.is_file():
+        return f"{path.name} is not there: make it with run.py --noise-floor"
+    table = pd.read_csv(path, dtype={"ref": str})
+    if not {"ref", "pred"} <= set(table.columns) or table.empty:
+        raise UsageError(f"{path}: expected the columns ref, pred and at least one row; found {', '.join(table.columns)}")
+    values = pd.to_numeric(table["pred"], errors="coerce")
+    if not np.isfinite(values).all():
+        raise UsageError(f"{path}: line {np.flatnonzero(~np.isfinite(values))[0] + 2}: pred is no finite number")
+    return table.assign(pred=values)

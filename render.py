@@ -211,7 +211,8 @@ def latex(tables, cells, summary, terminal):
         for heading, lines in groups:
             page += [r"\midrule", rf"\multicolumn{{{count + 1}}}{{l}}{{\textit{{{tex(heading)}}}}} \\"]
             for name, letter, shown in lines:
-                row = [c.marked(r"\textbf{{{}}}", r"\underline{{{}}}") + (rf" {{\scriptsize {tex(c.against)}}}" if c.printed else "")
+                row = [c.marked(r"\textbf{{{}}}", r"\underline{{{}}}")
+                       + (rf" {{\scriptsize {tex(c.against)}}}" if c.printed else "")
                        + (f"$^{{{c.letter}}}$" if c.letter else "") for c in shown]
                 page.append(" & ".join([tex(name) + (f"$^{{{letter}}}$" if letter else ""), *row]) + r" \\")
         notes = [rf"\par\footnotesize $^{{{letter}}}$ {tex(note)}" for note, letter in table.notes.items()]

@@ -1,61 +1,24 @@
-"""tables.py, pairwise.py and render.py: cells, states, refusals, commands, formats, and the comparison of two folders."""
+"""tables.py: the published numbers, what fills a cell and what is refused, the commands, the marks, the exit codes."""
 import csv
 import json
 import re
-import shutil
 import subprocess
 import sys
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings, strategies as st
 from scipy import stats
 
-import pairwise
-import render
 import tables
 from cli import UsageError
+from made_scores import labelled, put, run, scores
 from scorefiles import parse_name, stem
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared" / "paper"
 RELEASED = pytest.mark.skipif(not SHARED.is_dir(), reason="the authors' released score files are not beside the project")
-PAIRS = {"live": 779, "tid2013": 3000, "pipal": 23200}
-
-
-def scores(dataset, seed=0, rows=None, unknown=0.5):
-    """A score table as the authors released it: seeded labels that are the dataset's, predictions that partly follow them."""
-    n = PAIRS[dataset]
-    label = np.random.default_rng(len(dataset)).uniform(20, 80, n).round(5)
-    rng = np.random.default_rng(seed)
-    sense = -1 if dataset == "pipal" else 1     # PIPAL's Elo is higher for better images, a distance is not
-    pred = sense * label + unknown * 40 * rng.normal(size=n)
-    if dataset == "live":     # names without folders repeat
-        names = [f"img{i % 229}.bmp" for i in range(n)]
-    elif dataset == "tid2013":
-        names = [f"{'Ii'[i % 2]}{i // 120 + 1:02d}_{i // 5 % 24 + 1:02d}_{i % 5 + 1}.bmp" for i in range(n)]
-    else:
-        names = [f"A{i // 116:04d}_00_{i % 116:02d}.bmp" for i in range(n)]
-    table = pd.DataFrame({"dis": names, "ref": "r.bmp", "mos": label, "pred": pred})
-    return table if rows is None else table[:rows]
-
-
-def put(folder, name, table, **settings):
-    """Write a score file, and its JSON where there is something to say."""
-    folder.mkdir(exist_ok=True)
-    table.to_csv(folder / name, index=False)
-    if settings:
-        (folder / name.replace(".csv", ".json")).write_text(json.dumps(settings))
-    return folder / name
-
-
-def run(capsys, *argv):
-    """(exit code, stdout) of tables.py."""
-    code = tables.main([str(a) for a in argv])
-    return code, capsys.readouterr().out
 
 
 def found(capsys, *argv):
@@ -76,10 +39,10 @@ def paper(tmp_path, monkeypatch):
             writer.writeheader()
             for (dataset, perturbation, method), value in numbers.items():
                 model, distance = method.rsplit("_", 1) if "_" in method else (method, "")
-                writer.writerow({"table": "3", "dataset": dataset, "perturbation": perturbation, "model": model, "distance": distance,
-                                 "feature": "features" if distance else "metric", "statistic": "srcc", "value": f"{value:.3f}",
-                                 "scores_file": stem(dataset, method, tables.PERTURBATIONS[perturbation]) + ".csv",
-                                 "note": note, "recomputable": recomputable})
+                writer.writerow({"table": "3", "dataset": dataset, "perturbation": perturbation, "statistic": "srcc",
+                                 "model": model, "distance": distance, "feature": "features" if distance else "metric",
+                                 "value": f"{value:.3f}", "note": note, "recomputable": recomputable,
+                                 "scores_file": stem(dataset, method, tables.PERTURBATIONS[perturbation]) + ".csv"})
         monkeypatch.setattr(tables, "PAPER", file)
     return write
 
@@ -108,7 +71,7 @@ def test_the_published_numbers():
 
 @RELEASED
 def test_published_numbers_are_those_of_the_source():
-    ours, theirs = (pd.read_csv(f, dtype=str, keep_default_na=False) for f in (ROOT / "paper" / "tables.csv", SHARED / "tables.csv"))
+    ours, theirs = (pd.read_csv(folder / "tables.csv", dtype=str, keep_default_na=False) for folder in (ROOT / "paper", SHARED))
     columns = list(theirs.columns[:-1])     # all but the note, which is worded here
     pd.testing.assert_frame_equal(ours[columns], theirs[columns])
     assert (ours["note"] != "")[theirs["note"] != ""].all()
@@ -159,7 +122,8 @@ def test_a_reversed_sign_shows(tmp_path, capsys, paper):
     assert found(capsys, "--scores", tmp_path / "s")[1]["tid2013_dinov1_l2.csv", "srcc"]["score"] < -0.5
 
 
-@pytest.mark.parametrize("score, state", [(0.5004, "equal"), (0.5005, "equal"), (0.4995, "equal"), (0.50051, "differs"), (0.49949, "differs")])
+@pytest.mark.parametrize("score, state", [(0.5004, "equal"), (0.5005, "equal"), (0.4995, "equal"), (0.50051, "differs"),
+                                          (0.49949, "differs"), (-0.5, "differs")])
 def test_equal_to_the_printed_digit(score, state, paper):
     class OneScore:
         def look_up(self, name):
@@ -188,7 +152,8 @@ def test_strict(tmp_path, capsys, paper):
 
 def test_an_empty_folder_says_what_to_run(tmp_path, capsys, monkeypatch):
     code, out = run(capsys, "--scores", tmp_path)
-    assert code == 0 and "756 missing" in out and "python run.py -dat pipal -m imagenet_vit -d l2 cos -rob none tra sca rot" in out
+    assert code == 0 and "756 missing" in out
+    assert "\n  python run.py -dat pipal -m imagenet_vit -d l2 cos -rob none tra sca rot\n" in out
     monkeypatch.chdir(tmp_path)       # nor is the default folder there
     assert run(capsys)[1] == out
     assert run(capsys, "--strict")[0] == 1
@@ -237,20 +202,16 @@ def test_live_by_order_and_label(tmp_path, capsys, paper):
         tables.main(["--scores", str(tmp_path / "s")])
 
 
-def labelled(table, line, value):
-    return table.assign(mos=table["mos"].where(table.index != line - 2, value))
-
-
-BAD = {
-    "NaN": (lambda t: t.assign(pred=t["pred"].where(t.index != 5)), {}, r"_rot-1.csv: line 7: pred is '', expected a finite number"),
-    "column": (lambda t: t.drop(columns="mos"), {}, r"_rot-1.csv: line 1: expected the columns .* missing mos"),
-    "too few": (lambda t: t[:2999], {}, r"_rot-1.csv: line 3000: the file ends after 2999 pairs, expected 3000 of tid2013"),
+BAD = {     # what is done to a good file, its settings, the error after the file's name
+    "NaN": (lambda t: t.assign(pred=t["pred"].where(t.index != 5)), {}, r"line 7: pred is '', expected a finite number"),
+    "column": (lambda t: t.drop(columns="mos"), {}, r"line 1: expected the columns .* missing mos"),
+    "too few": (lambda t: t[:2999], {}, r"line 3000: the file ends after 2999 pairs, expected 3000 of tid2013"),
     "too many": (lambda t: pd.concat([t, t[:1].assign(dis="i99_01_1.bmp")]), {}, r"line 3002: the file ends after 3001 pairs"),
-    "twice": (lambda t: pd.concat([t[:2999], t[8:9].assign(pred=1.0)]), {}, r"_rot-1.csv: line 3001: .*stands in an earlier line"),
-    "label": (lambda t: labelled(t, 12, 3.5), {}, r"_rot-1.csv: line 12: the label of I01_03_1.bmp is 3.5, but [\d.]+ in .*psnr.csv, line 12"),
-    "stranger": (lambda t: t.assign(dis=t["dis"].where(t.index != 3, "x.bmp")), {}, r"_rot-1.csv: line 5: x.bmp is not where it should be"),
-    "protocol": (lambda t: t, {"settings": {"protocol": "corrected"}}, r"_rot-1.csv: line 1: scored under protocol corrected, but .*paper"),
-    "constant": (lambda t: t.assign(pred=1.0), {}, r"_rot-1.csv: .*predictions that differ"),
+    "twice": (lambda t: pd.concat([t[:2999], t[8:9].assign(pred=1.0)]), {}, r"line 3001: .* stands in an earlier line"),
+    "label": (lambda t: labelled(t, 12, 3.5), {}, r"line 12: the label of I01_03_1.bmp is 3.5, but [\d.]+ in .*csv, line 12"),
+    "stranger": (lambda t: t.assign(dis=t["dis"].where(t.index != 3, "x.bmp")), {}, r"line 5: x.bmp is not where it should be"),
+    "protocol": (lambda t: t, {"protocol": "corrected"}, r"line 1: scored under protocol corrected, but .*psnr.csv under paper"),
+    "constant": (lambda t: t.assign(pred=1.0), {}, r".*predictions that differ"),
 }
 
 
@@ -259,10 +220,10 @@ def test_bad_score_files_are_named_with_their_line(kind, tmp_path, paper):
     change, settings, message = BAD[kind]
     paper({("tid2013", "original", "psnr"): 0.1, ("tid2013", "rotation", "psnr"): 0.1})
     put(tmp_path / "s", "tid2013_psnr.csv", scores("tid2013", seed=1))
-    put(tmp_path / "s", "tid2013_psnr_rot-1.csv", change(scores("tid2013")), **settings)
+    put(tmp_path / "s", "tid2013_psnr_rot-1.csv", change(scores("tid2013")), settings=settings)
     with pytest.raises(UsageError) as error:
         tables.main(["--scores", str(tmp_path / "s")])
-    assert re.search(message, str(error.value)), error.value
+    assert re.search("psnr_rot-1.csv: " + message, str(error.value)), error.value
 
 
 def test_tid2013_in_another_order_is_the_same(tmp_path, capsys, paper):
@@ -323,137 +284,8 @@ def test_best_marks_against_brute_force():
     for heading in dict.fromkeys(heading for heading, _ in lines):
         numbers = [float(shown.score) for h, shown in lines if h == heading]
         assert [float(shown.score) for h, shown in lines if h == heading and shown.group_best] == [max(numbers)]
-    assert [heading for heading, _ in table.lines()] == ["low-level metrics", "learned metrics", "SKLD", "JSD", "WSD", "L2", "cosine"]
-
-
-# ---- formats
-
-@pytest.fixture(scope="module")
-def filled(tmp_path_factory):
-    """A folder with three of Table 1's score files, one of them partial."""
-    folder = tmp_path_factory.mktemp("filled")
-    put(folder, "tid2013_embed_dinov1_cos.csv", scores("tid2013", 1))
-    put(folder, "tid2013_dinov1_cos.csv", scores("tid2013", 2, unknown=0.3))
-    put(folder, "tid2013_dinov1_cos_rot-1.csv.partial", scores("tid2013", 2, rows=17))
-    return folder
-
-
-class Balanced(HTMLParser):
-    """Counts the tags of a page, and refuses one that closes another."""
-    def __init__(self):
-        super().__init__()
-        self.open, self.count, self.links = [], {}, []
-
-    def handle_starttag(self, tag, attrs):
-        self.count[tag] = self.count.get(tag, 0) + 1
-        self.links += [value for key, value in attrs if key in ("src", "href")]
-        if tag != "meta":
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-
-def test_html_is_one_page_of_its_own(filled, capsys):
-    out = run(capsys, "--table", "all", "--scores", filled, "--format", "html")[1]
-    page = Balanced()
-    page.feed(out)
-    assert not page.open and not page.links and "@import" not in out and "url(" not in out and "<script" not in out
-    assert page.count["table"] == 3 and page.count["td"] == 756 + 5 + 5 + 7       # a cell a number, an empty one a heading
-    assert "width=device-width" in out and "<b><u>0.8" in out and "17/3000" in out and "<sup>a</sup>" in out
-
-
-def test_latex_compiles(filled, tmp_path, capsys):
-    out = run(capsys, "--table", "all", "--scores", filled, "--format", "latex", "-o", tmp_path / "t.tex")[1]
-    text = (tmp_path / "t.tex").read_text()
-    assert not out and r"\textbf{\underline{0.8" in text and text.count(r"\begin{tabular}") == 3
-    for line in text.splitlines():
-        if line.endswith(r"\\") and r"\multicolumn" not in line:
-            assert line.count(" & ") in (8, 16, 12)
-    if not shutil.which("pdflatex"):
-        pytest.skip("pdflatex is not installed: the LaTeX was checked, but not compiled")
-    done = subprocess.run(["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"], cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout[-2000:]
-    assert "3 pages" in done.stdout and "too large" not in done.stdout and "Overfull" not in done.stdout
-
-
-def test_markdown_csv_json(filled, capsys):
-    out = run(capsys, "--table", "1", "--scores", filled, "--format", "markdown")[1]
-    assert {line.count("|") for line in out.splitlines() if line.startswith("|")} == {10} and "**<u>0.8" in out
-    rows = list(csv.DictReader(run(capsys, "--scores", filled, "--format", "csv")[1].splitlines()))
-    cells = json.loads(run(capsys, "--scores", filled, "--format", "json")[1])["cells"]
-    assert [float(r["score"]) if r["score"] else None for r in rows] == [c["score"] for c in cells] and len(cells) == 756
-
-
-def test_text_fits_the_terminal_and_marks_only_there(filled, monkeypatch):
-    cells = tables.published("13")
-    folders = tables.Folders([filled])
-    tables.fill(cells, folders)
-    arguments = tables.tables_of(cells), cells, tables.summarise(cells, folders)
-    plain = render.text(*arguments, terminal=False)
-    assert "\033" not in plain
-    monkeypatch.setenv("COLUMNS", "100")
-    narrow = render.text(*arguments, terminal=True)
-    assert "\033[1m\033[4m0.8" in narrow
-    body = re.sub(r"\033\[\d+m", "", narrow).split("[a] ")[0].splitlines()
-    assert max(map(len, body)) <= 100
-    numbers = re.compile(r"(?:-?\d\.\d{3}|-|17/3000)[=≠|]-?\d\.\d{3}")
-    assert sorted(numbers.findall(plain)) == sorted(numbers.findall(re.sub(r"\033\[\d+m", "", narrow)))
-
-
-# ---- two folders
-
-def test_check_finds_the_largest_differences(tmp_path, capsys):
-    a = scores("tid2013", 1)
-    b = a.sample(frac=1, random_state=0).reset_index(drop=True)       # another order and other folders: joined by name
-    b["dis"] = "distorted_images/" + b["dis"].str.upper()
-    worst = b.index[b["dis"].str.contains("I07_03_2")][0]
-    b.loc[worst, "pred"] *= 1.5
-    put(tmp_path / "a", "tid2013_x_l2.csv", a)
-    put(tmp_path / "b", "tid2013_x_l2.csv", b)
-    put(tmp_path / "a", "live_x_l2.csv.partial", scores("live", 1, rows=40))     # part of a run against a whole one
-    put(tmp_path / "b", "live_x_l2.csv", scores("live", 1))
-    put(tmp_path / "a", "only_here.csv", a)
-    put(tmp_path / "a", "correlations.csv", a)
-    record = json.loads(run(capsys, "--check", tmp_path / "a", tmp_path / "b", "--format", "json")[1])
-    live, tid = record["files"]
-    assert (live["pairs"], live["absolute"], live["relative"], live["spearman"]) == (40, 0, 0, pytest.approx(1))
-    joined = b.assign(key=b["dis"].str[17:].str.lower()).merge(a.assign(key=a["dis"].str.lower()), on="key")   # an independent join
-    assert tid["pairs"] == 3000 and tid["relative"] == pytest.approx(1 / 3)
-    assert tid["absolute"] == pytest.approx(abs(b["pred"][worst]) / 3)
-    assert tid["spearman"] == pytest.approx(stats.spearmanr(joined["pred_x"], joined["pred_y"]).statistic, abs=1e-12)
-    assert record["worst_pairs"][0]["dis"].lower() == "i07_03_2.bmp" and len(record["worst_pairs"]) == 10
-    out = run(capsys, "--check", tmp_path / "a", tmp_path / "b")[1]
-    assert "2 common files, 3040 common pairs" in out and "0.333 relative" in out
-    assert run(capsys, "--check", tmp_path / "a", tmp_path / "b", "--format", "csv")[1].startswith("file,pairs,absolute,relative,spearman\n")
-
-
-def test_check_refuses(tmp_path):
-    put(tmp_path / "a", "tid2013_x_l2.csv", scores("tid2013", 1))
-    put(tmp_path / "b", "tid2013_x_l2.csv", labelled(scores("tid2013", 1), 12, 3.5))
-    put(tmp_path / "c", "tid2013_y_l2.csv", scores("tid2013", 1))
-    for other, message in (("b", r"a/tid2013_x_l2.csv: line 12: the label"), ("c", "no score file of the same name"), ("d", "d: no such folder")):
-        with pytest.raises(UsageError, match=message):
-            tables.main(["--check", str(tmp_path / "a"), str(tmp_path / other)])
-    with pytest.raises(UsageError, match="--check prints text, csv, json"):
-        tables.main(["--check", str(tmp_path / "a"), str(tmp_path / "a"), "--format", "html"])
-
-
-@RELEASED
-def test_check_of_released_files(tmp_path):
-    for file in [*(SHARED / "scores").glob("*_psnr*.csv"), *(SHARED / "scores").glob("*_dinov1_l2*.csv")]:
-        (tmp_path / file.name).symlink_to(file)
-    files, worst = pairwise.check(tmp_path, SHARED / "scores")
-    assert len(files) == 24 and set(files["pairs"]) == set(PAIRS.values()) and (files["absolute"] == 0).all()
-
-
-@settings(deadline=None, max_examples=50)
-@given(st.lists(st.integers(0, 99), min_size=1, unique=True), st.lists(st.integers(0, 99), min_size=1, unique=True))
-def test_align_joins_by_name(a, b):
-    first = pd.DataFrame({"dis": [f"Folder/I{i}.bmp" for i in a]})
-    second = pd.DataFrame({"dis": [f"i{i}.BMP" for i in b]})
-    i, j = pairwise.align(first, second)
-    assert [a[k] for k in i] == [b[k] for k in j] and {a[k] for k in i} == set(a) & set(b)
+    headings = ["low-level metrics", "learned metrics", "SKLD", "JSD", "WSD", "L2", "cosine"]
+    assert [heading for heading, _ in table.lines()] == headings
 
 
 # ---- the terminal

@@ -1,0 +1,70 @@
+"""pairwise.py: joining two score files of one dataset, and `tables.py --check DIR1 DIR2`."""
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings, strategies as st
+from scipy import stats
+
+import pairwise
+import tables
+from cli import UsageError
+from made_scores import PAIRS, labelled, put, run, scores
+
+RELEASED = Path(__file__).resolve().parents[2] / "shared" / "paper" / "scores"
+
+
+def test_check_finds_the_largest_differences(tmp_path, capsys):
+    a = scores("tid2013", 1)
+    b = a.sample(frac=1, random_state=0).reset_index(drop=True)       # another order and other folders: joined by name
+    b["dis"] = "distorted_images/" + b["dis"].str.upper()
+    worst = b.index[b["dis"].str.contains("I07_03_2")][0]
+    b.loc[worst, "pred"] *= 1.5
+    put(tmp_path / "a", "tid2013_x_l2.csv", a)
+    put(tmp_path / "b", "tid2013_x_l2.csv", b)
+    put(tmp_path / "a", "live_x_l2.csv.partial", scores("live", 1, rows=40))     # part of a run against a whole one
+    put(tmp_path / "b", "live_x_l2.csv", scores("live", 1))
+    put(tmp_path / "a", "only_here.csv", a)
+    put(tmp_path / "a", "correlations.csv", a)
+    record = json.loads(run(capsys, "--check", tmp_path / "a", tmp_path / "b", "--format", "json")[1])
+    live, tid = record["files"]
+    assert (live["pairs"], live["absolute"], live["relative"], live["spearman"]) == (40, 0, 0, pytest.approx(1))
+    joined = b.assign(key=b["dis"].str[17:].str.lower()).merge(a.assign(key=a["dis"].str.lower()), on="key")
+    assert tid["pairs"] == 3000 and tid["relative"] == pytest.approx(1 / 3)
+    assert tid["absolute"] == pytest.approx(abs(b["pred"][worst]) / 3)
+    assert tid["spearman"] == pytest.approx(stats.spearmanr(joined["pred_x"], joined["pred_y"]).statistic, abs=1e-12)
+    assert record["worst_pairs"][0]["dis"].lower() == "i07_03_2.bmp" and len(record["worst_pairs"]) == 10
+    out = run(capsys, "--check", tmp_path / "a", tmp_path / "b")[1]
+    assert "2 common files, 3040 common pairs" in out and "0.333 relative" in out
+    table = run(capsys, "--check", tmp_path / "a", tmp_path / "b", "--format", "csv")[1]
+    assert table.startswith("file,pairs,absolute,relative,spearman\n") and table.count("\n") == 3
+
+
+def test_check_refuses(tmp_path):
+    put(tmp_path / "a", "tid2013_x_l2.csv", scores("tid2013", 1))
+    put(tmp_path / "b", "tid2013_x_l2.csv", labelled(scores("tid2013", 1), 12, 3.5))
+    put(tmp_path / "c", "tid2013_y_l2.csv", scores("tid2013", 1))
+    for other, message in (("b", r"a/tid2013_x_l2.csv: line 12: the label"), ("c", "no score file of the same name"),
+                           ("d", "d: no such folder")):
+        with pytest.raises(UsageError, match=message):
+            tables.main(["--check", str(tmp_path / "a"), str(tmp_path / other)])
+    with pytest.raises(UsageError, match="--check prints text, csv, json"):
+        tables.main(["--check", str(tmp_path / "a"), str(tmp_path / "a"), "--format", "html"])
+
+
+@pytest.mark.skipif(not RELEASED.is_dir(), reason="the authors' released score files are not beside the project")
+def test_check_of_released_files(tmp_path):
+    for file in [*RELEASED.glob("*_psnr*.csv"), *RELEASED.glob("*_dinov1_l2*.csv")]:
+        (tmp_path / file.name).symlink_to(file)
+    files, worst = pairwise.check(tmp_path, RELEASED)
+    assert len(files) == 24 and set(files["pairs"]) == set(PAIRS.values()) and (files["absolute"] == 0).all()
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.integers(0, 99), min_size=1, unique=True), st.lists(st.integers(0, 99), min_size=1, unique=True))
+def test_align_joins_by_name(a, b):
+    first = pd.DataFrame({"dis": [f"Folder/I{i}.bmp" for i in a]})
+    second = pd.DataFrame({"dis": [f"i{i}.BMP" for i in b]})
+    i, j = pairwise.align(first, second)
+    assert [a[k] for k in i] == [b[k] for k in j] and {a[k] for k in i} == set(a) & set(b)

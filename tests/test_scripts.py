@@ -1,0 +1,157 @@
+"""scripts/*.sh: which calls of run.py they make, how they go on past what is missing, and a table end to end, twice."""
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import tables
+from made_scores import put, scores
+
+SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
+
+STUB = f"""#!/usr/bin/env bash
+# Stands for python: tables.py runs for real, run.py is only noted down and answers as the test wants
+case $1 in *tables.py) exec {sys.executable} "$@" ;; esac
+shift
+echo "$*" >> "$CALLS"
+echo "a table of correlations"
+case " $* " in *" dinov1 "*) printf '%s' "$ANSWER"; exit "$CODE" ;; esac
+"""
+
+
+@pytest.fixture
+def script(tmp_path):
+    """f(name, *flags, answer=, code=, **environment) -> (finished process, run.py's arguments, a list a call); run.py is a
+    stub that prints `answer` and leaves with `code` when dinov1 is asked for, and succeeds otherwise."""
+    stub = tmp_path / "python"
+    stub.write_text(STUB)
+    stub.chmod(0o755)
+    calls = tmp_path / "calls"
+
+    def run(name, *flags, answer="", code=0, **environment):
+        calls.unlink(missing_ok=True)
+        environment = os.environ | {"PYTHON": str(stub), "CALLS": str(calls), "ANSWER": answer, "CODE": str(code)} | environment
+        done = subprocess.run([SCRIPTS / name, *map(str, flags)], cwd=tmp_path, env=environment, capture_output=True, text=True)
+        return done, calls.read_text().splitlines() if calls.exists() else []
+    return run
+
+
+@pytest.mark.parametrize("name, which", [("table1.sh", "1"), ("table2.sh", "2"), ("table3.sh", "3"), ("all.sh", "123")])
+def test_one_call_a_dataset_and_backbone(script, name, which):
+    done, calls = script(name, "--limit", 4, "--data-root", "a folder")
+    cells = tables.published(which)
+    assert calls == [f"{call} --keep-going --limit 4 --data-root a folder" for call in tables.commands(cells)]
+    assert done.returncode == 0 and f"{len(cells)} missing" in done.stdout and "correlations" not in done.stdout
+    assert done.stderr.count("a table of correlations") == len(calls)
+
+
+def test_what_is_missing_is_named_at_the_end_and_the_rest_is_done(script):
+    missing = "missing: dinov1: no weights for dinov1; use --weights-dir\n"
+    done, calls = script("all.sh", answer=missing, code=1)
+    assert len(calls) == len(tables.commands(tables.published("123")))
+    assert done.returncode == 1 and "756 missing" in done.stdout
+    assert done.stderr.endswith("not everything could be scored:\n" + missing)       # once, though three calls said it
+    done, calls = script("table2.sh", answer="", code=1)       # it failed without a word
+    assert done.returncode == 1 and "missing: run.py -dat live -m dinov1 " in done.stderr.splitlines()[-2]
+
+
+@pytest.mark.parametrize("code", [2, 130])
+def test_wrong_flags_and_ctrl_c_end_the_script(script, code):
+    done, calls = script("table2.sh", code=code)
+    assert done.returncode == code and "dinov1" in calls[-1] and not done.stdout
+    assert len(calls) < len(tables.commands(tables.published("2")))
+
+
+def test_savedir_and_methods(script, tmp_path):
+    put(tmp_path / "my scores", "pipal_psnr.csv", scores("pipal"))
+    for flags in (["-sdir", tmp_path / "my scores"], ["--savedir", "my scores"], ["--savedir=my scores"]):
+        done, calls = script("table3.sh", *flags, METHODS="psnr fsim")
+        assert len(calls) == 1 and calls[0].startswith("-dat pipal -m psnr fsim -rob none tra sca rot --keep-going ")
+        assert done.returncode == 0 and "3 differ" in done.stdout and "21 missing" in done.stdout
+    done, calls = script("table3.sh", METHODS="psrn")
+    assert done.returncode == 2 and not calls and "unknown method 'psrn'; nearest known: psnr" in done.stderr
+
+
+def test_demo_is_content_without_dinov1_alone(script):
+    had = "missing: dinov1: no weights for dinov1; use --weights-dir\n"
+    done, calls = script("demo.sh", "--limit", 4)
+    assert done.returncode == 0 and done.stdout == "a table of correlations\n"
+    assert calls == ["-dat demo -m psnr msssim fsim stlpips_alex st_alexnet dinov1 -d l2 cos -rob none tra sca rot --keep-going --limit 4"]
+    done, _ = script("demo.sh", answer=had, code=1)
+    assert done.returncode == 0 and had in done.stdout
+    for answer, code in ((had + "missing: st_alexnet: no package\n", 1), ("missing: dinov1 on demo: disk full\n", 1), ("", 1), (had, 130)):
+        assert script("demo.sh", answer=answer, code=code)[0].returncode == code
+
+
+def pipal(root, side=288):
+    """PIPAL's layout with two references of two distorted images each."""
+    rng = np.random.default_rng(0)
+    for folder in ("Train_Ref", "Train_Dis", "Train_Label"):
+        (root / "PIPAL" / folder).mkdir(parents=True)
+    for name in ("A0001", "A0002"):
+        image = np.kron(rng.integers(30, 220, (side // 8, side // 8, 3)), np.ones((8, 8, 1)))
+        Image.fromarray(image.astype(np.uint8)).save(root / "PIPAL" / "Train_Ref" / f"{name}.bmp")
+        for level in (0, 1):
+            noisy = np.clip(image + rng.normal(0, 10 + 20 * level, image.shape), 0, 255).astype(np.uint8)
+            Image.fromarray(noisy).save(root / "PIPAL" / "Train_Dis" / f"{name}_00_{level:02d}.bmp")
+        lines = [f"{name}_00_{level:02d}.bmp,{1500 - 100 * level + rng.normal():.4f}\n" for level in (0, 1)]
+        (root / "PIPAL" / "Train_Label" / f"{name}.txt").write_text("".join(lines))
+
+
+def table3(folder, *flags, **environment):
+    return subprocess.run([SCRIPTS / "table3.sh", "--data-root", ".", "--weights", "random", *flags], cwd=folder,
+                          env=os.environ | {"PYTHON": sys.executable} | environment, capture_output=True, text=True)
+
+
+def files(folder):
+    """{name: (content, when written)} of the score files."""
+    return {f.name: (f.read_bytes(), f.stat().st_mtime_ns) for f in folder.glob("pipal_*")}
+
+
+def twice(folder, expected, **environment):
+    """table3.sh on half of the pairs, on all of them, and again: the last time nothing is scored."""
+    pipal(folder)
+    half = table3(folder, "--limit", "2", **environment)
+    assert half.returncode == 0, half.stderr[-2000:]
+    assert sorted(files(folder / "results")) == sorted(f"{name}.{ending}.partial" for name in expected for ending in ("csv", "json"))
+    first = table3(folder, "--limit", "4", **environment)
+    there = files(folder / "results")
+    assert first.returncode == 0, first.stderr[-2000:]
+    assert sorted(there) == sorted(f"{name}.{ending}" for name in expected for ending in ("csv", "json"))
+    assert all(content.count(b"\n") == 5 for name, (content, _) in there.items() if name.endswith(".csv"))
+    again = table3(folder, "--limit", "4", **environment)
+    assert (again.returncode, again.stdout) == (0, first.stdout) and files(folder / "results") == there
+    assert "4/23200" in first.stdout and " 0 equal" in first.stdout and "random weights" in first.stderr
+
+
+def test_a_table_end_to_end_twice(tmp_path):
+    perturbations = ("", "_tra-1", "_sca-1", "_rot-1")
+    names = ("psnr", "embed_openclip_vitb32_laion_tecoa4-random_cos")
+    twice(tmp_path, [f"pipal_{name}{p}" for name in names for p in perturbations],
+          METHODS="psnr embed_openclip_vitb32_laion_tecoa4")
+
+
+@pytest.mark.slow
+def test_the_whole_of_table_3_twice(tmp_path):
+    from metrics import METRICS
+    expected = set()
+    for cell in tables.published("3"):
+        method = cell.method
+        if cell.distance_flag:
+            method = f"{cell.model_flag}-random_{cell.distance_flag}"
+        elif METRICS[method].weights:
+            method += "-random"
+        suffix = {"original": "", "translation": "_tra-1", "dilation": "_sca-1", "rotation": "_rot-1"}[cell.perturbation]
+        expected.add(f"pipal_{method}{suffix}")
+    twice(tmp_path, expected)
+
+
+def test_a_missing_dataset_is_named(tmp_path):
+    done = table3(tmp_path, METHODS="psnr")
+    assert done.returncode == 1 and "12 missing" in done.stdout and "Traceback" not in done.stderr
+    last = done.stderr.split("not everything could be scored:\n")[1]
+    assert last.startswith("missing: pipal: ") and last.count("\n") == 1

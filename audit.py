@@ -71,16 +71,15 @@ def _audited(key, rows, settings):
     claims = [sign * row["pooled"][CLAIM]["value"] for _, row, sign in rows if "value" in row["pooled"][CLAIM]]
     turn = 1 if sum(claims) >= 0 else -1
     checks = []
-    for name, row, sign in rows:
-        for scope, cells in (("", row["pooled"]), (" per reference", row["per_reference"])):
-            checks += [(f"{name} {statistic}{scope}", cells[statistic], sign * turn) for statistic in STATISTICS]
-        checks += [(f"{name} [{kind}]", cells[CLAIM], sign * turn) for kind, cells in row["types"].items()]
-    checks = [{"where": where, "verdict": verdict(turned, settings)} | turned
-              for where, turned in ((where, turned_round(found, sign)) for where, found, sign in checks)]
-    given = [check for check in checks if check["verdict"]]
-    by = {kind: [check["where"] for check in given if check["verdict"] == kind] for kind in ("holds", "ties", "reverses")}
-    overall = "reverses" if by["reverses"] else "ties" if by["ties"] else "holds"
-    return {"a": key[0 if turn > 0 else 1], "b": key[1 if turn > 0 else 0], "verdict": overall, "checks": checks} | by
+    for group, row, sign in rows:
+        found = [(statistic + scope, "", cells[statistic]) for scope, cells in (("", row["pooled"]), (" per reference", row["per_reference"]))
+                 for statistic in STATISTICS] + [(f"{CLAIM} of type {kind}", kind, cells[CLAIM]) for kind, cells in row["types"].items()]
+        for what, kind, difference in found:
+            difference = turned_round(difference, sign * turn)
+            checks.append({"group": group, "what": what, "type": kind, "verdict": verdict(difference, settings)} | difference)
+    verdicts = {check["verdict"] for check in checks}
+    overall = next((kind for kind in ("reverses", "ties", "holds") if kind in verdicts), "refused")
+    return {"a": key[0 if turn > 0 else 1], "b": key[1 if turn > 0 else 0], "verdict": overall, "checks": checks}
 
 
 def turned_round(cell, sign):

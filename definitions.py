@@ -49,8 +49,8 @@ DEFINITIONS = {
         "Sheikh, Sabir, Bovik 2006. A statistical evaluation of recent full reference image quality assessment algorithms. IEEE Transactions on Image "
         "Processing 15(11), 3440-3451."),
     "cubic": Definition("third-order polynomial", "y = b1 + b2 x + b3 x^2 + b4 x^3, used only where it is monotonic over the data.", "ITU-T P.1401 (2020), as above."),
-    "convergence": Definition("starts agree", "How many of the starts of the fit ended at the minimum of the best one. Open-ended: the data do not level off, so an "
-        "asymptote of the curve lies out of sight; the curve is good, its parameters are arbitrary.",
+    "convergence": Definition("starts agree", "How many of the starts of the fit ended at the minimum of the best one. Not converged: as a rule because "
+        "the data do not level off, so that an asymptote lies out of sight: the curve is good, its parameters are arbitrary.",
         "Golub, Pereyra 1973. The differentiation of pseudo-inverses and nonlinear least squares problems whose variables separate. SIAM J. Numer. Anal. 10(2)."),
     "rmse": Definition("RMSE", "Root mean squared error after the mapping, on the label's scale, the mapping's parameters counted as degrees of freedom.", "ITU-T P.1401 (2020), as above."),
     "rmse_star": Definition("RMSE*", "The same, counting only what an error exceeds the label's own 95 % interval by.", "ITU-T P.1401 (2020), as above."),

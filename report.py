@@ -45,15 +45,26 @@ def text(results):
         parts.append("\n".join(_stability(results["stability"], settings)))
     if results["audit"]:
         parts.append("\n".join(["Audit: does \"A beats B\" survive? Every coefficient, pooled and per reference, and every distortion type [..]"]
-                               + [audit_line(entry) for entry in results["audit"]]))
+                               + ["  " + audit_line(entry) for entry in results["audit"]]))
     return "\n\n".join(parts) + "\n"
 
 
+def places(checks):
+    """Where checks were made, in short: 'live: plcc, srcc per reference; tid2013: types 01 02'."""
+    parts = []
+    for group in dict.fromkeys(check["group"] for check in checks):
+        own = [check for check in checks if check["group"] == group]
+        types = [check["type"] for check in own if check["type"]]
+        parts.append(f"{group}: " + ", ".join([check["what"] for check in own if not check["type"]]
+                                              + (["types " + " ".join(types)] if types else [])))
+    return "; ".join(parts)
+
+
 def audit_line(entry):
-    """'A beats B: ties (where) | holds in n of N'."""
-    total = sum(len(entry[kind]) for kind in ("holds", "ties", "reverses"))
-    where = [f"{kind} in {len(entry[kind])}: {', '.join(entry[kind])}" for kind in ("reverses", "ties") if entry[kind]]
-    return f"  {entry['a']} beats {entry['b']}: {entry['verdict']}. Holds in {len(entry['holds'])} of {total}" + "".join(f"; {w}" for w in where)
+    """'A beats B: ties. Holds in n of N; ties in k (where)'."""
+    by = {kind: [check for check in entry["checks"] if check["verdict"] == kind] for kind in ("holds", "ties", "reverses")}
+    where = [f"; {kind} in {len(by[kind])} ({places(by[kind])})" for kind in ("reverses", "ties") if by[kind]]
+    return (f"{entry['a']} beats {entry['b']}: {entry['verdict']}. Holds in {len(by['holds'])} of {sum(map(len, by.values()))}" + "".join(where))
 
 
 def _group(group, settings):
@@ -66,7 +77,7 @@ def _group(group, settings):
     yield "Fits:"
     yield table(["  metric", "mapping", "PLCC", "RMSE", "RMSE*", "outliers", "starts agree", "parameters"],
                 [[f"  {metric}", name] + [number(fit[key]) if key in fit else "-" for key in ("plcc", "rmse", "rmse_star", "outlier_ratio")]
-                 + [f"{fit['agreeing']}/{fit['starts']}" + ("" if fit["converged"] else ", open-ended"), " ".join(f"{b:.4g}" for b in fit["parameters"])
+                 + [f"{fit['agreeing']}/{fit['starts']}" + ("" if fit["converged"] else ", not converged"), " ".join(f"{b:.4g}" for b in fit["parameters"])
                     + ("" if fit["monotonic"] else " (not monotonic: withheld)")]
                  for metric in order for name, fit in group["fits"][metric].items()])
     if group["types"]:
@@ -157,7 +168,7 @@ def flat(results):
         cells = {f"change of {key}": cell for key, cell in found.get("change", {}).items()} | {key: found[key] for key in ("flips", "floor") if key in found}
         yield from (row(name, "robustness", found["metric"], "", key, cell, references=found["references"]) for key, cell in cells.items())
     for entry in results["audit"]:
-        yield from (row("audit", check["where"], entry["a"], entry["b"], check["verdict"] or "refused", check) for check in entry["checks"])
+        yield from (row("audit", f"{check['group']} {check['what']}", entry["a"], entry["b"], check["verdict"] or "refused", check) for check in entry["checks"])
 
 
 def csv_text(results):

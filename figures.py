@@ -1,0 +1,139 @@
+"""The figures of compare.py's page, drawn by matplotlib as SVG text to be put into HTML. No arithmetic but the curve's band.
+
+All are about 360 CSS pixels wide, so that a phone shows them as they are and a desktop several side by side.
+"""
+import io
+import re
+
+import numpy as np
+
+from bootstrap import multiplicities
+from definitions import COLUMNS
+from evidence import STATISTICS
+from fits import MAPPINGS
+
+WIDTH = 3.7             # inches; SVG counts 96 CSS pixels (72 pt) an inch
+STYLE = {"svg.fonttype": "none", "font.family": "sans-serif", "font.size": 8, "axes.spines.top": False, "axes.spines.right": False,
+         "axes.titlesize": 8.5, "legend.fontsize": 7, "axes.linewidth": 0.6, "figure.dpi": 72, "savefig.transparent": True}
+BLUE, ORANGE, GREY = "#1f5fa8", "#d1661b", "#888888"
+
+
+def colour(k):
+    from matplotlib import colormaps
+    return colormaps["tab10" if k < 10 else "Dark2"](k % 10)
+
+
+def svg(draw, height, name, columns=1, rows=1, **options):
+    """Run draw(figure, axes) on a new figure -> SVG text with ids of its own (`name`), so that many fit on a page."""
+    import matplotlib
+    from matplotlib.figure import Figure
+    with matplotlib.rc_context(STYLE | {"svg.hashsalt": name}):
+        figure = Figure(figsize=(WIDTH, height), layout="constrained")
+        draw(figure, figure.subplots(rows, columns, squeeze=False, **options))
+        out = io.StringIO()
+        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None}, dpi=170)
+    text = out.getvalue()
+    text = text[text.index("<svg"):]
+    text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", text)
+    return re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.S)
+
+
+def band(fit, group, m, grid, settings):
+    """95 % band (2, G) of the fitted curve over resamples of the references; place and width of the curve stay as fitted."""
+    xc, xs, yc, ys = fit.scale
+    names, member = np.unique(group.references, return_inverse=True)
+    basis = MAPPINGS[fit.name].basis((group.predictions[m] - xc) / xs, *fit.place)
+    design = np.column_stack([basis, (group.label - yc) / ys])
+    products = np.zeros((len(names), design.shape[1], design.shape[1]))
+    for c in range(len(names)):
+        products[c] = design[member == c].T @ design[member == c]
+    total = np.tensordot(multiplicities(len(names), settings.resamples, settings.seed), products, axes=1)
+    k = basis.shape[1]
+    solved = np.linalg.pinv(total[:, :k, :k]) @ total[:, :k, k:]
+    curves = yc + ys * (MAPPINGS[fit.name].basis((grid - xc) / xs, *fit.place) @ solved)[..., 0]
+    return np.quantile(curves, [0.025, 0.975], axis=0)
+
+
+def scatter(measured, m, settings):
+    """Predictions and labels of one metric, with the fitted curve and its band."""
+    group, fit = measured.group, measured.fits[m][settings.fit]
+
+    def draw(figure, axes):
+        ax, x = axes[0, 0], group.predictions[m]
+        ax.scatter(x, group.label, s=4 if len(x) < 5000 else 1.5, color=GREY, alpha=0.45, linewidths=0, rasterized=True)
+        grid = np.linspace(x.min(), x.max(), 200)
+        if fit.monotonic:
+            ax.fill_between(grid, *band(fit, group, m, grid, settings), color=ORANGE, alpha=0.35, linewidth=0)
+        ax.plot(grid, fit(grid), color=ORANGE, linewidth=1.4, linestyle="-" if fit.monotonic else ":")
+        ax.set(xlabel="prediction, oriented", ylabel=f"label (higher is {group.label_higher_is})", title=f"{group.metrics[m]} on {group.name}")
+    return svg(draw, 2.7, _id("scatter", group.name, group.metrics[m]))
+
+
+def forest(described, settings):
+    """Every coefficient of every metric with its interval."""
+    metrics = list(reversed(described["metrics"]))
+
+    def draw(figure, axes):
+        for ax, name in zip(axes[:, 0], STATISTICS):
+            for k, metric in enumerate(metrics):
+                _whisker(ax, described["coefficients"][metric]["pooled"][name], k, settings, BLUE)
+            ax.set_yticks(range(len(metrics)), metrics)
+            ax.set_ylim(-0.6, len(metrics) - 0.4)
+            ax.set_title(COLUMNS[name], loc="left")
+            ax.grid(axis="x", linewidth=0.3)
+    return svg(draw, 4 * (0.17 * len(metrics) + 0.45), _id("forest", described["name"]), rows=4, sharex=True)
+
+
+def bars(described, metric, settings):
+    """SRCC of one metric by distortion type, as bars with intervals."""
+    found = {kind: of["coefficients"][metric]["srcc"] for kind, of in reversed(described["types"].items()) if "coefficients" in of}
+
+    def draw(figure, axes):
+        ax = axes[0, 0]
+        for k, cell in enumerate(found.values()):
+            if "value" in cell:
+                ax.barh(k, cell["value"], color="#9dbbe0", height=0.75)
+                _whisker(ax, cell, k, settings, BLUE)
+        ax.set_yticks(range(len(found)), list(found))
+        lowest = min([cell[settings.interval][0] for cell in found.values() if "value" in cell], default=0)
+        ax.set(xlim=(min(0, lowest) - 0.02, 1), ylim=(-0.7, len(found) - 0.3), title=f"{metric} on {described['name']}: SRCC by distortion type")
+        ax.axvline(0, color="black", linewidth=0.6)
+    return svg(draw, 0.16 * len(found) + 0.7, _id("bars", described["name"], metric))
+
+
+def curves(rows, dataset, perturbation, settings):
+    """SRCC and rank flips of every metric against the magnitude of a perturbation; magnitude 0 is the plain file."""
+    rows = sorted((row for row in rows if (row["dataset"], row["perturbation"]) == (dataset, perturbation) and "refused" not in row),
+                  key=lambda row: row["pct"])
+    metrics = list(dict.fromkeys(row["metric"] for row in rows))
+
+    def draw(figure, axes):
+        for k, metric in enumerate(metrics):
+            own = [row for row in rows if row["metric"] == metric]
+            shift = 0.02 * (k - (len(metrics) - 1) / 2)
+            series = [(0, own[0]["plain"]["srcc"])] + [(row["pct"], row["perturbed"]["srcc"]) for row in own]
+            _line(axes[0, 0], series, shift, settings, colour(k), metric)
+            _line(axes[1, 0], [(row["pct"], row["flips"]) for row in own], shift, settings, colour(k), None)
+        axes[0, 0].set(ylabel="SRCC", title=f"{dataset}, {perturbation}")
+        axes[1, 0].set(ylabel="rank flips", xlabel="magnitude (-pct)")
+        axes[1, 0].set_ylim(bottom=0)
+        figure.legend(loc="outside lower center", ncols=2, frameon=False)
+    return svg(draw, 3.6 + 0.14 * (len(metrics) + 1) // 2, _id("curves", dataset, perturbation), rows=2, sharex=True) if rows else ""
+
+
+def _whisker(ax, cell, y, settings, color):
+    if "value" in cell:
+        ax.plot(cell[settings.interval], [y, y], color=color, linewidth=1.1)
+        ax.plot(cell["value"], y, "o", color=color, markersize=3.2)
+
+
+def _line(ax, series, shift, settings, color, label):
+    given = [(x + shift, cell) for x, cell in series if "value" in cell]
+    if given:
+        ax.plot([x for x, _ in given], [cell["value"] for _, cell in given], "o-", color=color, markersize=3, linewidth=1, label=label)
+        for x, cell in given:
+            ax.plot([x, x], cell[settings.interval], color=color, linewidth=0.9)
+
+
+def _id(*parts):
+    return re.sub(r"[^\w-]+", "-", "-".join(parts))

@@ -16,7 +16,7 @@ import demo
 import more_datasets as more
 from cli import UsageError, run_main, unknown, warn
 from labels import (Dataset, Disk, Pair, Row, cell_strings, code_in_name, key, list_folder, mat_numbers,
-                    number, read_fields, read_mat, refuse_doubled, spelt_as_on_disk)
+                    number, read_fields, read_mat, refuse_doubled, spelt_as_on_disk, spread)
 
 LIVE_ALL = {"jp2k": 227, "jpeg": 233, "wn": 174, "gblur": 174, "fastfading": 174}     # columns of dmos.mat, in this order
 LIVE_RATED = {"jp2k": 169, "jpeg": 175, "wn": 145, "gblur": 145, "fastfading": 145}   # of these, those that are no references
@@ -47,8 +47,8 @@ def live(root):
             if orgs[column] == 0:
                 where = f"{file}: entry {column + 1}"
                 label = number(repr(dmos[column]), where)
-                spread = None if std[column] is None else number(repr(std[column]), where + " of dmos_std")
-                yield Row(where, f"{folder}/img{i}.bmp", f"refimgs/{refs[column]}", label, spread)
+                deviation = None if std[column] is None else spread(repr(std[column]), where + " of dmos_std")
+                yield Row(where, f"{folder}/img{i}.bmp", f"refimgs/{refs[column]}", label, deviation)
             column += 1
 
 
@@ -69,14 +69,15 @@ def tid(root):
     std = [None] * len(lines)
     if disk.find("mos_std.txt"):
         std_file = disk.path("mos_std.txt")
-        std = [number(fields[0], f"{std_file}: line {line}") for line, fields in read_fields(std_file, 1)]
+        std = [spread(fields[0], f"{std_file}: line {line}") for line, fields in read_fields(std_file, 1)]
         if len(std) != len(lines):
             raise UsageError(f"{std_file}: expected as many lines as {file.name} has ({len(lines)}), found {len(std)}")
-    for (line, (mos, name)), spread in zip(lines, std):
+    for (line, (mos, name)), deviation in zip(lines, std):
         where = f"{file}: line {line}"
         if not re.fullmatch(TID_NAME, name, re.I):
             raise UsageError(f"{where}: expected a name like i01_01_1.bmp, found {name!r}")
-        yield Row(where, f"distorted_images/{name}", f"reference_images/{name[:3].upper()}.BMP", 100 - number(mos, where), spread)
+        ref = f"reference_images/{name[:3].upper()}.BMP"
+        yield Row(where, f"distorted_images/{name}", ref, 100 - number(mos, where), deviation)
 
 
 def pipal(root):
@@ -84,7 +85,7 @@ def pipal(root):
     are looked for in Train_Dis, Distortion_1 ... 4 and their subfolders. From its documentation; the real files were not seen."""
     disk = Disk(root)
     images, refs = disk.index("train_dis.*|distortion.*"), disk.index("train_ref.*")
-    labels = [disk.root / rel for name, rel in disk.index("train_label.*").items() if name.endswith(".txt")]
+    labels = [disk.root / rel for rel in disk.index("train_label.*", r".*\.txt").values()]
     if not labels:
         raise UsageError(f"{root}: expected label files Train_Label/*.txt, found none")
     for file in sorted(labels, key=lambda file: file.name):
@@ -243,8 +244,9 @@ def distortion_types(name, table):
 
 
 def load_spread(name, data_root):
-    """{dis: standard deviation of its ratings}, in the dataset's order. UsageError with the reason where there is none."""
-    dataset = load(name, data_root)
+    """{dis: standard deviation of its ratings}, in the dataset's order; the images need not be there (then the names are spelt
+    as in the label files). UsageError with the reason where there is none."""
+    dataset = load(name, data_root, keep_missing=True)
     if any(pair.std is None for pair in dataset.pairs):
         known = DATASETS.get(dataset.name)
         why = known.no_spread if known else f"{name} has no column std"

@@ -110,7 +110,8 @@ def make(root):
         for kind, (distort, strengths) in DISTORTIONS.items():
             for level, strength in enumerate(strengths, 1):
                 changed = distort(pixels, strength, seed=(number, level)).round().clip(0, 255)
-                Image.fromarray(changed.astype(np.uint8)).save(root / "distorted" / f"{name}_{kind}_{level}.png", compress_level=1)
+                file = root / "distorted" / f"{name}_{kind}_{level}.png"
+                Image.fromarray(changed.astype(np.uint8)).save(file, compress_level=1)
 
 
 def rows(root):

@@ -119,23 +119,23 @@ class Disk:
             raise UsageError(f"{self.root / rel}: not there (looked for in any case); {self.root} holds {there}")
         return self.root / found
 
-    def index(self, folders, depth=3):
-        """{key(file name): relative path} of all files in the top-level folders whose name matches the regex `folders`, and
+    def index(self, folders, files=r".*\.(bmp|png)", depth=3):
+        """{key(file name): relative path} of the files (a regex) in the top-level folders that match the regex `folders`, and
         in their subfolders. Each folder is entered once, whatever links lead to it; a name in two places is a UsageError."""
         found, seen = {}, set()
-        todo = [(name, 1) for spellings in self.listing().values() for name in spellings if re.fullmatch(folders, name, re.I)]
+        todo = [(name, 1) for name in sorted(list_folder(self.root)) if re.fullmatch(folders, name, re.I)]
         while todo:
-            rel, level = todo.pop()
+            rel, level = todo.pop(0)
             folder = self.root / rel
             real = os.path.realpath(folder)
             if real in seen:
                 continue
             seen.add(real)
-            for name, is_folder in list_folder(folder).items():
+            for name, is_folder in sorted(list_folder(folder).items()):
                 inside = f"{rel}/{name}"
                 if is_folder and level < depth:
                     todo.append((inside, level + 1))
-                elif not is_folder and found.setdefault(key(name), inside) != inside:
+                elif not is_folder and re.fullmatch(files, name, re.I) and found.setdefault(key(name), inside) != inside:
                     raise UsageError(f"{self.root}: {name} is there twice: {found[key(name)]} and {inside}; keep one")
         return found
 
@@ -182,6 +182,14 @@ def number(text, where):
     value = float(text) if NUMBER.fullmatch(text) else math.nan
     if not math.isfinite(value):
         raise UsageError(f"{where}: expected a finite number, found {text!r:.80}")
+    return value
+
+
+def spread(text, where):
+    """A standard deviation or variance: a number that is not negative."""
+    value = number(text, where)
+    if value < 0:
+        raise UsageError(f"{where}: a spread can't be negative, found {text!r}")
     return value
 
 

@@ -8,7 +8,7 @@ import re
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from cli import UsageError, one_line
-from labels import Disk, Row, cell_strings, key, mat_numbers, number, read_fields, read_mat, read_table
+from labels import Disk, Row, cell_strings, key, mat_numbers, number, read_fields, read_mat, read_table, spread
 
 KADID_NAME = r"i\d\d_(\d\d)_\d\d\.png"
 CSIQ_NAME = r".+\.(\w+)\.\d\.png"
@@ -43,14 +43,6 @@ def spread_of(rows):
         return fraction * (1 - fraction) - 0.01
     variances = any(var ** 2 < least(mean) for mean, var in rows)
     return [math.sqrt(var) if variances else var for _, var in rows]
-
-
-def spread(text, where):
-    """A standard deviation or variance: a number that is not negative."""
-    value = number(text, where)
-    if value < 0:
-        raise UsageError(f"{where}: a spread can't be negative, found {text!r}")
-    return value
 
 
 def csiq(root):

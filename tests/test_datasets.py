@@ -98,6 +98,10 @@ def test_tid2013(tmp_path):
     assert "mos_std.txt is not there" in fails(datasets.load_spread, "tid2013", tmp_path)
     write(tmp_path / "TID2013/MOS_STD.TXT", "0.1\n0.2\n0.3\n")
     assert datasets.load_spread("tid2013", tmp_path) == {pair.dis: std for pair, std in zip(pairs, (0.1, 0.2, 0.3))}
+    (tmp_path / "TID2013/reference_images/I01.BMP").unlink()   # the labels alone will do
+    assert list(datasets.load_spread("tid2013", tmp_path).values()) == [0.1, 0.2, 0.3]
+    write(tmp_path / "TID2013/MOS_STD.TXT", "0.1\n-0.2\n0.3\n")
+    assert "line 2: a spread can't be negative" in fails(datasets.load, "tid2013", tmp_path)
     write(tmp_path / "TID2013/MOS_STD.TXT", "0.1\n0.2\n")
     assert "expected as many lines as mos_with_names.txt has (3), found 2" in fails(datasets.load, "tid2013", tmp_path)
 
@@ -163,6 +167,8 @@ def test_pipal_layouts(pattern, tmp_path):
 
 def test_pipal_image_in_two_folders(tmp_path):
     folder = make_pipal(tmp_path / "PIPAL")
+    touch(folder, "Train_Dis/Thumbs.db", "Distortion_1/Thumbs.db", "Distortion_1/._A0001_00_00.bmp")   # what systems leave behind
+    assert len(datasets.load("pipal", tmp_path).pairs) == 8
     touch(folder, f"Distortion_1/{PIPAL_NAMES[0]}")
     message = fails(datasets.load, "pipal", tmp_path)
     assert "there twice" in message and "Train_Dis" in message and "Distortion_1" in message

@@ -15,6 +15,7 @@ import functools
 import importlib.util
 import os
 import re
+import warnings
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,12 +122,16 @@ def read_state(path, trusted_torchscript=frozenset()):
     if head.lstrip()[:1] == b"<":
         raise UsageError(f"{path}: a web page (begins with {head.lstrip()[:15].decode('latin-1')!r}), not the weights; "
                          "download the file itself")
-    if head[8:9] == b"{":
-        state = _read_safetensors(path, head, size)
-    elif head.startswith(b"PK"):
-        state = _read_zip(path, size, trusted_torchscript)
-    else:
-        state = _read_pickle(path, mmap=False)   # torch.save before 1.6, as torchvision's older files are
+    if path.suffix == ".safetensors" and head[8:9] != b"{":   # torch.load goes by the name
+        raise UsageError(f"{path}: named .safetensors, but it is none; if torch.save wrote it, rename it to .pth")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")   # torch's remarks on old formats; what matters here is an error
+        if head[8:9] == b"{":
+            state = _read_safetensors(path, head, size)
+        elif head.startswith(b"PK"):
+            state = _read_zip(path, size, trusted_torchscript)
+        else:
+            state = _read_pickle(path, mmap=False)   # torch.save before 1.6, as torchvision's older files are
     return _checked(path, state, size)
 
 

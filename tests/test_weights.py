@@ -1,0 +1,418 @@
+"""weights.py and download.py: nothing in a weight file is run, broken files are told apart, no network is one clear error."""
+import hashlib
+import http.server
+import os
+import pickle
+import re
+import socket
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+
+import download
+import weights
+from cli import UsageError, WorkError
+from weights import Weights, find, match, read_state
+
+ROOT = Path(__file__).parents[1]
+STATE = {"layer.weight": torch.arange(12.).reshape(3, 4), "layer.bias": torch.ones(3), "steps": torch.tensor(7)}
+
+
+def save_zip(state, path):
+    torch.save(state, path)
+
+
+def save_legacy(state, path):
+    torch.save(state, path, _use_new_zipfile_serialization=False)
+
+
+FORMATS = {"zip": save_zip, "legacy": save_legacy, "safetensors": save_file}
+
+
+def same(state):
+    return state.keys() == STATE.keys() and all(torch.equal(state[k], STATE[k]) for k in STATE)
+
+
+# ---- finding
+
+@pytest.mark.parametrize("ending", weights.ENDINGS)
+def test_find_takes_any_ending(tmp_path, ending):
+    path = tmp_path / f"vgg19{ending}"
+    path.write_bytes(b"x")
+    (tmp_path / "vgg16.pth").write_bytes(b"x")
+    assert find(Weights("vgg19"), tmp_path) == path
+
+
+def test_find_names_file_origin_and_remedy(tmp_path):
+    with pytest.raises(UsageError, match=r"vgg19\.pth: no such file.*https://example\.org/vgg19-0\.pth.*--fetch-weights"):
+        find(Weights("vgg19", "https://example.org/vgg19-0.pth"), tmp_path)
+    with pytest.raises(UsageError, match="huggingface.co/timm/some_model"):
+        find(Weights("some", hub="timm/some_model"), tmp_path)
+    with pytest.raises(UsageError, match="no such folder"):
+        find(Weights("vgg19"), tmp_path / "none")
+
+
+def test_find_refuses_two_candidates(tmp_path):
+    for ending in (".pt", ".pth"):
+        (tmp_path / f"vgg19{ending}").write_bytes(b"x")
+    with pytest.raises(UsageError, match=r"vgg19\.pth and vgg19\.pt are both there"):
+        find(Weights("vgg19"), tmp_path)
+
+
+def test_sha256_is_computed_once_and_again_after_a_change(tmp_path, monkeypatch):
+    path, calls = tmp_path / "a.pth", []
+    path.write_bytes(b"one")
+    real = hashlib.file_digest
+    monkeypatch.setattr(hashlib, "file_digest", lambda *a: calls.append(1) or real(*a))
+    assert weights.sha256(path) == weights.sha256(path) == hashlib.sha256(b"one").hexdigest()
+    assert len(calls) == 1
+    path.write_bytes(b"other")
+    assert weights.sha256(path) == hashlib.sha256(b"other").hexdigest()
+    assert weights.is_published(Weights("a", sha256=weights.sha256(path)[:8]), path) is True
+    assert weights.is_published(Weights("a", sha256="00000000"), path) is False
+    assert weights.is_published(Weights("a"), path) is None
+
+
+# ---- reading
+
+@pytest.mark.parametrize("kind, ending", [("zip", ".pth"), ("zip", ".pt"), ("legacy", ".pth"), ("safetensors", ".safetensors"),
+                                          ("safetensors", ".pth")])
+def test_every_format_is_read(tmp_path, kind, ending):
+    path = tmp_path / f"net{ending}"
+    FORMATS[kind](STATE, path)
+    assert same(read_state(path))
+
+
+@pytest.mark.parametrize("kind", ["zip", "legacy"])
+def test_a_wrong_name_is_said(tmp_path, kind):
+    path = tmp_path / "net.safetensors"
+    FORMATS[kind](STATE, path)
+    with pytest.raises(UsageError, match="named .safetensors, but it is none.*rename it to .pth"):
+        read_state(path)
+
+
+@pytest.mark.parametrize("wrapper", weights.WRAPPERS)
+def test_usual_wrappers_are_removed(tmp_path, wrapper):
+    torch.save({wrapper: STATE, "epoch": 3}, tmp_path / "net.pth")
+    assert same(read_state(tmp_path / "net.pth"))
+
+
+class Payload:
+    """Pickles as: make a folder at `path`. What a hostile checkpoint does, with a mark instead of harm."""
+
+    def __init__(self, path):
+        self.path = str(path)
+
+    def __reduce__(self):
+        return os.mkdir, (self.path,)
+
+
+@pytest.mark.parametrize("wrap", [lambda p: p, lambda p: {**STATE, "extra": p}, lambda p: {"state_dict": STATE, "optimizer": p}])
+@pytest.mark.parametrize("kind", ["zip", "legacy", "pickle"])
+def test_no_code_in_a_checkpoint_runs(tmp_path, kind, wrap):
+    path, mark = tmp_path / "evil.pth", tmp_path / "executed"
+    save = (lambda content, file: file.write_bytes(pickle.dumps(content))) if kind == "pickle" else FORMATS[kind]
+    save(wrap(Payload(mark)), path)
+    with pytest.raises(UsageError, match="evil.pth: refused"):
+        read_state(path)
+    assert not mark.exists()
+    if kind == "pickle":   # the payload is a real one: an unguarded reader runs it
+        pickle.loads(path.read_bytes())
+    else:
+        torch.load(path, weights_only=False)
+    assert mark.is_dir()
+
+
+def scripted(path):
+    torch.jit.script(torch.nn.Linear(2, 3)).save(str(path))
+    return path
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+def test_torchscript_opens_only_with_its_published_hash(tmp_path):
+    path = scripted(tmp_path / "clip.pt")
+    with pytest.raises(UsageError, match="refused: a TorchScript archive is a program"):
+        read_state(path, {"0" * 64})
+    assert read_state(path, {weights.sha256(path)})["weight"].shape == (3, 2)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+def test_the_conversion_that_the_refusal_names_works(tmp_path):
+    path = scripted(tmp_path / "clip.pt")
+    with pytest.raises(UsageError) as told:
+        read_state(path)
+    code = re.search(r'python -c "(.*)"', str(told.value))[1]
+    code = code.replace("IN.pt", str(path)).replace("OUT.pth", str(tmp_path / "new.pth"))
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)
+    assert read_state(tmp_path / "new.pth").keys() == {"weight", "bias"}
+
+
+@pytest.mark.parametrize("content, told", [
+    (b"", "empty"),
+    (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n", "git-LFS pointer"),
+    (b"<!DOCTYPE html><html>Not found</html>", "web page"),
+    (b"\n  <html>", "web page"),
+    (b"not a checkpoint at all", "refused|damaged"),
+    (b"PK\x03\x04 and then nothing", "half a download"),
+    ((2**40).to_bytes(8, "little") + b'{"a":', "half a download"),
+])
+def test_what_is_no_checkpoint_is_named(tmp_path, content, told):
+    path = tmp_path / "net.pth"
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match=rf"net\.pth.*({told})"):
+        read_state(path)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_every_half_download_is_noticed(tmp_path, kind):
+    whole, half = tmp_path / "whole", tmp_path / "half.pth"
+    FORMATS[kind](STATE, whole)
+    content = whole.read_bytes()
+    for length in {*range(1, len(content), max(1, len(content) // 60)), len(content) - 1}:
+        half.write_bytes(content[:length])
+        with pytest.raises(UsageError, match=r"half\.pth"):
+            read_state(half)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(kind=st.sampled_from(sorted(FORMATS)),
+       edits=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), min_size=1, max_size=8))
+def test_a_damaged_file_gives_tensors_or_one_error(tmp_path, kind, edits):
+    path = tmp_path / "fuzz.pth"
+    FORMATS[kind](STATE, path)
+    content = bytearray(path.read_bytes())
+    for place, byte in edits:
+        content[int(place * (len(content) - 1))] = byte
+    path.write_bytes(content)
+    try:
+        state = read_state(path)
+    except UsageError as error:
+        assert "fuzz.pth" in str(error)
+    else:
+        assert all(isinstance(v, torch.Tensor) and v.numel() * v.element_size() <= len(content) for v in state.values())
+
+
+@pytest.mark.parametrize("content, told", [
+    ([torch.ones(2)], "expected a dict of tensors, found list"),
+    ({}, "empty"),
+    ({"a": torch.ones(2), "b": 3}, "found int under 'b'"),
+    ({1: torch.ones(2)}, "found Tensor under 1"),
+    ({"a": torch.zeros(1).expand(10**12)}, "absurd shape"),
+    ({"a": torch.zeros((1,) * 9)}, "absurd shape"),
+    ({"a": torch.eye(3).to_sparse()}, "plain dense tensor"),
+])
+def test_what_is_no_dict_of_plain_tensors_is_refused(tmp_path, content, told):
+    torch.save(content, tmp_path / "net.pth")
+    with pytest.raises(UsageError, match=told):
+        read_state(tmp_path / "net.pth")
+
+
+def test_size_limits(tmp_path, monkeypatch):
+    torch.save(STATE, tmp_path / "net.pth")
+    monkeypatch.setattr(weights, "MAX_TENSORS", 2)
+    with pytest.raises(UsageError, match="3 tensors; expected at most 2"):
+        read_state(tmp_path / "net.pth")
+    monkeypatch.setattr(weights, "MAX_BYTES", 100)
+    with pytest.raises(UsageError, match="GiB"):
+        read_state(tmp_path / "net.pth")
+
+
+def test_a_compressed_archive_is_refused(tmp_path):
+    torch.save({"a": torch.zeros(10**6)}, tmp_path / "net.pth")
+    bomb = zipfile.ZipFile(tmp_path / "bomb.pth", "w", zipfile.ZIP_DEFLATED)
+    with zipfile.ZipFile(tmp_path / "net.pth") as plain, bomb:
+        for name in plain.namelist():
+            bomb.writestr(name, plain.read(name))
+    assert (tmp_path / "bomb.pth").stat().st_size < 10**5
+    with pytest.raises(UsageError, match="compressed"):
+        read_state(tmp_path / "bomb.pth")
+
+
+def test_match_names_the_first_keys_that_differ():
+    expected = {"a": torch.ones(2, 3), "b": (4,), "bn.num_batches_tracked": torch.tensor(0)}
+    match(expected, {"a": torch.zeros(2, 3), "b": torch.zeros(4)}, "net.pth")
+    with pytest.raises(UsageError, match=r"net\.pth.*missing: b.*unexpected: c, d.*shape: a \(3, 2\) instead of \(2, 3\)"):
+        match(expected, {"a": torch.ones(3, 2), "c": torch.ones(1), "d": torch.ones(1)}, "net.pth")
+    with pytest.raises(UsageError, match="missing: 0, 1, 2 and 7 more"):
+        match({str(i): (1,) for i in range(10)}, {}, "net.pth")
+
+
+# ---- fetching
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    """A web server on this machine: server.files = {path: bytes}, server.asked = [paths], server.short = bytes held back."""
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_HEAD(self):
+            self.send_response(200)
+            self.end_headers()
+
+        def do_GET(self):
+            found.asked.append(self.path)
+            content = found.files.get(self.path)
+            if content is None:
+                return self.send_error(404)
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content[:len(content) - found.short])
+
+        def log_message(self, *args):
+            pass
+
+    found = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    found.files, found.asked, found.short = {}, [], 0
+    found.url = f"http://127.0.0.1:{found.server_port}"
+    threading.Thread(target=found.serve_forever, daemon=True).start()
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setenv("no_proxy", "*")
+    download._unreachable.cache_clear()
+    yield found
+    found.shutdown()
+    found.server_close()
+
+
+def leftovers(folder):
+    return sorted(p.name for p in Path(folder).rglob("*") if p.is_file())
+
+
+def test_download_goes_to_the_torch_cache_once(server, tmp_path):
+    server.files["/net-1.pth"] = b"weights"
+    net = Weights("net", f"{server.url}/net-1.pth", sha256=hashlib.sha256(b"weights").hexdigest()[:8])
+    path = weights.resolve(net)
+    assert path == tmp_path / "torch" / "hub" / "checkpoints" / "net-1.pth" and path.read_bytes() == b"weights"
+    assert weights.resolve(net) == path and server.asked == ["/net-1.pth"]
+    path.write_bytes(b"spoiled")
+    with pytest.raises(UsageError, match="net-1.pth: sha256.*published.*delete it"):
+        weights.resolve(net)
+
+
+@pytest.mark.parametrize("short, sha256, told", [(0, "00000000", "not kept.*published 00000000"), (3, None, "4 of 7 bytes")])
+def test_a_bad_download_is_not_kept(server, tmp_path, short, sha256, told):
+    server.files["/net-1.pth"], server.short = b"weights", short
+    with pytest.raises((WorkError, UsageError), match=told):
+        weights.resolve(Weights("net", f"{server.url}/net-1.pth", sha256=sha256))
+    assert leftovers(tmp_path) == []
+
+
+def test_fetch_keeps_what_is_there_and_names_what_failed(server, tmp_path):
+    server.files |= {"/a-1.pth": b"aa", "/b-1.pt": b"bb"}
+    a, b = Weights("a", f"{server.url}/a-1.pth", sha256=hashlib.sha256(b"aa").hexdigest()), Weights("b", f"{server.url}/b-1.pt")
+    folder = tmp_path / "weights"
+    assert [(w.name, p.name, what) for w, p, what in download.fetch([a, b, a], folder)] == [
+        ("a", "a.pth", "fetched"), ("b", "b.pt", "fetched")]
+    assert [what for _, _, what in download.fetch([a, b], folder)] == ["kept", "kept"] and len(server.asked) == 2
+    assert find(a, folder).read_bytes() == b"aa"
+    with pytest.raises(WorkError, match=r"1 of 3 files not fetched: .*HTTP Error 404.*c-1\.pth.*--weights-dir"):
+        download.fetch([Weights("c", f"{server.url}/c-1.pth"), a, b], folder)
+    (folder / "a.pth").write_bytes(b"other")
+    with pytest.raises(UsageError, match="a.pth: not the published file"):
+        download.fetch([a], folder)
+    assert leftovers(folder) == ["a.pth", "b.pt"]
+
+
+def timed_error(net):
+    download._unreachable.cache_clear()
+    start = time.monotonic()
+    with pytest.raises(UsageError, match=r"net: no weights.*Get .* save it as DIR/net\.\w+, and add --weights-dir DIR") as told:
+        weights.resolve(net)
+    assert time.monotonic() - start < 8   # the promise is 10 seconds, imports included
+    return str(told.value)
+
+
+@pytest.fixture
+def offline(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setenv("no_proxy", "*")
+    import huggingface_hub.constants as hub
+    monkeypatch.setattr(hub, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    return hub
+
+
+def test_no_network_is_one_error_soon(offline, monkeypatch):
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}"
+        assert "refused" in timed_error(Weights("net", f"{url}/net-1.pth"))
+        monkeypatch.setattr(offline, "ENDPOINT", url)
+        assert "huggingface.co/timm/net (model.safetensors)" in timed_error(Weights("net", hub="timm/net"))
+    monkeypatch.setattr(offline, "HF_HUB_OFFLINE", True)
+    assert "HF_HUB_OFFLINE is set" in timed_error(Weights("net", hub="timm/net"))
+
+
+def test_a_network_that_swallows_everything_is_given_up(offline):
+    with socket.create_server(("127.0.0.1", 0)) as mute:   # accepts, and never answers
+        url = f"http://127.0.0.1:{mute.getsockname()[1]}/net-1.pth"
+        timed_error(Weights("net", url))
+
+
+def test_a_resolver_that_hangs_is_given_up(offline, monkeypatch):
+    release = threading.Event()
+
+    def hangs(*args, **kwargs):
+        release.wait(30)
+        raise socket.gaierror("no such host")
+    monkeypatch.setattr(socket, "getaddrinfo", hangs)
+    try:
+        assert "no answer within 4 seconds" in timed_error(Weights("net", "http://nowhere.invalid/net-1.pth"))
+    finally:
+        release.set()
+
+
+def hub_cache(folder, repository, file, content):
+    """What huggingface_hub leaves after a download: a snapshot that links to a blob named by its sha256."""
+    base = Path(folder, "models--" + repository.replace("/", "--"))
+    blob = base / "blobs" / hashlib.sha256(content).hexdigest()
+    for path in (blob, base / "refs" / "main", base / "snapshots" / "abc" / file):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    blob.write_bytes(content)
+    (base / "refs" / "main").write_text("abc")
+    (base / "snapshots" / "abc" / file).symlink_to(blob)
+    return base / "snapshots" / "abc" / file
+
+
+def test_the_hub_cache_serves_without_network(offline, tmp_path, monkeypatch):
+    monkeypatch.setattr(offline, "ENDPOINT", "http://127.0.0.1:9")
+    net = Weights("net", hub="timm/net", hub_files=("model.safetensors", "open_clip_model.safetensors"))
+    cached = hub_cache(tmp_path / "hub", "timm/net", "open_clip_model.safetensors", b"weights")
+    assert weights.resolve(net) == cached
+    assert download.fetch([net], tmp_path / "mine") == [(net, tmp_path / "mine" / "net.safetensors", "fetched")]
+    copy = tmp_path / "mine" / "net.safetensors"
+    assert copy.read_bytes() == b"weights" and not copy.is_symlink()
+
+
+def test_a_damaged_hub_download_is_deleted(server, offline, tmp_path, monkeypatch):
+    import huggingface_hub
+    monkeypatch.setattr(offline, "ENDPOINT", server.url)
+
+    def arrives_damaged(repository, file):
+        path = hub_cache(tmp_path / "hub", repository, file, b"weights")
+        path.resolve().write_bytes(b"weighty")
+        return str(path)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", arrives_damaged)
+    with pytest.raises(WorkError, match="arrived damaged"):
+        weights.resolve(Weights("net", hub="timm/net"))
+    assert hashlib.sha256(b"weights").hexdigest() not in leftovers(tmp_path)
+
+
+def test_package_files_are_found_without_importing_the_package():
+    assert weights.package_file("lpips/weights/v0.1/alex.pth").is_file() and "lpips" not in sys.modules
+    with pytest.raises(UsageError, match="no_such_package: not installed"):
+        weights.package_file("no_such_package/a.pth")
+    with pytest.raises(UsageError, match="missing from the package lpips"):
+        weights.package_file("lpips/weights/none.pth")
+
+
+def test_importing_loads_no_torch():
+    code = ("import sys, weights, download, metrics; "
+            "sys.exit(bool({'torch', 'huggingface_hub', 'torchvision', 'piq', 'timm'} & set(sys.modules)))")
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

@@ -60,13 +60,21 @@ class ScoreFile:
         return self.settings.get("settings", {}).get("protocol", "paper")
 
     @property
+    def label_higher_is(self):
+        """'worse' or 'better': what a higher label means, by the JSON, else the dataset's registry entry."""
+        from datasets import DATASETS
+        return self.settings.get("label_higher_is") or (DATASETS[self.dataset].higher_is if self.dataset in DATASETS else "worse")
+
+    @property
+    def pred_higher_is(self):
+        """'worse' or 'better': what a higher prediction means, by the JSON, else the metric's registry entry."""
+        from metrics import METRICS
+        return self.settings.get("pred_higher_is") or (METRICS[self.method].higher_is if self.method in METRICS else "worse")
+
+    @property
     def sign(self):
         """+1 or -1: pred * sign correlates positively with mos when the metric agrees with people (METHOD.md section 4)."""
-        from datasets import DATASETS
-        from metrics import METRICS
-        label = self.settings.get("label_higher_is") or (DATASETS[self.dataset].higher_is if self.dataset in DATASETS else "worse")
-        pred = self.settings.get("pred_higher_is") or (METRICS[self.method].higher_is if self.method in METRICS else "worse")
-        return 1 if label == pred else -1
+        return 1 if self.label_higher_is == self.pred_higher_is else -1
 
 
 def read(path, columns=None):

@@ -64,6 +64,15 @@ class Model:
         """-> features(x): float (B, 3, H, W) in [0, 1] on the device -> distances.Features."""
         return self.loader(self)
 
+    def compare(self, f, g, columns):
+        """[float64 (B, 1 or more)] of some of its columns; distances between the same features share what they can."""
+        found = {}
+        if not self.options.per_layer and (names := [c.distance for c in columns if c.feature == "features"]):
+            import distances
+            found = distances.compare(names, f, g, self.options.protocol)
+        values = [found[c.distance] if c.feature == "features" and found else c.compare(f, g) for c in columns]
+        return [v.double().reshape(len(v), -1) for v in values]
+
 
 def parse(name):
     """('embed_dinov1') -> ('dinov1', True): the backbone and whether its embedding is meant."""
@@ -84,6 +93,8 @@ def build(methods, distances, options):
         base, embedding = parse(name)
         if base in METRICS and not embedding:
             passes.setdefault(("metric", METRICS[base].features), []).append(name)
+        elif ".py:" in name:
+            passes.setdefault(("own", name), []).append(name)
         elif base in models.BACKBONES or base.startswith("timm:"):
             passes.setdefault(("backbone", base), []).append(name)
         else:
@@ -156,13 +167,10 @@ def block_column(name, options):
     """compare(f, g) of a distance between blocks; with --per-layer the total first, then a column a block."""
     def compare(f, g):
         import distances
-        entry = distances.DISTANCES[name]
-        if entry.tokens_only and f.blocks[0].ndim != 3:
-            raise UsageError(f"-d {name}: not defined for the maps of a CNN; it takes l2 and cos")
         if not options.per_layer:
-            return entry.compare(f, g, options.protocol)
+            return distances.compare([name], f, g, options.protocol)[name]
         import torch
-        blocks = entry.blocks(f, g, options.protocol)
+        blocks = distances.DISTANCES[name].blocks(f, g, options.protocol)
         return torch.cat([blocks.sum(1, keepdim=True), blocks], 1)
     return compare
 
@@ -206,4 +214,9 @@ def load_metric(model):
     return lambda x: Features(features(x))
 
 
-MAKERS = {"backbone": backbone_model, "metric": metric_model}
+def own_model(*arguments):
+    import own
+    return own.own_model(*arguments)
+
+
+MAKERS = {"backbone": backbone_model, "metric": metric_model, "own": own_model}

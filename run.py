@@ -26,7 +26,7 @@ def arguments(argv):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     what = parser.add_argument_group("what to score")
     what.add_argument("-dat", "--dataset", nargs="+", default=[], metavar="NAME", help="live tid2013 pipal demo ..., or a CSV file")
-    what.add_argument("-m", "--model", nargs="+", default=[], metavar="NAME", help="methods: backbones, embed_<backbone>, metrics")
+    what.add_argument("-m", "--model", nargs="+", default=[], metavar="NAME", help="methods: backbones, embed_<backbone>, metrics, my_metric.py:function")
     what.add_argument("-d", "--distance", nargs="+", default=[], metavar="NAME", help=" ".join(methods.DISTANCE_NAMES) + "; for backbones")
     what.add_argument("-rob", "--robustness", nargs="+", default=["none"], metavar="NAME", help="none tra sca rot (default: none)")
     what.add_argument("-pct", "--percent", nargs="+", type=magnitude, default=[1.0], metavar="P", help="magnitude of the perturbation (default: 1)")
@@ -53,6 +53,7 @@ def arguments(argv):
     how.add_argument("--workers", type=natural, default=None, metavar="N", help="processes that read images (default: 0 on a CPU, up to 8 with CUDA)")
     how.add_argument("--overwrite", action="store_true", help="drop files made with other settings and score anew")
     how.add_argument("--keep-going", action="store_true", help="carry on past what cannot be had and name it at the end")
+    how.add_argument("--plot", action="store_true", help="draw prediction against label by distortion type, a PNG a finished score file")
     how.add_argument("--shard", type=shard, metavar="I/N", help="only the I-th of N parts of the references; joined when all are there")
     also = parser.add_argument_group("instead of scoring")
     also.add_argument("--list", action="store_true", help="every dataset, method and distance, with its weights, licence and citation")
@@ -162,6 +163,9 @@ def main(argv):
                 raise
             missing.append((what, one_line(error)))
 
+    if args.plot:
+        import plots
+        plots.figure(1, 1)   # no matplotlib: better said before the work
     device = distributed.start(pick_device(args.device))
     rank, ranks = distributed.world()
     if ranks > 1:
@@ -182,6 +186,9 @@ def main(argv):
     if distributed.first():
         if rows:
             experiment.report(rows, Path(args.savedir))
+        if args.plot:
+            for path in plots.score_files(row.output.final for row in rows if row.output.complete):
+                print(f"plot: {path}")
         for what, why in missing:
             print(f"missing: {what}: {why}")
     distributed.stop()
@@ -192,7 +199,7 @@ def needed_weights(args):
     """The weight files that the methods of -m need, each once."""
     if not args.model:
         raise UsageError("--fetch-weights: expected -m with the methods whose weights are needed (see --list)")
-    takes_distance = any(methods.parse(m)[0] not in methods.METRICS for m in args.model)
+    takes_distance = any(methods.parse(m)[0] not in methods.METRICS and ".py:" not in m for m in args.model)
     models = methods.build(args.model, ["cos"] if takes_distance else [], methods.Options())
     return list(dict.fromkeys(w for model in models for w in model.weights))
 

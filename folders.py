@@ -1,0 +1,205 @@
+"""Many pairs at once: which image belongs to which, and what their scores say about each folder (codec, checkpoint).
+
+    python run_single_img.py -ref originals -dis jpeg webp -m st_vgg16 -d l2 -o scores.csv
+    python run_single_img.py --manifest pairs.csv -m psnr
+
+Folders are paired by file name, extension and case aside, never by order; what finds no partner is listed. A manifest is a
+CSV with the columns ref, dis and, if you like, codec and bitrate; its paths are relative to it. Frames of a video are a folder.
+"""
+import csv
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+from cli import UsageError, warn
+from labels import key, list_folder, number, read_table, some
+
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two files to compare; `group` is the folder or codec the distorted one belongs to."""
+    reference: str
+    distorted: str
+    group: str = ""
+    bitrate: float | None = None
+
+
+# ---- which belongs to which
+
+def is_folder_job(reference, distorted):
+    """Whether folders are given. UsageError for a mixture of files and folders."""
+    kinds = {path: Path(path).is_dir() for path in (reference, *distorted)}
+    if len(set(kinds.values())) > 1:
+        raise UsageError("-ref and -dis: expected files only or folders only, found "
+                         + ", ".join(f"{path} ({'a folder' if folder else 'no folder'})" for path, folder in kinds.items()))
+    return kinds[reference]
+
+
+def images_in(folder):
+    """{file name without extension, case aside: path} of the images in a folder, told by their extension; subfolders and
+    other files are named in a warning. UsageError where two images differ in extension or case alone."""
+    from images import pillow
+    pillow().init()
+    known, found, others = pillow().registered_extensions(), {}, []
+    for name, is_dir in sorted(list_folder(folder).items()):
+        path = Path(folder, name)
+        if is_dir or path.suffix.lower() not in known:
+            others.append(name + ("/" if is_dir else ""))
+        elif found.setdefault(key(path.stem), path) != path:
+            raise UsageError(f"{folder}: {found[key(path.stem)].name} and {name} differ in extension or case alone; "
+                             "keep one, or say what belongs to what by --manifest")
+    if not found:
+        raise UsageError(f"{folder}: no images in this folder{f', but {some(others)}' if others else ''}")
+    if others:
+        warn(f"{folder}: not images by their extension, left out: {some(others)}")
+    return found
+
+
+def pair_folders(reference, distorted):
+    """Folder of references, folders of distorted images -> ([Pair], {folder: [file names without a partner]}).
+
+    Raises UsageError for a folder given twice, without images, or in which nothing finds a partner.
+    """
+    names = [str(folder).rstrip("/") or "/" for folder in distorted]
+    if len(set(names)) < len(names):
+        raise UsageError(f"-dis: a folder is given twice among {', '.join(names)}")
+    originals = images_in(reference)
+    pairs, alone, unused = [], {}, set(originals)
+    for folder, name in zip(distorted, names):
+        theirs = images_in(folder)
+        common = [stem for stem in originals if stem in theirs]
+        if not common:
+            raise UsageError(f"{folder}: no file has the name of one in {reference}, extension and case aside (there, for example, "
+                             f"{next(iter(originals.values())).name}; here {next(iter(theirs.values())).name}); use --manifest")
+        pairs += [Pair(str(originals[stem]), str(theirs[stem]), name) for stem in common]
+        alone[name] = [theirs[stem].name for stem in theirs if stem not in originals]
+        alone[f"{reference}, for {name}"] = [originals[stem].name for stem in originals if stem not in theirs]
+    return pairs, {where: files for where, files in alone.items() if files}
+
+
+def read_manifest(path):
+    """CSV with ref,dis[,codec][,bitrate] -> [Pair]; without a codec, the distorted image's folder stands for it.
+
+    Raises UsageError naming file and line: a missing column or file, a bitrate that is no positive number, a pair twice.
+    """
+    pairs, seen = [], {}
+    for line, row in read_table(path, ("ref", "dis"), ("codec", "bitrate")):
+        where = f"{path}: line {line}"
+        reference, distorted = (Path(path).parent / row[column].replace("\\", "/") for column in ("ref", "dis"))
+        for file in (reference, distorted):
+            if not file.is_file():
+                raise UsageError(f"{where}: there is no file {file} (paths are relative to the manifest)")
+        rate = number(row["bitrate"], f"{where}: bitrate") if "bitrate" in row else None
+        if rate is not None and rate <= 0:
+            raise UsageError(f"{where}: expected a bitrate above 0, found {row['bitrate']}")
+        pair = Pair(str(reference), str(distorted), row.get("codec") or distorted.parent.name or ".", rate)
+        first = seen.setdefault((pair.reference, pair.distorted), line)
+        if first != line:
+            raise UsageError(f"{where}: this pair stands there a second time (first: line {first}); keep one")
+        pairs.append(pair)
+    return pairs
+
+
+def list_alone(alone):
+    """Warn of files without a partner, folder by folder."""
+    for where, files in alone.items():
+        warn(f"{where}: {len(files)} without a partner: {some(files)}")
+
+
+# ---- what the scores say
+
+def groups_of(pairs):
+    """{group: indices of its pairs}, in order of appearance."""
+    found = {}
+    for i, pair in enumerate(pairs):
+        found.setdefault(pair.group, []).append(i)
+    return found
+
+
+def by_reference(pairs, scores, groups, references):
+    """(sums, counts), each (references, groups): what bootstrap.ratio takes for the groups' means."""
+    import numpy as np
+    place = {reference: i for i, reference in enumerate(references)}
+    sums, counts = (np.zeros((len(references), len(groups))) for _ in range(2))
+    for g, indices in enumerate(groups.values()):
+        for i in indices:
+            if pairs[i].reference in place:
+                sums[place[pairs[i].reference], g] += scores[i]
+                counts[place[pairs[i].reference], g] += 1
+    return sums, counts
+
+
+def summary(pairs, scores):
+    """-> [{group, images, mean, median, low, high}], low and high the 95 % interval of the mean (bootstrap over references:
+    BCa, 2000 resamples), None with a single reference."""
+    import numpy as np
+    from bootstrap import ratio, resample
+    lines = []
+    for group, indices in groups_of(pairs).items():
+        references = list(dict.fromkeys(pairs[i].reference for i in indices))
+        low = high = None
+        if len(references) > 1:
+            low, high = resample(ratio(*by_reference(pairs, scores, {group: indices}, references)), len(references)).interval(0)
+        values = [scores[i] for i in indices]
+        lines.append({"group": group, "images": len(values), "mean": float(np.mean(values)), "median": float(np.median(values)),
+                      "low": low, "high": high})
+    return lines
+
+
+def comparisons(pairs, scores, higher_is):
+    """Every two groups on the references they all have -> (references in common, [{a, b, difference, low, high, better}]).
+
+    The bootstrap is paired: both means from the same drawn references. Intervals hold 95 % for all comparisons together
+    (Bonferroni). better: a, b, or "tie" where the interval holds zero.
+    """
+    from itertools import combinations
+    from bootstrap import ratio, resample
+    groups = groups_of(pairs)
+    theirs = [{pairs[i].reference for i in indices} for indices in groups.values()]
+    references = [r for r in dict.fromkeys(pair.reference for pair in pairs) if all(r in some for some in theirs)]
+    if len(groups) < 2 or len(references) < 2:
+        return len(references), []
+    drawn = resample(ratio(*by_reference(pairs, scores, groups, references)), len(references))
+    two = list(combinations(range(len(groups)), 2))
+    lines = []
+    for a, b in two:
+        low, high = drawn.interval(a, b, level=1 - (1 - LEVEL) / len(two))
+        names = list(groups)[a], list(groups)[b]
+        larger = 0 if low > 0 else 1
+        better = "tie" if low <= 0 <= high else names[larger if higher_is == "better" else 1 - larger]
+        lines.append({"a": names[0], "b": names[1], "difference": float(drawn.estimate[a] - drawn.estimate[b]),
+                      "low": low, "high": high, "better": better})
+    return len(references), lines
+
+
+def report(pairs, scores, column, with_comparisons=True):
+    """What is printed of one score column: a line a group, then every two groups side by side."""
+    lines, (common, compared) = summary(pairs, scores), comparisons(pairs, scores, column.higher_is)
+    head = ("", "images", "mean", "median", "95 % of the mean")
+    cells = [head] + [(e["group"], str(e["images"]), f"{e['mean']:.6g}", f"{e['median']:.6g}",
+                       "-" if e["low"] is None else f"{e['low']:.6g} to {e['high']:.6g}") for e in lines]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(head))]
+    text = [f"{column.name}: higher is {column.higher_is}"]
+    text += ["  ".join(c.ljust(w) if i in (0, 4) else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths))).rstrip() for row in cells]
+    if with_comparisons and len(lines) > 1:
+        text += [f"{e['a']} - {e['b']}: {e['difference']:+.6g} ({e['low']:+.6g} to {e['high']:+.6g}): "
+                 + (e["better"] if e["better"] == "tie" else f"{e['better']} is better") for e in compared]
+        text.append(f"paired on {common} references in common, 95 % for the {len(compared)} comparisons together" if compared
+                    else f"not compared: {common} references in common, expected at least 2")
+    if common < 10:
+        text.append(f"only {common} references: such intervals are rough, and too narrow rather than too wide")
+    return "\n".join(text)
+
+
+def write_csv(path, pairs, scores):
+    """dis,ref[,group][,bitrate] and a column a score, a line a pair. Appears at once, when all is scored."""
+    from results import write_atomically
+    names = ["dis", "ref"] + (["group"] if any(p.group for p in pairs) else []) + (["bitrate"] if pairs[0].bitrate is not None else [])
+    get = {"dis": lambda p: p.distorted, "ref": lambda p: p.reference, "group": lambda p: p.group, "bitrate": lambda p: repr(p.bitrate)}
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*names, *scores[0]])
+    writer.writerows([*(get[name](pair) for name in names), *(repr(v) for v in found.values())] for pair, found in zip(pairs, scores))
+    write_atomically(Path(path), text.getvalue())

@@ -1,0 +1,158 @@
+"""Pictures by matplotlib: difference maps, rate-distortion curves, predictions against labels. Each function writes one file.
+
+    python plots.py results/demo_psnr.csv ...     prediction against label by distortion type, a PNG beside each score file
+
+The other pictures come from run_single_img.py --map and --curve, and the same as above from run.py --plot.
+"""
+import math
+from pathlib import Path
+
+from cli import UsageError, one_line, run_main
+
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000")   # Okabe and Ito 2008: safe for colour-blind readers
+MARKERS = "osD^vP"
+
+
+def figure(width, height):
+    """A Figure of its own (no pyplot: no global state, no display needed)."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise UsageError(f"pictures need matplotlib ({one_line(error)}); install it with: pip install matplotlib") from None
+    return Figure((width, height), layout="constrained")
+
+
+def check_target(path, option):
+    """UsageError before the work starts where a picture could not be written: unknown ending, no such folder."""
+    kinds = sorted(figure(1, 1).canvas.get_supported_filetypes())
+    path = Path(path)
+    if path.suffix.lstrip(".").lower() not in kinds:
+        raise UsageError(f"{option} {path}: expected a file name that ends in one of {', '.join('.' + k for k in kinds)}")
+    if not path.parent.is_dir():
+        raise UsageError(f"{option} {path}: there is no folder {path.parent}; make it first")
+
+
+def save(fig, path):
+    options = {"pil_kwargs": {"optimize": True}} if str(path).lower().endswith(".png") else {}
+    fig.savefig(path, dpi=100, **options)
+
+
+# ---- maps
+
+def difference(path, reference, distorted, found, with_layers=False):
+    """Reference, distorted image and map side by side; below them, if asked for, the map of every block on its own scale.
+
+    reference, distorted: uint8 (H, W, 3); found: maps.DistanceMap.
+    """
+    height, width = found.total.shape
+    across = min(6, max(3, len(found.layers))) if with_layers else 3
+    rows = -(-len(found.layers) // across) if with_layers else 0
+    top, below = 3.6 * height / width + 0.5, (10.8 / across * height / width + 0.4) * rows
+    fig = figure(12, top + below)
+    upper, lower = fig.subfigures(2, 1, height_ratios=[top, below]) if rows else (fig, None)
+    axes = upper.subplots(1, 3)
+    for ax, image, title in zip(axes, (reference, distorted), ("reference", "distorted")):
+        ax.imshow(image)
+        ax.set_title(title)
+    mean = f"{found.score:.4g}" if found.mean_is == "the score" else f"{found.score:.4g}, mean of the map ({found.mean_is}) {found.total.mean():.3g}"
+    heat(upper, axes[2], found.total, f"{found.column}  {mean}")
+    for ax in axes:
+        ax.set_axis_off()
+    if rows:
+        axes = lower.subplots(rows, across, squeeze=False).ravel()
+        whole = found.total.mean() or 1.0
+        for number, layer in enumerate(found.layers):
+            share = layer.mean(dtype=float) / whole
+            heat(lower, axes[number], layer, f"block {number}: {100 * share:.1f} %")
+        for ax in axes:
+            ax.set_axis_off()
+    save(fig, path)
+
+
+def heat(fig, ax, values, title):
+    """A map on its own scale, from 0, in a perceptually uniform colour map (matplotlib's inferno), with its colour bar."""
+    shown = ax.imshow(values, cmap="inferno", vmin=0, vmax=float(values.max()) or 1.0)
+    ax.set_title(title, fontsize="medium")
+    bar = fig.colorbar(shown, ax=ax, fraction=0.045, pad=0.02)
+    bar.formatter.set_powerlimits((-2, 3))
+    bar.ax.tick_params(labelsize="small")
+
+
+# ---- rate-distortion
+
+def curves(path, column, higher_is, found):
+    """Mean curve of each codec: found {codec: (bitrates (points,), scores (points,))}."""
+    fig = figure(6, 4.2)
+    ax = fig.subplots()
+    for (codec, (rates, scores)), (colour, marker) in zip(found.items(), styles()):
+        ax.plot(rates, scores, color=colour, marker=marker, label=codec)
+    ax.set_xscale("log")
+    ax.set_xlabel("bitrate, as in the manifest (geometric mean over images)")
+    ax.set_ylabel(f"{column} (higher is {higher_is})")
+    ax.grid(alpha=0.3)
+    ax.legend()
+    save(fig, path)
+
+
+def styles():
+    """(colour, marker) without end, no two alike among the first 48."""
+    n = 0
+    while True:
+        yield COLOURS[n % len(COLOURS)], MARKERS[n // len(COLOURS) % len(MARKERS)]
+        n += 1
+
+
+# ---- runs
+
+def scatter(score_file, path):
+    """Prediction against label by distortion type of a scorefiles.ScoreFile. UsageError where the types can't be told."""
+    import numpy as np
+    from correlations import coefficients
+    from datasets import DATASETS, distortion_types
+    table = score_file.table
+    types = np.array(distortion_types(score_file.dataset, table) if score_file.dataset in DATASETS or "type" in table
+                     else ["all"] * len(table))
+    names = sorted(set(types))
+    fig = figure(6.4 + 1.3 * math.ceil(len(names) / 20), 4.8)
+    ax = fig.subplots()
+    size = float(np.clip(4000 / len(table), 3, 24))
+    for name, (colour, marker) in zip(names, styles()):
+        some = table[types == name]
+        ax.scatter(some["pred"], some["mos"], s=size, color=colour, marker=marker, alpha=0.7, linewidths=0, label=name)
+    known = DATASETS.get(score_file.dataset)
+    label = score_file.settings.get("label") or (known.label if known else "label")
+    ax.set_xlabel(f"{score_file.method} (higher is {score_file.pred_higher_is})")
+    ax.set_ylabel(f"{label} (higher is {score_file.label_higher_is})")
+    found = coefficients(score_file.sign * table["pred"], table["mos"])
+    ax.set_title(f"{score_file.path.name.removesuffix('.csv')}: " + ", ".join(f"{k.upper()} {v:.3f}" for k, v in found.items()), fontsize="medium")
+    fig.legend(loc="outside right upper", fontsize="small", title="type", ncols=math.ceil(len(names) / 20), markerscale=1.5)
+    save(fig, path)
+
+
+def score_files(paths):
+    """Draw each finished score file into a PNG of its name, beside it -> the PNGs. UsageError for a partial file."""
+    import scorefiles
+    drawn = []
+    for path in paths:
+        found = scorefiles.read(path)
+        if not found.complete:
+            raise UsageError(f"{path}: {len(found.table)} of {found.expected} pairs: finish it with the command that started it")
+        drawn.append(Path(path).with_suffix(".png"))
+        try:
+            scatter(found, drawn[-1])
+        except ValueError as error:
+            raise UsageError(f"{path}: {error}") from None
+    return drawn
+
+
+def main(argv=None):
+    import argparse
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("files", nargs="+", metavar="FILE", help="finished score files")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    for path in score_files(parser.parse_args(argv).files):
+        print(path)
+
+
+if __name__ == "__main__":
+    run_main(main)

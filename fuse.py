@@ -1,0 +1,242 @@
+"""Exponents of fused metrics from score files alone, held out by dataset: d = A * B^k, nothing trained.
+
+    python fuse.py results --factors dinov1_cos stlpips_alex          # the exponents of one product
+    python fuse.py results --search                                   # every pair and triple of the folder's methods
+    python fuse.py results --blocks dinov1_cos --by weights           # the blocks of a backbone (run.py --per-layer)
+
+What is reported for a dataset was chosen on the other datasets, over all their perturbations at once; numbers of data that
+took part in the choice stand at the end and are labelled "in sample". How exponents are chosen is said in exponents.py, what a
+factor enters the product with in fused.py. Intervals are of paired differences, by a bootstrap over references (bootstrap.py).
+"""
+import argparse
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+import fused
+from cli import UsageError, progress, run_main, unknown
+from correlations import coefficients
+from exponents import Agreement, choose
+from fuse_cells import Folder
+from fuse_report import FORMATS
+
+CURVE = (0, .01, .02, .03, .05, .07, .1, .15, .2, .3, .5, .7, 1, 2, 5, 10, 20, 50, 100)
+
+
+def log_product(cell):
+    return np.log(cell.distances)
+
+
+def weighted_sum(cell):
+    return cell.distances
+
+
+KINDS = {"exponents": (log_product, np.exp), "weights": (weighted_sum, np.positive)}   # X of a cell, p @ X -> fused score
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A combination and the datasets it was chosen on; held is the one left out, None for none."""
+    held: str | None
+    chosen_on: tuple
+    names: tuple
+    parameters: tuple
+    mean: float       # SRCC, over the datasets it was chosen on
+
+
+def leaving_one_out(cells, names, kind, start, free):
+    """-> ([Choice] for each dataset held out and one for none, the Agreement they were chosen by)."""
+    agreement = Agreement([(c.dataset, KINDS[kind][0](c), c.badness) for c in cells])
+
+    def chosen(held):
+        on = [d for d in agreement.datasets if d != held]
+        parameters = choose(agreement, on, start, free)
+        return Choice(held, tuple(on), tuple(names), parameters, float(agreement.mean([parameters], on)[0]))
+    return [chosen(held) for held in [*agreement.datasets, None]], agreement
+
+
+def curves(choices, agreement, free):
+    """How flat the top is: the mean SRCC over the datasets a choice was made on, along each parameter, the others as chosen."""
+    found = []
+    for choice in choices:
+        for i in free:
+            p = choice.parameters
+            values = sorted({*CURVE, *(other.parameters[i] for other in choices)})
+            means = agreement.mean([(*p[:i], v, *p[i + 1:]) for v in values], choice.chosen_on)
+            found.append({"held_out": choice.held, "chosen_on": list(choice.chosen_on), "parameter": choice.names[i], "chosen": p[i],
+                          "values": values, "mean_srcc": [None if m == -1 else float(m) for m in means]})
+    return found
+
+
+# ---- the data held out
+
+def scores(choice, cell, kind):
+    """Fused scores (N,) of a choice in a cell, higher = worse."""
+    features, final = KINDS[kind]
+    return final(np.array(choice.parameters) @ features(cell))
+
+
+def beside(choice, cell, folder, kind, others):
+    """[(role, name, prediction (N,), higher = worse)]: the fused metric first, then what it is compared with."""
+    found = [("fused", expression(choice, kind), scores(choice, cell, kind))]
+    if cell.files[0].method in cell.factors:
+        found += [("factor", n, folder.prediction(cell, n)) for n in choice.names]
+    else:    # blocks
+        found += [("all blocks", cell.files[0].method, folder.prediction(cell, cell.files[0].method))]
+        found += [("block", n, d) for n, d in zip(cell.factors, cell.distances)]
+    singles = {n: folder.prediction(cell, n) for n in folder.singles(cell)}
+    best = max(singles, key=lambda n: coefficient(n, singles[n], cell)["srcc"], default=None)
+    found += [("asked for", n, singles[n]) for n in others if n in singles and n not in [f[1] for f in found]]
+    if best in [f[1] for f in found]:
+        found = [(f"{role}, best single" if n == best else role, n, p) for role, n, p in found]
+    elif best is not None:
+        found.append(("best single", best, singles[best]))
+    return found
+
+
+def coefficient(name, prediction, cell):
+    try:
+        return coefficients(prediction, cell.badness)
+    except ValueError as error:
+        raise UsageError(f"{name} in {cell.name}: {error}") from None
+
+
+def lines(choice, cell, folder, args, tried):
+    """The lines of one cell: each metric's coefficients, and the fused SRCC minus its own with an interval."""
+    from bootstrap import cluster_bootstrap
+    from scipy import stats
+    found = beside(choice, cell, folder, args.by, args.beside)
+    table = []
+    for role, name, prediction in found:
+        table.append({"dataset": cell.dataset, "perturbation": cell.perturbation, "pct": cell.pct, "role": role, "metric": name,
+                      **coefficient(name, prediction, cell), "difference": None, "low": None, "high": None,
+                      "low_corrected": None, "high_corrected": None, "pairs": len(cell.badness),
+                      "references": len(np.unique(cell.references))})
+    try:
+        drawn = cluster_bootstrap(cell.badness, np.stack([p for _, _, p in found]), cell.references, ("srcc",), args.resamples, args.seed)["srcc"]
+        for i, line in enumerate(table[1:], 1):
+            line["difference"] = table[0]["srcc"] - line["srcc"]
+            line["low"], line["high"] = drawn.interval(0, i)
+            if tried > 1:   # so far out no resample says anything: Student's t about the estimate, with the bootstrap's standard error
+                wide = stats.t.ppf(1 - 0.025 / tried, line["references"] - 1) * np.std(drawn.values[:, 0] - drawn.values[:, i], ddof=1)
+                line["low_corrected"], line["high_corrected"] = line["difference"] - wide, line["difference"] + wide
+    except ValueError as error:
+        raise UsageError(f"{cell.name}: {error}") from None
+    return table
+
+
+def expression(choice, kind):
+    """'a * b^0.13', or 'a + 0.5 b' of weights; factors with 0 left out."""
+    left = [(n, p) for n, p in zip(choice.names, choice.parameters) if p]
+    if kind == "exponents":
+        return " * ".join(n if p == 1 else f"{n}^{p:g}" for n, p in left)
+    return " + ".join(n if p == 1 else f"{p:g} {n}" for n, p in left)
+
+
+def summary(choice, table, kind):
+    """One line a dataset held out: what was chosen on what, and the mean over its cells against its best factor's."""
+    means = {}
+    for line in table:
+        if line["dataset"] == choice.held:
+            means.setdefault((line["role"].partition(",")[0], line["metric"]), []).append(line["srcc"])
+    means = {key: float(np.mean(v)) for key, v in means.items()}
+    mean = next(m for (role, _), m in means.items() if role == "fused")
+    factors = {n: m for (role, n), m in means.items() if role in ("factor", "block", "all blocks")}
+    best = max(factors, key=factors.get)
+    return {"held_out": choice.held, "chosen_on": list(choice.chosen_on), "parameters": dict(zip(choice.names, choice.parameters)),
+            "expression": expression(choice, kind), "mean_srcc": mean, "best_factor": best, "best_factor_mean_srcc": factors[best],
+            "gain": mean - factors[best]}
+
+
+def report(choices, found_curves, cells, lacking, folder, args, tried=None):
+    """Everything that is printed, as one dict."""
+    *held, none = choices
+    work = [(choice, cell) for choice in held for cell in cells if cell.dataset == choice.held]
+    table = []
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool, progress(len(work), "cell", "bootstrap") as bar:
+        for some in pool.map(lambda w: lines(*w, folder, args, tried["combinations"] if tried else 1), work):
+            table += some
+            bar.update()
+    kind = KINDS[args.by]
+    agreement = Agreement([(c.dataset, kind[0](c), c.badness) for c in cells])
+    index = {n: i for i, n in enumerate(cells[0].factors)}
+    full = np.zeros(len(index))
+    full[[index[n] for n in none.names]] = none.parameters
+    return {"by": args.by, "floor": args.floor, "resamples": args.resamples, "used": [c.name for c in cells], "lacks": lacking,
+            "held_out": [summary(choice, table, args.by) for choice in held], "lines": table, "curves": found_curves,
+            "in_sample": {"expression": expression(none, args.by), "parameters": dict(zip(none.names, none.parameters)),
+                          "mean_srcc": dict(zip(agreement.datasets, map(float, agreement([full])[0])))},
+            "tried": tried}
+
+
+def arguments(argv):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser.add_argument("folder", metavar="DIR", help="folder of score files")
+    parser.add_argument("--factors", nargs="+", default=[], metavar="METHOD", help="factors, named as in the score files; with --search: its pool")
+    parser.add_argument("--search", nargs="?", type=int, const=4, metavar="N",
+                        help="try all pairs and triples, beyond by forward selection up to N factors (default: 4)")
+    parser.add_argument("--blocks", metavar="METHOD", help="the blocks of one method, from the files of run.py --per-layer")
+    parser.add_argument("--by", choices=tuple(KINDS), default="exponents", help="a product with exponents (default), or for --blocks a weighted sum")
+    parser.add_argument("--datasets", nargs="+", default=[], metavar="NAME", help="only these datasets of the folder")
+    parser.add_argument("--beside", nargs="+", default=[], metavar="METHOD", help="other methods to print beside the fused one")
+    parser.add_argument("--floor", type=float, default=fused.FLOOR, metavar="X", help=f"least distance of a factor (default: {fused.FLOOR:g})")
+    parser.add_argument("--resamples", type=int, default=2000, metavar="N", help="of the bootstrap (default: 2000)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the bootstrap (default: 0)")
+    parser.add_argument("--format", choices=tuple(FORMATS), default="text", help="default: text")
+    parser.add_argument("-o", "--output", metavar="FILE", help="write there, not to stdout")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    args = parser.parse_args(argv)
+    if bool(args.blocks) + bool(args.factors or args.search is not None) != 1:
+        raise UsageError("expected one of --factors A B ..., --search and --blocks METHOD")
+    if args.blocks is None and args.search is None and len(args.factors) < 2:
+        raise UsageError(f"--factors {' '.join(args.factors)}: expected two factors or more")
+    if len(set(args.factors)) < len(args.factors):
+        raise UsageError(f"--factors {' '.join(args.factors)}: a factor stands there twice")
+    if args.by == "weights" and not args.blocks:
+        raise UsageError("--by weights is for --blocks: distances of different metrics have no common unit")
+    for name, value, least in (("--search", args.search, 2), ("--resamples", args.resamples, 100)):
+        if value is not None and value < least:
+            raise UsageError(f"{name} {value}: expected {least} or more")
+    if not 0 < args.floor < np.inf:
+        raise UsageError(f"--floor {args.floor:g}: expected a number above 0")
+    return args
+
+
+def enough(cells, lacking, what):
+    """UsageError unless one dataset can be held out."""
+    datasets = list(dict.fromkeys(c.dataset for c in cells))
+    if len(datasets) < 2:
+        raise UsageError(f"{what}: leaving one dataset out takes two datasets or more with files of all of them, found "
+                         f"{', '.join(datasets) or 'none'}" + "".join(f"; {cell} lacks {', '.join(lacks)}" for cell, lacks in list(lacking.items())[:4]))
+
+
+def main(argv):
+    args = arguments(argv)
+    folder = Folder(args.folder, args.datasets, args.floor)
+    for name in args.beside:
+        if name not in folder.methods:
+            raise unknown("method", name, folder.methods)
+    if args.search is not None:
+        from fuse_search import search
+        result = search(folder, args)
+    else:
+        cells, lacking = folder.blocks(args.blocks) if args.blocks else folder.load(args.factors)
+        enough(cells, lacking, args.blocks or " ".join(args.factors))
+        names = cells[0].factors
+        start = np.ones(len(names)) if args.blocks else np.eye(len(names))[0]
+        free = range(len(names)) if args.blocks else range(1, len(names))     # the exponent of the first factor is the unit
+        choices, agreement = leaving_one_out(cells, names, args.by, start.tolist(), free)
+        result = report(choices, curves(choices, agreement, free), cells, lacking, folder, args)
+    text = FORMATS[args.format](result)
+    if args.output:
+        Path(args.output).write_text(text, encoding="utf-8")
+    else:
+        sys.stdout.write(text)
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,164 @@
+"""A folder of score files -> cells in which metrics can be fused: one dataset under one perturbation, rows aligned.
+
+Used by fuse.py and fused_files.py. What does not fit together is refused with the file and the reason; a cell that lacks a
+factor's file is left out and named.
+"""
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+import fused
+from cli import UsageError, unknown
+from pairwise import check_labels
+from scorefiles import parse_name, read
+
+BLOCK = re.compile(r"pred_\d+")
+ORDER = ("none", "tra", "sca", "rot")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """F factors on the N pairs of one dataset under one perturbation."""
+    dataset: str
+    perturbation: str
+    pct: float | None
+    factors: tuple             # (F,) names
+    distances: np.ndarray      # (F, N) oriented, higher = worse, none below the floor
+    badness: np.ndarray        # (N,) label, higher = worse
+    references: np.ndarray     # (N,) names: the clusters
+    files: tuple               # the ScoreFiles, rows as in the file
+
+    @property
+    def name(self):
+        return cell_name(self.dataset, self.perturbation, self.pct)
+
+
+def cell_name(dataset, perturbation, pct):
+    return f"{dataset} {perturbation}" + ("" if pct is None else f"-{pct:g}")
+
+
+class Folder:
+    """The score files of a folder: {(dataset, perturbation, pct): {method: path}}, each read and checked once."""
+
+    def __init__(self, path, datasets=(), floor=fused.FLOOR):
+        if not Path(path).is_dir():
+            raise UsageError(f"{path}: no such folder; expected one with score files, as run.py --savedir makes")
+        self.path, self.floor, self.cells, self.first, self.known = Path(path), floor, {}, {}, {}
+        for file in sorted(self.path.glob("*_*.csv")):
+            dataset, method, perturbation, pct = parse_name(file)
+            if not file.name.endswith(".floor.csv") and (not datasets or dataset in datasets):
+                self.cells.setdefault((dataset, perturbation, pct), {})[method] = file
+        self.cells = dict(sorted(self.cells.items(), key=lambda item: (item[0][0], ORDER.index(item[0][1]), item[0][2] or 0)))
+        for name in datasets:
+            if name not in self.datasets:
+                raise UsageError(f"--datasets {name}: no score file of it in {path}; there are files of {', '.join(self.datasets) or 'none'}")
+
+    @property
+    def datasets(self):
+        return list(dict.fromkeys(dataset for dataset, _, _ in self.cells))
+
+    @property
+    def methods(self):
+        return sorted({method for files in self.cells.values() for method in files})
+
+    def read(self, key, method):
+        """-> (ScoreFile, order): table.iloc[order] has the rows of the dataset's first file. UsageError for what does not fit."""
+        path = self.cells[key][method]
+        if path not in self.known:
+            self.known[path] = self._read(path, key)
+        return self.known[path]
+
+    def _read(self, path, key):
+        file = read(path)
+        settings, expected = file.settings.get("settings", {}), file.settings.get("pairs_used") or file.expected
+        if expected not in (None, len(file.table)):
+            raise UsageError(f"{path}: {len(file.table)} of {expected} pairs of {file.dataset}; expected a complete file: score it to its end")
+        if settings.get("perturbation", key[1]) != key[1] or (key[2] is not None and settings.get("pct", key[2]) != key[2]):
+            raise UsageError(f"{path}: scored under the perturbation {settings.get('perturbation')} {settings.get('pct')}, its name says "
+                             f"{key[1]} {key[2] or ''}; factors must be of one perturbation")
+        template = self.first.setdefault(file.dataset, file)
+        if len(file.table) != len(template.table):
+            raise UsageError(f"{path}: {len(file.table)} pairs, {template.path} has {len(template.table)}; expected the same pairs")
+        rows, places = check_labels(file, template)
+        order = np.empty(len(rows), dtype=int)
+        order[places] = rows
+        return file, order
+
+    def load(self, factors):
+        """-> ([Cell] that have all factors, {cell name: [factors it lacks]}). UsageError for an unknown factor, or files
+        of different protocols or sizes."""
+        for name in factors:
+            if name not in self.methods:
+                raise unknown("factor", name, self.methods, f"factors are named as in the score files of {self.path}")
+        cells, lacking = [], {}
+        for key, files in self.cells.items():
+            lacks = [name for name in factors if name not in files]
+            if lacks:
+                lacking[cell_name(*key)] = lacks
+            else:
+                cells.append(self.cell(key, factors))
+        same(cells, lambda file: file.protocol, "under protocol")
+        same(cells, lambda file: file.settings.get("settings", {}).get("resizeHW"), "with --resizeHW")
+        return cells, lacking
+
+    def cell(self, key, factors):
+        found = [self.read(key, name) for name in factors]
+        distances = [fused.distance(file.table["pred"], file.pred_higher_is, self.floor, line(file.path))[order] for file, order in found]
+        return self.made(key, factors, distances, [file for file, _ in found])
+
+    def made(self, key, names, distances, files):
+        file, order = self.read(key, files[0].method)
+        label = file.table["mos"].to_numpy()[order]
+        references = file.table["ref"].str.replace("\\", "/").str.rsplit("/", n=1).str[-1].str.lower().to_numpy(dtype=str)[order]
+        return Cell(*key, tuple(names), np.stack(distances), label if file.label_higher_is == "worse" else -label, references, tuple(files))
+
+    def blocks(self, method):
+        """-> ([Cell] whose factors are the blocks of a method, pred_0 ..., of a --per-layer run, {cell name: what it lacks})."""
+        if method not in self.methods:
+            raise unknown("method", method, self.methods, f"methods are named as in the score files of {self.path}")
+        cells, lacking, names = [], {}, None
+        for key, files in self.cells.items():
+            if method not in files:
+                lacking[cell_name(*key)] = [method]
+                continue
+            file, order = self.read(key, method)
+            found = [c for c in file.table.columns if BLOCK.fullmatch(c)]
+            names = names or found
+            if len(found) < 2 or found != names:
+                raise UsageError(f"{file.path}: expected the columns pred_0, pred_1, ... of two blocks or more, the same in each file; found "
+                                 f"{', '.join(found) or 'none'}; score it with run.py --per-layer")
+            distances = [fused.distance(file.table[c], "worse", self.floor, line(file.path))[order] for c in found]
+            cells.append(self.made(key, found, distances, [file]))
+        same(cells, lambda file: file.protocol, "under protocol")
+        return cells, lacking
+
+    def prediction(self, cell, method):
+        """A method's own predictions (N,) in a cell, higher = worse (PSNR negated, not its reciprocal), in the cell's order."""
+        file, order = self.read((cell.dataset, cell.perturbation, cell.pct), method)
+        return (1 if file.pred_higher_is == "worse" else -1) * file.table["pred"].to_numpy()[order]
+
+    def singles(self, cell):
+        """Methods that can be set beside those of a cell: not fused, not of random weights, of the same protocol."""
+        found = []
+        for method in self.cells[cell.dataset, cell.perturbation, cell.pct]:
+            file, _ = self.read((cell.dataset, cell.perturbation, cell.pct), method)
+            settings = file.settings.get("settings", {})
+            random = any(w.get("name") == "random" for w in settings.get("weights", []))
+            if not random and "fused" not in settings and file.protocol == cell.files[0].protocol:
+                found.append(method)
+        return found
+
+
+def line(path):
+    return lambda i: f"{path}: line {i + 2}"
+
+
+def same(cells, setting, what):
+    """UsageError unless all files of all cells have one value of a setting."""
+    files = [file for cell in cells for file in cell.files]
+    for file in files:
+        if setting(file) != setting(files[0]):
+            raise UsageError(f"{file.path}: scored {what} {setting(file)}, {files[0].path} {what} {setting(files[0])}; "
+                             "factors must agree in it")

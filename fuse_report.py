@@ -1,0 +1,120 @@
+"""How fuse.py prints: one function a format, report -> str, entered in FORMATS. No arithmetic.
+
+What was held out comes first; what is in sample comes last and says so.
+"""
+import csv
+import io
+import json
+
+from fuse_cells import cell_name
+
+HEADS = ("held-out cell", "metric", "what it is", "SRCC", "PLCC", "KRCC", "fused minus it", "95 % interval")
+
+
+def signed(value):
+    return "" if value is None else f"{value:+.3f}"
+
+
+def interval(low, high):
+    return "" if low is None else f"[{low:+.3f}, {high:+.3f}]"
+
+
+def cell_row(line, tried):
+    row = (cell_name(line["dataset"], line["perturbation"], line["pct"]), "fused" if line["role"] == "fused" else line["metric"],
+           "" if line["role"] == "fused" else line["role"], *(f"{line[k]:.3f}" for k in ("srcc", "plcc", "krcc")),
+           signed(line["difference"]), interval(line["low"], line["high"]))
+    return row + ((interval(line["low_corrected"], line["high_corrected"]),) if tried else ())
+
+
+def sections(report):
+    """[(title, heads or None, rows)] of a report: rows of strings under heads, or lines of text."""
+    tried, found = report["tried"], []
+    found.append(("Held out: chosen without the dataset it is reported for",
+                  ("held out", "chosen on", "chosen", "mean SRCC", "best factor", "its mean", "gain"),
+                  [(h["held_out"], ", ".join(h["chosen_on"]), h["expression"], f"{h['mean_srcc']:.3f}", h["best_factor"],
+                    f"{h['best_factor_mean_srcc']:.3f}", signed(h["gain"])) for h in report["held_out"]]))
+    found.append(("Held out, cell by cell", HEADS + (("corrected",) if tried else ()), [cell_row(line, tried) for line in report["lines"]]))
+    references = {line["dataset"]: line["references"] for line in report["lines"]}
+    notes = [f"interval: of the paired difference in SRCC, {report['resamples']} resamples of the references "
+             f"({', '.join(f'{d}: {n}' for d, n in references.items())}), BCa; few references carry little",
+             "best single: the best method of the folder in that cell, picked on that very cell, which favours it",
+             f"cells used: {', '.join(report['used'])}",
+             *(f"not used: {cell}, which lacks {', '.join(names)}" for cell, names in report["lacks"].items()),
+             f"floor of each factor: {report['floor']:g}"]
+    if tried:
+        notes += [f"tried: {tried['pairs']} pairs, {tried['triples']} triples, {tried['forward']} larger ones by forward selection: "
+                  f"{tried['combinations']} combinations, for each dataset held out on the others alone",
+                  f"corrected: for {tried['combinations']} combinations (Bonferroni; Student's t with the bootstrap's standard error)",
+                  *tried["notes"]]
+    found.append(("What this is", None, notes))
+    found += curve_sections(report)
+    sample = report["in_sample"]
+    found.append(("In sample: chosen on all datasets, to be used on others; its numbers here prove nothing", None,
+                  [f"{sample['expression']}", "mean SRCC in sample: " + ", ".join(f"{d} {m:.3f}" for d, m in sample["mean_srcc"].items())]))
+    return found
+
+
+def curve_sections(report):
+    """One table a parameter: the mean over its values, a column for each dataset held out; blocks have too many to print."""
+    groups = {}
+    for curve in report["curves"]:
+        groups.setdefault(curve["parameter"], []).append(curve)
+    found = []
+    for name, curves in groups.items() if len(groups) <= 4 else ():
+        values = sorted({v for c in curves for v in c["values"]})
+        heads = (f"{'exponent' if report['by'] == 'exponents' else 'weight'} of {name}",
+                 *(f"without {c['held_out']}" if c["held_out"] else "all" for c in curves))
+        rows = []
+        for v in values:
+            cells = []
+            for c in curves:
+                mean = dict(zip(c["values"], c["mean_srcc"])).get(v)
+                cells.append("" if mean is None else f"{mean:.4f}" + (" *" if v == c["chosen"] else ""))
+            rows.append((f"{v:g}", *cells))
+        found.append(("Mean SRCC of the datasets that chose, in sample (*: chosen)", heads, rows))
+    return found
+
+
+def text(report):
+    page = []
+    for title, heads, rows in sections(report):
+        page += [title, ""]
+        if heads is None:
+            page += [f"  {row}" for row in rows]
+        else:
+            widths = [max(map(len, column)) for column in zip(heads, *rows)]
+            previous = None
+            for row in [heads, *rows]:
+                shown = [""] + list(row[1:]) if row[0] == previous else list(row)
+                if heads[:len(HEADS)] == HEADS and row[0] != previous and previous:
+                    page.append("")
+                page.append("  " + "  ".join(cell.ljust(w) for cell, w in zip(shown, widths)).rstrip())
+                previous = row[0]
+        page.append("")
+    return "\n".join(page)
+
+
+def markdown(report):
+    page = []
+    for title, heads, rows in sections(report):
+        page += [f"**{title}**", ""]
+        page += [f"- {row}" for row in rows] if heads is None else \
+            [f"| {' | '.join(cells)} |" for cells in (heads, ["---"] * len(heads), *rows)]
+        page.append("")
+    return "\n".join(page)
+
+
+def as_csv(report):
+    """The held-out lines, nothing else."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, list(report["lines"][0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(report["lines"])
+    return out.getvalue()
+
+
+def as_json(report):
+    return json.dumps(report, indent=1) + "\n"
+
+
+FORMATS = {"text": text, "csv": as_csv, "json": as_json, "markdown": markdown}

@@ -1,0 +1,118 @@
+"""Fused metrics: a product of powers of metrics that fail differently, d = d1 * d2^k. Nothing is trained.
+
+    python run.py -dat demo -m "stlpips_alex * psnr^0.5"       # scored in one pass with its factors
+    python run.py -dat tid2013 -m fused2                       # a preset: an entry of PRESETS
+
+A factor is named as in its score file. What it enters the product with is its oriented distance, higher = worse: a distance
+as it is, a similarity (PSNR) as its reciprocal, by the metric's registry entry and never by the data. A factor at or below
+FLOOR is set to FLOOR, so that fused scores stay above zero and identical images stay best. Exponents are chosen by fuse.py.
+Importing this file imports neither torch nor NumPy.
+"""
+import math
+import re
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from cli import UsageError
+
+FLOOR = 1e-6
+NAME = re.compile(r"[A-Za-z][\w:.\-]*")
+
+
+class Preset(NamedTuple):
+    """A fused metric with a name of its own."""
+    expression: str
+    origin: str      # where its exponents come from
+
+
+RELEASED = "by fuse.py on the authors' released scores of LIVE, TID2013 and PIPAL"
+PRESETS = {
+    "fused2": Preset("dinov1_cos * embed_openclip_vitb32_laion_tecoa4_cos^0.13",
+                     f"chosen {RELEASED}; 0.13 also with TID2013, or with PIPAL, held out"),
+    "fused3": Preset("dinov1_cos * embed_openclip_vitb32_laion_tecoa4_cos^0.1 * stlpips_alex^0.2",
+                     f"chosen {RELEASED}, with PIPAL held out"),
+}
+
+
+@dataclass(frozen=True)
+class Fused:
+    """A parsed expression. `name` is what was asked for: a preset or the expression."""
+    name: str
+    factors: tuple       # names of score columns, as in their files
+    exponents: tuple
+    origin: str = "given on the command line"
+
+    @property
+    def expression(self):
+        return " * ".join(f if k == 1 else f"{f}^{k:g}" for f, k in zip(self.factors, self.exponents))
+
+    @property
+    def label(self):
+        """Its name in a file name: that of the preset, else one made of the expression, without '*', '^' and spaces."""
+        if self.name in PRESETS:
+            return self.name
+        return "fused-" + "+".join(f.replace(":", "-") + ("" if k == 1 else f"-{k:g}") for f, k in zip(self.factors, self.exponents))
+
+
+def is_fused(name):
+    return name in PRESETS or "*" in name or "^" in name
+
+
+def split(names):
+    """Names after -m -> (those of methods, [Fused])."""
+    return [n for n in names if not is_fused(n)], [parse(n) for n in dict.fromkeys(names) if is_fused(n)]
+
+
+def parse(text):
+    """'a * b^0.13' or a preset's name -> Fused. UsageError says what is wrong with it; that the factors exist is not checked."""
+    name = " ".join(text.split())
+    expression, origin = PRESETS.get(name, Preset(name, Fused.origin))
+    factors, exponents = [], []
+    for part in expression.split("*"):
+        factor, hat, power = (piece.strip() for piece in part.partition("^"))
+        if not NAME.fullmatch(factor):
+            raise UsageError(f"{name!r}: expected factors named as in score files, such as dinov1_cos * psnr^0.5, found {factor!r}")
+        if factor in factors:
+            raise UsageError(f"{name!r}: {factor} stands in it twice; add its exponents")
+        factors.append(factor)
+        exponents.append(exponent(power, f"{name!r}: {factor}") if hat else 1.0)
+    if len(factors) < 2:
+        raise UsageError(f"{name!r}: expected two factors or more, such as dinov1_cos * psnr^0.5")
+    return Fused(name, tuple(factors), tuple(exponents), origin)
+
+
+def exponent(text, where):
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value > 0):   # a negative one would turn a metric's orientation round
+        raise UsageError(f"{where}: expected an exponent above 0, found {text!r}")
+    return value
+
+
+def distance(values, higher_is="worse", floor=FLOOR, where=lambda i: f"value {i + 1}"):
+    """A metric's values (N,) -> its oriented distances (N,), higher = worse, none below the floor.
+
+    higher_is: the metric's orientation, of its registry entry; 'better' enters as the reciprocal. Raises UsageError, with
+    where(i) of the first one, for a value below -floor. Between -floor and 0 lies the rounding of 1 - cosine in float32.
+    """
+    import numpy as np
+    values = np.asarray(values, dtype=float)
+    wrong = np.flatnonzero(~(values >= -floor))
+    if len(wrong):
+        raise UsageError(f"{where(wrong[0])}: {values[wrong[0]]:g} is negative ({len(wrong)} such values); a fused metric needs "
+                         "factors of 0 and more")
+    values = np.maximum(values, floor)
+    return np.maximum(1 / values, floor) if higher_is == "better" else values
+
+
+def product(distances, exponents):
+    """Oriented distances (F, N), exponents (F,) -> fused scores (N,), higher = worse."""
+    import numpy as np
+    return np.prod(np.asarray(distances, dtype=float) ** np.asarray(exponents, dtype=float)[:, None], axis=0)
+
+
+def combine(fused, values, higher_is, floor=FLOOR, where=lambda factor, i: f"{factor}: value {i + 1}"):
+    """Scores of the factors {factor: (N,)} and their orientations {factor: 'worse' or 'better'} -> fused scores (N,)."""
+    return product([distance(values[f], higher_is[f], floor, lambda i, f=f: where(f, i)) for f in fused.factors], fused.exponents)

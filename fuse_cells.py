@@ -139,6 +139,11 @@ class Folder:
         file, order = self.read((cell.dataset, cell.perturbation, cell.pct), method)
         return (1 if file.pred_higher_is == "worse" else -1) * file.table["pred"].to_numpy()[order]
 
+    def rows(self, cell):
+        """The table of the cell's first file, in the cell's order."""
+        file, order = self.read((cell.dataset, cell.perturbation, cell.pct), cell.files[0].method)
+        return file.table.iloc[order]
+
     def singles(self, cell):
         """Methods that can be set beside those of a cell: not fused, not of random weights, of the same protocol."""
         found = []

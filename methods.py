@@ -101,8 +101,34 @@ def build(methods, distances, options):
             embeds = [f"embed_{b}" for b, entry in models.BACKBONES.items() if entry.embedding]
             raise unknown("method", name, [*models.BACKBONES, *METRICS, *embeds], "see --list")
     if distances and not any(kind == "backbone" for kind, _ in passes):
-        raise UsageError(f"-d {' '.join(distances)}: {', '.join(dict.fromkeys(methods))} take no distance; leave -d out")
+        raise UsageError(f"-d {' '.join(distances)}: {', '.join(dict.fromkeys(methods)) or 'fused metrics'} take no distance; leave -d out")
     return [MAKERS[kind](key, names, list(dict.fromkeys(distances)), options) for (kind, key), names in passes.items()]
+
+
+def factor(name):
+    """A score column's name -> method and distance: 'embed_dinov1_cos' -> ('embed_dinov1', 'cos'), 'psnr' -> ('psnr', None)."""
+    method, _, distance = name.rpartition("_")
+    base = parse(method)[0]
+    if name in METRICS:
+        return name, None
+    if distance in DISTANCE_NAMES and (base in models.BACKBONES or base.startswith("timm:")):
+        return method, distance
+    known = [f"{b}_{d}" for b in models.BACKBONES for d in DISTANCE_NAMES] + [f"embed_{b}_cos" for b in models.BACKBONES]
+    raise unknown("factor", name, [*METRICS, *known], "factors are named as in score files")
+
+
+def with_factors(found, fusions, options):
+    """The models, and what the factors of fused metrics take besides: a forward pass a backbone, each column once."""
+    for name in dict.fromkeys(f for fusion in fusions for f in fusion.factors):
+        method, distance = factor(name)
+        [model] = build([method], [distance] if distance else [], options)
+        same = next((m for m in found if m.name == model.name), None)
+        if same is None:
+            found.append(model)
+        elif model.columns[0].name not in [c.name for c in same.columns]:
+            same.columns += model.columns
+            same.min_side = max(same.min_side, model.min_side)
+    return found
 
 
 # ---- backbones

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import datasets
 import distributed
+import fused
+import fused_files
 import methods
 from cli import UsageError, WorkError, one_line, run_main, unknown
 from models import PRECISIONS
@@ -26,7 +28,8 @@ def arguments(argv):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     what = parser.add_argument_group("what to score")
     what.add_argument("-dat", "--dataset", nargs="+", default=[], metavar="NAME", help="live tid2013 pipal demo ..., or a CSV file")
-    what.add_argument("-m", "--model", nargs="+", default=[], metavar="NAME", help="methods: backbones, embed_<backbone>, metrics, my_metric.py:function")
+    what.add_argument("-m", "--model", nargs="+", default=[], metavar="NAME",
+                      help="methods: backbones, embed_<backbone>, metrics, my_metric.py:function, fused2, 'A * B^k' of score columns")
     what.add_argument("-d", "--distance", nargs="+", default=[], metavar="NAME", help=" ".join(methods.DISTANCE_NAMES) + "; for backbones")
     what.add_argument("-rob", "--robustness", nargs="+", default=["none"], metavar="NAME", help="none tra sca rot (default: none)")
     what.add_argument("-pct", "--percent", nargs="+", type=magnitude, default=[1.0], metavar="P", help="magnitude of the perturbation (default: 1)")
@@ -172,7 +175,8 @@ def main(argv):
         args.shard = (rank + 1, ranks)
     options = methods.Options(args.weights, args.weights_dir, device, args.precision, args.protocol, args.normalize,
                               args.window, args.stride, args.layers, args.per_layer)
-    models = methods.build(args.model, args.distance, options)
+    plain, fusions = fused.split(args.model)
+    models = methods.with_factors(methods.build(plain, args.distance, options), fusions, options)
     if args.saveas and (len(models) > 1 or len(models[0].columns) > 1):
         raise UsageError("-s/--saveas names one file: use it with one method and one distance")
     found = [(model, attempt(model.name, model.files)) for model in models]
@@ -183,6 +187,8 @@ def main(argv):
         for model, files in models:
             done = attempt(f"{model.name} on {prepared.dataset.name}", experiment.run, model, files, prepared, perturbations(args), args)
             rows += done or []
+        for fusion in fusions if distributed.first() and not args.dry_run else ():
+            rows += attempt(f"{fusion.name} on {prepared.dataset.name}", fused_files.of_run, fusion, rows, prepared, perturbations(args), args) or []
     if distributed.first():
         if rows:
             experiment.report(rows, Path(args.savedir))
@@ -199,8 +205,9 @@ def needed_weights(args):
     """The weight files that the methods of -m need, each once."""
     if not args.model:
         raise UsageError("--fetch-weights: expected -m with the methods whose weights are needed (see --list)")
-    takes_distance = any(methods.parse(m)[0] not in methods.METRICS and ".py:" not in m for m in args.model)
-    models = methods.build(args.model, ["cos"] if takes_distance else [], methods.Options())
+    plain, fusions = fused.split(args.model)
+    takes_distance = any(methods.parse(m)[0] not in methods.METRICS and ".py:" not in m for m in plain)
+    models = methods.with_factors(methods.build(plain, ["cos"] if takes_distance else [], methods.Options()), fusions, methods.Options())
     return list(dict.fromkeys(w for model in models for w in model.weights))
 
 

@@ -1,0 +1,141 @@
+"""Fused metrics as score files: made of their factors' rows, in a run of run.py or from a folder of score files.
+
+    python fused_files.py results fused2                                        # the cells whose factors' files are there
+    python fused_files.py results "dinov1_cos * stlpips_alex^0.3" -sdir fused   # into another folder
+
+Writes <dataset>_<label>[_<perturbation>].csv and its JSON, which holds the expression, the floor and the factors' settings. A
+fused file is complete only when all of its factors are. `python tables.py --extra fused2` then has it as a row.
+"""
+import argparse
+import csv
+import io
+from pathlib import Path
+
+import fused
+import methods
+import results
+from cli import UsageError, run_main
+from scorefiles import COLUMNS, stem
+
+COMMON = ("scoring", "dataset", "dataset_sha256", "perturbation", "pct", "resizeHW", "protocol", "precision", "left_out")
+
+
+def document(fusion, factors):
+    """The JSON of a fused score file from those of its factors {name: document}; settings they share stand at the top."""
+    settings = [d["settings"] for d in factors.values()]
+    shared = {key: settings[0][key] for key in COMMON if key in settings[0]}
+    weights = []
+    for weight in (w for s in settings for w in s.get("weights", [])):
+        weights += [weight] if weight not in weights else []
+    first = next(iter(factors.values()))
+    return {"settings": shared | {"method": fusion.name, "distance": None, "feature": "fused", "fused": fusion.expression, "floor": fused.FLOOR,
+                                  "weights": weights, "factors": {name: d["settings"] for name, d in factors.items()}},
+            "label": first["label"], "label_higher_is": first["label_higher_is"], "pred_higher_is": "worse",
+            "pairs_expected": first["pairs_expected"], "environment": {}, "note": f"{fusion.expression}; exponents {fusion.origin}"}
+
+
+# ---- in a run
+
+def columns(fusion, found):
+    """The score columns of its factors among those found, in the order of the factors. UsageError names those not there."""
+    known = {(c.method, c.distance): c for c in found}
+    lacks = [f for f in fusion.factors if methods.factor(f) not in known]
+    if lacks:
+        raise UsageError(f"{fusion.name}: cannot be had without its factors {', '.join(lacks)}")
+    return [known[methods.factor(f)] for f in fusion.factors]
+
+
+def label(fusion, factors):
+    """Its name in a file name, with what the factors' columns say of other settings than the default: fused2-random."""
+    def said(factor, column):
+        method, distance = methods.factor(factor)
+        return column.name.removeprefix(method.replace(":", "-")).removesuffix(f"_{distance}")
+    return fusion.label + max(map(said, fusion.factors, factors), key=len)
+
+
+def of_scores(fusion, models, scores):
+    """Add the fused score to each of [{column name: score}], the scores of some pairs by these models."""
+    factors = columns(fusion, [c for model in models for c in model.columns])
+    values = {f: [s[c.name] for s in scores] for f, c in zip(fusion.factors, factors)}
+    for score, value in zip(scores, fused.combine(fusion, values, {f: c.higher_is for f, c in zip(fusion.factors, factors)})):
+        score[label(fusion, factors)] = float(value)
+
+
+def of_run(fusion, rows, prepared, asked, args):
+    """Write the fused score files of a dataset from the rows of its factors -> [experiment.Row] for the report.
+
+    rows: those of the run; asked: its perturbations. Only pairs that all factors have are fused; the file stays partial
+    until these are all.
+    """
+    from experiment import Row
+    found = []
+    for perturbation in asked:
+        there = {row.column: row.output for row in rows if row.perturbation == perturbation and row.dataset is prepared.dataset}
+        factors = columns(fusion, there)
+        name = label(fusion, factors)
+        outputs = dict(zip(fusion.factors, (there[c] for c in factors)))
+        made = results.Output(Path(args.savedir), stem(prepared.dataset.name, name, *perturbation),
+                              document(fusion, {f: o.document for f, o in outputs.items()}), prepared.dataset.pairs)
+        with results.locked(made.final.parent, [made.partial.name, made.final.name]):
+            made.open(args.overwrite)
+            todo = sorted(set.intersection(*(set(o.done) for o in outputs.values())) - set(made.done))
+            if todo and not made.complete:
+                values = fused.combine(fusion, {f: [float(o.done[i][3]) for i in todo] for f, o in outputs.items()},
+                                       {f: c.higher_is for f, c in zip(fusion.factors, factors)},
+                                       where=lambda f, i: f"{outputs[f].final}: {prepared.dataset.pairs[todo[i]].dis}")
+                made.append(todo, values[:, None])
+            made.finish()
+        found.append(Row(made, prepared.dataset, methods.Column(name, fusion.name, None, "fused", None), perturbation))
+    return found
+
+
+# ---- from a folder
+
+def factor_document(file):
+    """The JSON beside a factor's file; of the authors' files, which have none, what their names say."""
+    from datasets import DATASETS
+    known = DATASETS.get(file.dataset)
+    named = {"dataset": file.dataset, "perturbation": file.perturbation, "pct": file.pct or 0.0, "protocol": file.protocol, "weights": []}
+    return {"settings": named | file.settings.get("settings", {}), "label": file.settings.get("label", known.label if known else "mos"),
+            "label_higher_is": file.label_higher_is, "pairs_expected": file.expected or len(file.table)}
+
+
+def of_folder(fusion, folder, target):
+    """Write the fused score files of all cells of a fuse_cells.Folder that have the factors -> ([paths], {cell: [what it lacks]})."""
+    cells, lacking = folder.load(fusion.factors)
+    written = []
+    Path(target).mkdir(parents=True, exist_ok=True)
+    for cell in cells:
+        table = folder.rows(cell)
+        path = Path(target) / (stem(cell.dataset, fusion.label, cell.perturbation, cell.pct) + ".csv")
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        values = fused.product(cell.distances, fusion.exponents)
+        writer.writerows([r.dis, r.ref, repr(float(r.mos)), repr(float(v))] for r, v in zip(table.itertuples(), values))
+        described = document(fusion, {f: factor_document(file) for f, file in zip(fusion.factors, cell.files)})
+        results.write_atomically(path.with_suffix(".json"), results.as_json(described | {"pairs_used": len(table)}))
+        results.write_atomically(path, text.getvalue())
+        written.append(path)
+    return written, lacking
+
+
+def main(argv):
+    from fuse_cells import Folder
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser.add_argument("folder", metavar="DIR", help="folder of score files")
+    parser.add_argument("metric", metavar="EXPRESSION", help=f"such as 'dinov1_cos * psnr^0.5', or {', '.join(fused.PRESETS)}")
+    parser.add_argument("-sdir", "--savedir", metavar="DIR", help="where to write (default: the folder itself)")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    args = parser.parse_args(argv)
+    written, lacking = of_folder(fused.parse(args.metric), Folder(args.folder), args.savedir or args.folder)
+    for path in written:
+        print(path)
+    for cell, names in lacking.items():
+        print(f"not written: {cell}, which lacks {', '.join(names)}")
+    if not written:
+        raise UsageError(f"{args.folder}: no dataset and perturbation has the files of all factors of {args.metric}")
+
+
+if __name__ == "__main__":
+    run_main(main)

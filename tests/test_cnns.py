@@ -1,0 +1,169 @@
+"""cnns.py and the metrics on it give what the authors' packages give with the same weights, and read the published files."""
+import io
+import sys
+import types
+from contextlib import redirect_stdout
+
+import pytest
+import torch
+from made_photographs import pair
+
+import cnns
+import metrics
+import weights
+from cli import UsageError
+
+
+def score(name, distorted, reference, protocol="paper", **options):
+    metric = metrics.METRICS[name]
+    features = metrics.FEATURES[metric.features](protocol=protocol, **options)
+    with torch.no_grad():
+        return metric.distance(features(distorted), features(reference), protocol)
+
+
+def close(ours, theirs, rel):
+    torch.testing.assert_close(ours.double().flatten(), theirs.double().flatten(), rtol=rel, atol=0)
+
+
+@pytest.fixture(scope="module")
+def trunks(tmp_path_factory):
+    """A --weights-dir with torchvision's AlexNet, VGG16 and VGG19 as torchvision lays them out (without the classifiers),
+    seeded, and the networks themselves."""
+    from torchvision.models import alexnet
+    from torchvision.models.vgg import cfgs, make_layers
+    folder = tmp_path_factory.mktemp("weights")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        nets = {"alexnet": alexnet(weights=None).features, "vgg16": make_layers(cfgs["D"]), "vgg19": make_layers(cfgs["E"])}
+        for name, net in nets.items():
+            for layer in net:
+                if isinstance(layer, torch.nn.Conv2d):
+                    torch.nn.init.kaiming_normal_(layer.weight)
+                    torch.nn.init.normal_(layer.bias, std=0.1)
+            torch.save({f"features.{k}": v for k, v in net.state_dict().items()}, folder / f"{name}.pth")
+    return types.SimpleNamespace(folder=folder, **nets)
+
+
+# ---- against the authors' packages
+
+@pytest.mark.parametrize("protocol, normalize", [("paper", False), ("corrected", True)])
+@pytest.mark.parametrize("name, net, trunk", [("lpips", "alex", "alexnet"), ("lpips_vgg", "vgg", "vgg16")])
+def test_lpips_equals_its_package(trunks, name, net, trunk, protocol, normalize):
+    import lpips
+    theirs = lpips.LPIPS(net=net, pnet_rand=True, verbose=False)
+    layers = dict(getattr(trunks, trunk).named_children())
+    for stage in (theirs.net.slice1, theirs.net.slice2, theirs.net.slice3, theirs.net.slice4, theirs.net.slice5):
+        for index, layer in stage.named_children():
+            layer.load_state_dict(layers[index].state_dict())
+    x, y = pair(96, 80)
+    with torch.no_grad():
+        close(score(name, x, y, protocol, weights_dir=trunks.folder), theirs(x, y, normalize=normalize), 1e-5)
+
+
+def test_dists_equals_its_package(trunks, monkeypatch):
+    import torchvision
+    monkeypatch.setattr(torchvision.models, "vgg16", lambda pretrained: types.SimpleNamespace(features=trunks.vgg16))
+    from DISTS_pytorch import DISTS
+    theirs = DISTS(load_weights=False)
+    carried = weights.read_state(weights.package_file("DISTS_pytorch/weights.pt"))
+    theirs.alpha.data, theirs.beta.data = carried["alpha"], carried["beta"]
+    for side in (96, 67):
+        x, y = pair(side, 80)
+        close(score("dists", x, y, weights_dir=trunks.folder), theirs(x, y), 1e-5)
+
+
+@pytest.mark.parametrize("net", ["alex", "vgg"])
+def test_stlpips_equals_its_package(net, monkeypatch):
+    monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(embed=None))   # imported there, and used for nothing
+    monkeypatch.setitem(sys.modules, "torchsummary", types.SimpleNamespace(summary=None))
+    with redirect_stdout(io.StringIO()):
+        from stlpips_pytorch import stlpips
+        theirs = stlpips.LPIPS(net=net, variant="shift_tolerant")
+    x, y = pair(97, 80)
+    with torch.no_grad():
+        close(score(f"stlpips_{net}", x, y), theirs(x, y, normalize=True), 1e-6)
+        expected = theirs.net(theirs.scaling_layer(2 * x - 1))
+        maps = cnns.stlpips_trunk(net)(x)
+    assert len(maps) == 5
+    for ours, map in zip(maps, expected):
+        torch.testing.assert_close(ours, map, rtol=1e-5, atol=1e-5)
+
+
+def test_stlpips_prints_nothing_and_needs_no_undeclared_package(monkeypatch, capsys):
+    for name in ("IPython", "torchsummary"):
+        monkeypatch.setitem(sys.modules, name, None)   # importing it would raise
+    x, y = pair(64, 64)
+    assert 0 < float(score("stlpips_alex", x, y)) < 1
+    assert capsys.readouterr() == ("", "")
+
+
+def test_vgg19_levels_are_the_published_stages(trunks):
+    """Ending at ReLU 1_2, 2_2, 3_4, 4_4, 5_4, the pools replaced by the L2 pooling that DISTS' package has."""
+    from DISTS_pytorch.DISTS_pt import L2pooling
+    x, _ = pair(75, 66)
+    h, expected = x, [x]
+    for start, end in ((0, 3), (5, 8), (10, 17), (19, 26), (28, 35)):
+        h = h if start == 0 else L2pooling(channels=h.shape[1])(h)
+        for layer in trunks.vgg19[start:end + 1]:
+            h = layer(h)
+        expected.append(h.detach().clone())
+    levels = metrics.FEATURES["vgg19"](trunks.folder)(x)
+    assert len(levels) == 6
+    for ours, theirs in zip(levels, expected):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+def test_efficientnet_levels_are_the_published_stages(tmp_path):
+    from torchvision.models import efficientnet_b7
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = efficientnet_b7(weights=None)
+    torch.save(net.state_dict(), tmp_path / "efficientnet_b7.pth")
+    x, _ = pair(64, 64)
+    levels = metrics.FEATURES["efficientnet_b7"](tmp_path)(x)
+    h, expected = net.eval().features[0](x), [x]
+    with torch.no_grad():
+        for layer in net.features[1:8]:   # level 1 ends after features[1]
+            h = layer(h)
+            expected.append(h)
+    assert len(levels) == len(expected) == 8
+    for ours, theirs in zip(levels, expected):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+# ---- weights
+
+@pytest.mark.parametrize("features, file", [("lpips_alex", "alexnet"), ("lpips_vgg", "vgg16"), ("dists", "vgg16"),
+                                            ("vgg19", "vgg19"), ("efficientnet_b7", "efficientnet_b7")])
+def test_missing_weights_are_one_error(tmp_path, features, file):
+    with pytest.raises(UsageError, match=rf"{file}\.pth: no such file.*https://download\.pytorch\.org/models/{file}.*--fetch"):
+        metrics.FEATURES[features](tmp_path)
+
+
+def test_the_wrong_architecture_is_named(trunks, tmp_path):
+    (tmp_path / "vgg16.pth").write_bytes((trunks.folder / "vgg19.pth").read_bytes())
+    with pytest.raises(UsageError, match=r"vgg16\.pth: not the weights of this architecture; missing: features\.17\.weight"):
+        metrics.FEATURES["dists"](tmp_path)
+    (tmp_path / "alexnet.pth").write_bytes((trunks.folder / "vgg19.pth").read_bytes())
+    with pytest.raises(UsageError, match=r"alexnet\.pth: .*shape: features\.0\.weight \(64, 3, 3, 3\) instead of \(64, 3, 11"):
+        metrics.FEATURES["lpips_alex"](tmp_path)
+
+
+@pytest.mark.parametrize("features", ["lpips_alex", "vgg19"])
+def test_random_weights_follow_the_seed_and_nothing_else(features):
+    x, _ = pair(64, 64)
+
+    def last(seed):
+        torch.rand(3)   # the global generator has moved on
+        return metrics.FEATURES[features](random_seed=seed)(x)[-1]
+    assert torch.equal(last(0), last(0)) and not torch.equal(last(0), last(1))
+    assert last(0).count_nonzero() > 0
+
+
+def test_scores_have_gradients():
+    x, y = pair(64, 64)
+    x = x.clone().requires_grad_()
+    x.data[..., :32] = 0   # flat ground: feature vectors of length zero must not give NaN
+    features = metrics.FEATURES["stlpips_alex"]()
+    metrics.METRICS["stlpips_alex"].distance(features(x), features(y)).sum().backward()
+    assert torch.isfinite(x.grad).all() and x.grad.abs().sum() > 0

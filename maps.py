@@ -9,6 +9,7 @@ score: the mean over windows counts pixels where they overlap twice, the map onc
 """
 from dataclasses import dataclass
 from math import isqrt
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -141,3 +142,11 @@ def distance_map(model, column, distorted, reference, batch=8):
     total = layers.sum(0, dtype=np.float64)
     total *= wanted.sum() / total.mean() if total.mean() > 0 else 1.0   # the last digits, lost in float32
     return DistanceMap(column.name, score, mean_is, layers, total)
+
+
+def save(found, path, with_layers=False):
+    """The raw map as (H, W) float64 in path.npy; with_layers: also path-layers.npy, (L, H, W) float32. Raises OSError."""
+    path = Path(path)
+    np.save(path.with_suffix(".npy"), found.total)
+    if with_layers:
+        np.save(path.with_name(path.stem + "-layers.npy"), found.layers)

@@ -47,13 +47,13 @@ def difference(path, reference, distorted, found, with_layers=False):
     height, width = found.total.shape
     across = min(6, max(3, len(found.layers))) if with_layers else 3
     rows = -(-len(found.layers) // across) if with_layers else 0
-    top, below = 3.6 * height / width + 0.5, (10.8 / across * height / width + 0.4) * rows
-    fig = figure(12, top + below)
+    top, below = 2.7 * height / width + 0.4, (7.6 / across * height / width + 0.4) * rows
+    fig = figure(9, top + below)
     upper, lower = fig.subfigures(2, 1, height_ratios=[top, below]) if rows else (fig, None)
     axes = upper.subplots(1, 3)
     for ax, image, title in zip(axes, (reference, distorted), ("reference", "distorted")):
         ax.imshow(image)
-        ax.set_title(title)
+        ax.set_title(title, fontsize="small")
     mean = f"{found.score:.4g}" if found.mean_is == "the score" else f"{found.score:.4g}, mean of the map ({found.mean_is}) {found.total.mean():.3g}"
     heat(upper, axes[2], found.total, f"{found.column}  {mean}")
     for ax in axes:
@@ -72,10 +72,10 @@ def difference(path, reference, distorted, found, with_layers=False):
 def heat(fig, ax, values, title):
     """A map on its own scale, from 0, in a perceptually uniform colour map (matplotlib's inferno), with its colour bar."""
     shown = ax.imshow(values, cmap="inferno", vmin=0, vmax=float(values.max()) or 1.0)
-    ax.set_title(title, fontsize="medium")
+    ax.set_title(title, fontsize="small")
     bar = fig.colorbar(shown, ax=ax, fraction=0.045, pad=0.02)
     bar.formatter.set_powerlimits((-2, 3))
-    bar.ax.tick_params(labelsize="small")
+    bar.ax.tick_params(labelsize="x-small")
 
 
 # ---- rate-distortion

@@ -2,20 +2,46 @@
 
     python run_single_img.py -ref original.png -dis coded.jpg -m dinov1 -d l2
     python run_single_img.py -ref original.png -dis a.jpg b.jpg -m psnr st_vgg16 -d l2 cos --json
+    python run_single_img.py -ref original.png -dis coded.jpg -m st_vgg16 -d l2 --map where.png     where they differ (maps.py)
+    python run_single_img.py -ref DIR -dis DIR DIR -m st_vgg16 -d l2 -o scores.csv                 paired by name (folders.py)
+    python run_single_img.py --manifest pairs.csv -m psnr --curve rd.png      rate-distortion, with a bitrate column (bdrate.py)
+    python run_single_img.py -ref a.png -dis b.jpg -m psnr --calibrate results/tid2013_psnr.csv   as an opinion (calibrate.py)
 
-Prints one line a distorted image and score. The images need not come from a dataset; any format that Pillow reads will do
-(images.py says what happens to 16-bit, grey, palette and transparent ones).
+Prints one line a distorted image and score; of folders a summary. The images need not come from a dataset; any format that
+Pillow reads will do (images.py says what happens to 16-bit, grey, palette and transparent ones).
 """
 import argparse
 import json
+from pathlib import Path
 
+import folders
 import methods
-from cli import UsageError, run_main
+from cli import UsageError, progress, run_main
+
+
+def arguments(argv):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    what = parser.add_argument_group("which images")
+    what.add_argument("-ref", "--reference", metavar="FILE|DIR")
+    what.add_argument("-dis", "--distorted", nargs="+", default=[], metavar="FILE|DIR")
+    what.add_argument("--manifest", metavar="FILE.csv", help="pairs by name instead: columns ref, dis and, if you like, codec and bitrate")
+    out = parser.add_argument_group("what to show")
+    out.add_argument("--json", action="store_true", help="scores and settings as JSON")
+    out.add_argument("-o", "--output", metavar="FILE.csv", help="the scores of every pair")
+    out.add_argument("--map", metavar="FILE.png", help="draw where the two images differ (one pair, one score)")
+    out.add_argument("--map-layers", action="store_true", help="draw the blocks one by one, too")
+    out.add_argument("--npy", nargs="?", const="", metavar="FILE.npy",
+                     help="save the raw map (default name: that of --map); with --map-layers its blocks, too: FILE-layers.npy")
+    out.add_argument("--curve", metavar="FILE.png", help="draw score against bitrate, a curve a codec (one score)")
+    out.add_argument("--anchor", metavar="CODEC", help="codec that BD-rates refer to (default: the manifest's first)")
+    out.add_argument("--calibrate", nargs="+", default=[], metavar="FILE.csv", help="finished run of the same method: adds the predicted opinion")
+    add_scoring_arguments(parser)
+    return parser.parse_args(argv)
 
 
 def add_scoring_arguments(parser):
     """What decides a score, shared by all that scores images without a dataset."""
-    parser.add_argument("-m", "--model", nargs="+", required=True, metavar="NAME", help="methods (python run.py --list)")
+    parser.add_argument("-m", "--model", nargs="+", required=True, metavar="NAME", help="methods (python run.py --list), my_metric.py:function")
     parser.add_argument("-d", "--distance", nargs="+", default=[], metavar="NAME", help=" ".join(methods.DISTANCE_NAMES) + "; for backbones")
     parser.add_argument("-r", "--resizeHW", type=int, metavar="N", help="resize both images to N x N first")
     parser.add_argument("--weights-dir", metavar="DIR", help="use DIR/<backbone>.pth (.pt, .safetensors) and download nothing")
@@ -27,56 +53,191 @@ def add_scoring_arguments(parser):
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
 
-def score_pairs(pairs, args):
-    """[(reference path, distorted path)] -> [{column: score}], in order, and the models used. Raises UsageError."""
-    import images
+def build_models(args):
+    """-> [methods.Model] of -m and -d, nothing loaded. Raises UsageError."""
     import run
-    import scoring
     options = methods.Options(args.weights, args.weights_dir, run.pick_device(args.device), args.precision, args.protocol)
-    models = methods.build(args.model, args.distance, options)
-    sizes = images.check_all(dict.fromkeys(path for pair in pairs for path in pair))
-    plain = [("none", 0.0)]
+    return methods.build(args.model, args.distance, options)
+
+
+def pairs_of(args):
+    """-> ([folders.Pair], {folder: files without a partner}) of -ref and -dis, or of --manifest. Raises UsageError."""
+    if args.manifest:
+        if args.reference or args.distorted:
+            raise UsageError("--manifest names the images; leave -ref and -dis out")
+        return folders.read_manifest(args.manifest), {}
+    if not args.reference or not args.distorted:
+        raise UsageError("expected -ref and -dis (files or folders), or --manifest FILE.csv")
+    if folders.is_folder_job(args.reference, args.distorted):
+        return folders.pair_folders(args.reference, args.distorted)
+    return [folders.Pair(args.reference, d) for d in args.distorted], {}
+
+
+def check_usage(args, pairs, columns):
+    """UsageError for what does not go together, and for what could not be written, before the work starts."""
+    one_score = "one score: one method, with one distance where it takes one"
+    if args.map_layers and args.map is None and args.npy is None:
+        raise UsageError("--map-layers goes with --map or --npy")
+    if args.npy == "" and not args.map:
+        raise UsageError("--npy: expected a file name, or --map beside it")
+    if args.map or args.npy is not None:
+        if len(pairs) > 1 or len(columns) > 1:
+            raise UsageError(f"--map and --npy: expected one pair of files and {one_score}; found {len(pairs)} pairs, {len(columns)} scores")
+        unused = [name for name, value in (("-o", args.output), ("--calibrate", args.calibrate), ("--json", args.json)) if value]
+        if unused:
+            raise UsageError(f"{', '.join(unused)}: not together with --map or --npy")
+    if (args.curve or args.anchor) and pairs[0].bitrate is None:
+        raise UsageError("--curve and --anchor: expected a --manifest with the column bitrate")
+    if args.curve and len(columns) > 1:
+        raise UsageError(f"--curve: expected {one_score}; found {', '.join(c.name for c in columns)}")
+    for option, path in (("--map", args.map), ("--curve", args.curve)):
+        if path:
+            import plots
+            plots.check_target(path, option)
+    for option, path in (("-o", args.output), ("--npy", args.npy)):
+        if path and (Path(path).is_dir() or not Path(path).parent.is_dir()):
+            raise UsageError(f"{option} {path}: expected the name of a file in a folder that is there")
+
+
+def work_of(pairs, args):
+    """-> [(distorted, reference)] as scoring.Image, every file checked. Raises UsageError listing all that can't be read."""
+    import images
+    import scoring
+    sizes = images.check_all(dict.fromkeys(path for pair in pairs for path in (pair.reference, pair.distorted)))
     side = (args.resizeHW,) * 2 if args.resizeHW else None
-    work = [tuple(scoring.Image(str(p), *(side or sizes[p])) for p in (distorted, reference)) for reference, distorted in pairs]
-    scores = [{} for _ in pairs]
+    return [tuple(scoring.Image(path, *(side or sizes[path])) for path in (pair.distorted, pair.reference)) for pair in pairs]
+
+
+def score_pairs(pairs, models, args):
+    """[folders.Pair] -> [{column: score}], in order. Raises UsageError."""
+    import scoring
+    plain, work = [("none", 0.0)], work_of(pairs, args)
+    scores, plans = [{} for _ in pairs], []
     for model in models:
-        model.files()
-        scoring.check_sizes(model, work, [str(d) for _, d in pairs], plain, args.resizeHW)
-        plan = scoring.Plan(model, work, plain, args.resizeHW, args.batch_size or scoring.default_batch(options.device))
-        for _, unit, values in scoring.score(plan, lambda p, u: model.columns):
-            for column, numbers in values.items():
-                for i, v in zip(unit, numbers):
-                    scores[i][column] = float(v[0])
-    return scores, models
+        scoring.check_sizes(model, work, [pair.distorted for pair in pairs], plain, args.resizeHW)
+        plans.append(scoring.Plan(model, work, plain, args.resizeHW, args.batch_size or scoring.default_batch(model.options.device)))
+    for model, plan in zip(models, plans):
+        with progress(sum(plan.windows()), "window" if model.window else "image", model.name) as bar:
+            for _, unit, values in scoring.score(plan, lambda p, u: model.columns, bar):
+                for column, numbers in values.items():
+                    for i, v in zip(unit, numbers):
+                        scores[i][column] = float(v[0])
+    return scores
+
+
+def show_map(pair, model, args):
+    """Compute, print, draw and save the map of the model's one score."""
+    import loading
+    import maps
+    import scoring
+    import torch
+    maps.terms_of(model, model.columns[0])   # no map for this score: said before anything is loaded
+    work, plain = work_of([pair], args), ("none", 0.0)
+    scoring.check_sizes(model, work, [pair.distorted], [plain], args.resizeHW)
+    requests = [(pair.distorted, "distorted", [plain]), (pair.reference, "reference", [plain])]
+    (distorted,), (reference,) = loading.images_of(requests, args.resizeHW, model.short_side, torch.device(model.options.device), 0)
+    found = maps.distance_map(model, model.columns[0], distorted, reference, args.batch_size or scoring.default_batch(model.options.device))
+    print(f"{pair.distorted}  {found.column}  {found.score:.6g}")
+    print(f"map: mean {found.total.mean():.6g} ({found.mean_is}), largest {found.total.max():.6g}")
+    if args.map:
+        import plots
+        plots.difference(args.map, *(t.permute(1, 2, 0).cpu().numpy() for t in (reference, distorted)), found, args.map_layers)
+    if args.npy is not None:
+        maps.save(found, args.npy or Path(args.map).with_suffix(".npy"), args.map_layers)
+
+
+def calibrations(args, models):
+    """{column: calibrate.Calibration} of --calibrate, fitted before the work starts. Raises UsageError."""
+    if not args.calibrate:
+        return {}
+    import calibrate
+    settings = {c.name: {"protocol": args.protocol, "precision": args.precision, "resizeHW": args.resizeHW, "weights": model.files()}
+                for model in models for c in model.columns}
+    found = [calibrate.calibration(path, list(settings), settings) for path in args.calibrate]
+    return {c.column: c for c in found}
 
 
 def main(argv):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
-    parser.add_argument("-ref", "--reference", required=True, metavar="FILE")
-    parser.add_argument("-dis", "--distorted", nargs="+", required=True, metavar="FILE")
-    parser.add_argument("--json", action="store_true", help="scores and settings as JSON")
-    add_scoring_arguments(parser)
-    args = parser.parse_args(argv)
-    scores, models = score_pairs([(args.reference, d) for d in args.distorted], args)
+    args = arguments(argv)
+    pairs, alone = pairs_of(args)
+    models = build_models(args)
+    columns = [c for m in models for c in m.columns]
+    check_usage(args, pairs, columns)
+    for model in models:
+        model.files()   # a missing weight file: said before the work
+    folders.list_alone(alone)
+    if args.map or args.npy is not None:
+        return show_map(pairs[0], models[0], args)
+    opinions = calibrations(args, models)
+    scores = score_pairs(pairs, models, args)
+    if args.output:
+        folders.write_csv(args.output, pairs, scores)
+    if args.curve:
+        import bdrate
+        import plots
+        values = [s[columns[0].name] for s in scores]
+        plots.curves(args.curve, columns[0].name, columns[0].higher_is, bdrate.mean_curves(pairs, values))
     if args.json:
-        print(json.dumps(document(args, scores, models), indent=1))
+        print(json.dumps(document(args, pairs, alone, scores, models, opinions), indent=1))
         return
     for model in models:
         if any(f["name"] == "random" for f in model.files()):
             print(f"{model.name}: random weights, for trying things out: these numbers mean nothing")
-    wide = max(len(d) for d in args.distorted)
-    for distorted, found in zip(args.distorted, scores):
+    if pairs[0].group:
+        print("\n\n".join(reports(pairs, scores, columns, args)))
+    else:
+        print_lines(pairs, scores, opinions)
+    for opinion in opinions.values():
+        print(opinion.statement())
+
+
+def print_lines(pairs, scores, opinions):
+    wide = max(len(pair.distorted) for pair in pairs)
+    for pair, found in zip(pairs, scores):
         for column, value in found.items():
-            print(f"{distorted:{wide}}  {column}  {value:.6g}")
+            line = f"{pair.distorted:{wide}}  {column}  {value:.6g}"
+            if column in opinions:
+                told = opinions[column](value)
+                line += f"  predicted {told['label']:.4g} ({told['low']:.4g} to {told['high']:.4g})"
+                line += "  outside the range of the dataset's scores" if told["extrapolated"] else ""
+            print(line)
 
 
-def document(args, scores, models):
+def reports(pairs, scores, columns, args):
+    """The summary of each score column of folders; with bitrates, rate-distortion in its place."""
+    for column in columns:
+        values = [found[column.name] for found in scores]
+        if pairs[0].bitrate is None:
+            yield folders.report(pairs, values, column)
+        else:
+            import bdrate
+            yield bdrate.report(pairs, values, column, args.anchor)
+
+
+def document(args, pairs, alone, scores, models, opinions):
+    """What --json prints."""
+    import bdrate
     import results
-    return {"reference": args.reference, "scores": [{"distorted": d, **s} for d, s in zip(args.distorted, scores)],
-            "settings": {"protocol": args.protocol, "precision": args.precision, "resizeHW": args.resizeHW,
-                         "weights": [f for m in models for f in m.files()],
-                         "higher_is": {c.name: c.higher_is for m in models for c in m.columns}},
-            "environment": results.environment(models[0], args.batch_size)}
+    lines = [{"reference": p.reference, "distorted": p.distorted} | ({"group": p.group} if p.group else {})
+             | ({} if p.bitrate is None else {"bitrate": p.bitrate}) | found
+             | {f"{c}_predicted": o(found[c]) for c, o in opinions.items()} for p, found in zip(pairs, scores)]
+    told = {"scores": lines}
+    if pairs[0].group:
+        told["unmatched"] = alone
+        for column in (c for m in models for c in m.columns):
+            values = [found[column.name] for found in scores]
+            summary = {"groups": folders.summary(pairs, values)}
+            if pairs[0].bitrate is None:
+                summary["references_in_common"], summary["comparisons"] = folders.comparisons(pairs, values, column.higher_is)
+            else:
+                summary["bd_rates"] = bdrate.compare(pairs, values, args.anchor)
+            told.setdefault("summary", {})[column.name] = summary
+    if opinions:
+        told["calibration"] = {column: opinion.statement() for column, opinion in opinions.items()}
+    return told | {"settings": {"protocol": args.protocol, "precision": args.precision, "resizeHW": args.resizeHW,
+                                "weights": [f for m in models for f in m.files()],
+                                "higher_is": {c.name: c.higher_is for m in models for c in m.columns}},
+                   "environment": results.environment(models[0], args.batch_size)}
 
 
 if __name__ == "__main__":

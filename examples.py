@@ -1,0 +1,101 @@
+"""Images for the README's examples, made from the embedded photographs: damaged pictures, and three codecs at six bitrates.
+
+    python examples.py DIR
+
+DIR/damage: astronaut.png (the reference), and it with a local blur, a local block artefact (JPEG at quality 5) and a shift by 4
+pixels. DIR/codecs: originals/, jpeg/, webp/, jp2k/ (five photographs at one quality each), and pairs.csv with
+ref,dis,codec,bitrate: every photograph with every codec at six qualities in all/, bits per pixel by the file's size.
+"""
+import csv
+import shutil
+from pathlib import Path
+
+from cli import UsageError, run_main
+
+BOX = (120, 60, 216, 156)    # left, top, right, bottom of the local damage: the astronaut's face
+CODECS = {                   # folder: ending, Pillow's options at six qualities from low to high, which of them is for the folder
+    "jpeg": (".jpg", [dict(quality=q) for q in (5, 10, 20, 35, 60, 85)], 2),
+    "webp": (".webp", [dict(quality=q, method=6) for q in (1, 10, 30, 55, 80, 93)], 2),
+    "jp2k": (".jp2", [dict(quality_mode="rates", quality_layers=[r], irreversible=True) for r in (90, 50, 30, 18, 11, 6)], 2),
+}
+
+
+def local(image, change, box=BOX):
+    """The image with change(crop) in the box."""
+    changed = image.copy()
+    changed.paste(change(image.crop(box)), box[:2])
+    return changed
+
+
+def blurred(image):
+    from PIL import ImageFilter
+    return image.filter(ImageFilter.GaussianBlur(3))
+
+
+def blocky(image):
+    import io
+    from PIL import Image
+    stream = io.BytesIO()
+    image.save(stream, "JPEG", quality=5)
+    return Image.open(stream).convert("RGB")
+
+
+def shifted(image, pixels=4):
+    """The image moved to the right; the columns that come in repeat the first."""
+    from PIL import Image
+    moved = Image.new("RGB", image.size)
+    for x in range(pixels):
+        moved.paste(image.crop((0, 0, 1, image.height)), (x, 0))
+    moved.paste(image.crop((0, 0, image.width - pixels, image.height)), (pixels, 0))
+    return moved
+
+
+DAMAGE = {"blur": lambda image: local(image, blurred), "blocks": lambda image: local(image, blocky), "shift": shifted}
+
+
+def damage(folder, photograph):
+    from images import open_rgb
+    folder.mkdir(parents=True, exist_ok=True)
+    image = open_rgb(photograph)
+    image.save(folder / photograph.name)
+    for name, change in DAMAGE.items():
+        change(image).save(folder / f"{name}.png")
+
+
+def codecs(folder, photographs):
+    from images import open_rgb
+    for name in ("originals", "all", *CODECS):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    lines = []
+    for photograph in photographs:
+        shutil.copyfile(photograph, folder / "originals" / photograph.name)
+        image = open_rgb(photograph)
+        for codec, (ending, qualities, chosen) in CODECS.items():
+            for number, options in enumerate(qualities):
+                coded = folder / "all" / f"{photograph.stem}_{codec}_{number}{ending}"
+                image.save(coded, **options)
+                bits = 8 * coded.stat().st_size / (image.width * image.height)
+                lines.append([f"originals/{photograph.name}", f"all/{coded.name}", codec, f"{bits:.4f}"])
+                if number == chosen:
+                    shutil.copyfile(coded, folder / codec / f"{photograph.stem}{ending}")
+    with open(folder / "pairs.csv", "w", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerows([["ref", "dis", "codec", "bitrate"], *lines])
+
+
+def main(argv):
+    import argparse
+    import demo
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    folder = parser.parse_args(argv).folder
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder}: expected a folder, or a name that is free")
+    photographs = sorted((demo.build() / "reference").glob("*.png"))
+    damage(folder / "damage", photographs[0])
+    codecs(folder / "codecs", photographs)
+    print(folder)
+
+
+if __name__ == "__main__":
+    run_main(main)

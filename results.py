@@ -1,19 +1,22 @@
 """Score files being written: nothing lost, nothing mixed.
 
 While a file is unfinished its rows stand in `<stem>.csv.partial` (a shard: `.csv.partial.2of4`), appended in whole lines a
-unit at a time, and its settings in `<stem>.json.partial`. When the last row is there the rows are put in the dataset's
-order and the file appears under its own name, at once. Before anything is appended the settings are compared: a changed
-setting, dataset, weight file or protocol is an error that names it.
+unit at a time, and its settings in `<stem>.json.partial` (`.json.partial.2of4`). When the last row is there the rows are put
+in the dataset's order and the file appears under its own name, at once. Before anything is appended the settings are
+compared: a changed setting, dataset, weight file or protocol is an error that names it.
 """
 import csv
+import errno
+import glob
 import io
 import json
+import math
 import os
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from cli import UsageError, WorkError, one_line, warn
-from scorefiles import COLUMNS
+from scorefiles import COLUMNS, beside
 
 SCORING = 1   # raised when the same settings would give other scores than before
 
@@ -28,11 +31,28 @@ def write_atomically(path, text):
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
+        temporary.unlink(missing_ok=True)
         raise WorkError(f"{path}: cannot be written: {error.strerror or error}; what was scored before is kept") from None
 
 
 def as_json(document):
     return json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def as_csv(rows):
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
+def after_whole_lines(file):
+    """Where the last whole line of a binary file ends; 0 where there is none."""
+    end = file.seek(0, os.SEEK_END)
+    file.seek(max(0, end - 1))
+    if file.read(1) not in (b"", b"\n"):
+        file.seek(0)
+        end = file.read().rfind(b"\n") + 1
+    return end
 
 
 def differences(old, new, prefix=""):
@@ -57,32 +77,31 @@ class Output:
 
     document: what its JSON will hold; of it `settings` must agree for a finished file to be used, `environment` (versions,
     device, batch size) too for a partial one to be continued, so that one file holds one machine's rounding.
-    pairs: the dataset's, in order; left_out: those that cannot be scored ({dis: reason}, --skip-bad).
+    pairs: the dataset's, in order; settings["left_out"] names those that cannot be scored (--skip-bad).
     """
 
     def __init__(self, folder, stem, document, pairs, shard=None, layers=None):
-        self.final, self.json = folder / f"{stem}.csv", folder / f"{stem}.json"
-        self.partial = folder / (f"{stem}.csv.partial" + (f".{shard[0]}of{shard[1]}" if shard and shard[1] > 1 else ""))
-        self.partial_json = folder / f"{stem}.json.partial"
-        self.document, self.layers, self.header = document, layers, None
+        part = f".{shard[0]}of{shard[1]}" if shard and shard[1] > 1 else ""
+        self.final, self.partial = folder / f"{stem}.csv", folder / f"{stem}.csv.partial{part}"
+        self.document, self.pairs, self.layers, self.shard = document, pairs, layers, part
         self.index = {(p.dis, p.ref): i for i, p in enumerate(pairs)}
-        self.pairs, self.done, self.complete = pairs, {}, False
-        left_out = document["settings"].get("left_out", {})
+        left_out = document["settings"].get("left_out", ())
         self.needed = {i for i, p in enumerate(pairs) if p.dis not in left_out}
+        self.clear()
+
+    def clear(self):
+        self.done, self.complete, self.header = {}, False, None
+        self.doomed = []   # files made otherwise, to be dropped (--overwrite) as soon as there are rows to put in their place
 
     def open(self, overwrite=False):
-        """Read what is there. UsageError where it was made with other settings; overwrite drops it instead."""
-        if overwrite:
-            for path in (self.final, self.json, self.partial_json, *self.partials()):
-                path.unlink(missing_ok=True)
+        """Read what is there. UsageError where it was made with other settings or is damaged; with overwrite such a file is
+        replaced, and a finished one also where it was made in another environment."""
+        self.clear()
         if self.final.exists():
-            self.compare(self.json, self.final, ("settings",))
-            self.done, self.complete = self.rows_of(self.final), True
-            if set(self.done) != self.needed:
-                raise UsageError(f"{self.final}: {len(self.done)} rows, expected {len(self.needed)}; move it away or use --overwrite")
-        elif any(path.exists() for path in self.partials()):
-            self.compare(self.partial_json, self.partial, ("settings", "environment"))
-            self.read_partials()
+            self.done = self.rows_if_same(self.final, overwrite)
+            self.complete = bool(self.done)
+        if not self.complete:
+            self.read_partials(overwrite)
         return self
 
     def has(self, indices):
@@ -92,52 +111,73 @@ class Output:
     def batch_begun(self):
         """The batch size with which a partial file was begun, None where there is none."""
         try:
-            return json.loads(self.partial_json.read_text(encoding="utf-8"))["environment"]["batch_size"]
+            return json.loads(beside(self.partial).read_text(encoding="utf-8"))["environment"]["batch_size"]
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
     def partials(self):
-        return sorted(self.final.parent.glob(glob_escape(self.final.name) + ".partial*"))
+        return sorted(self.final.parent.glob(glob.escape(self.final.name) + ".partial*"))
 
-    def compare(self, path, of, sections):
+    def read_partials(self, overwrite=False):
+        for path in self.partials():
+            self.done |= self.rows_if_same(path, overwrite)
+
+    def rows_if_same(self, path, overwrite):
+        """The rows of a file that was made as this run makes it; else UsageError, or {} and the file is doomed."""
         try:
-            there = json.loads(path.read_text(encoding="utf-8"))
+            self.compare(path, ("settings",) if path == self.final and not overwrite else ("settings", "environment"))
+            return self.rows_of(path)
+        except UsageError:
+            if not overwrite:
+                raise
+            if not self.shard or path in (self.final, self.partial):   # the other shards' files are theirs to drop
+                self.doomed += [path, beside(path)]
+            return {}
+
+    def compare(self, path, sections):
+        """UsageError naming what differs between this run and the one that wrote `path`, by the JSON beside it."""
+        try:
+            there = json.loads(beside(path).read_text(encoding="utf-8"))
+            there = {s: dict(there.get(s, {})) for s in sections}
         except FileNotFoundError:
-            raise UsageError(f"{of}: there is no {path.name} beside it that says how it was made; use --overwrite or another -sdir") from None
-        except ValueError as error:
-            raise UsageError(f"{path}: not readable ({one_line(error)}); use --overwrite or another -sdir") from None
-        found = [d for s in sections for d in differences(there.get(s, {}), self.document[s])]
+            raise UsageError(f"{path}: there is no {beside(path).name} beside it that says how it was made; use --overwrite or "
+                             "another -sdir") from None
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+            raise UsageError(f"{beside(path)}: not readable ({one_line(error)}); use --overwrite or another -sdir") from None
+        found = [d for s in sections for d in differences(there[s], self.document[s])]
         if found:
-            raise UsageError(f"{of}: made with other settings ({'; '.join(found[:4])}{'; ...' if len(found) > 4 else ''}); "
+            raise UsageError(f"{path}: made with other settings ({'; '.join(found[:4])}{'; ...' if len(found) > 4 else ''}); "
                              "use --overwrite, another -sdir or another -s")
 
-    def read_partials(self):
-        self.done = {}
-        for path in self.partials():
-            self.done |= self.rows_of(path, torn=True)
-
-    def rows_of(self, path, torn=False):
-        """{pair index: row} of a file; a last line without its end is left out where `torn` allows it."""
-        text = path.read_text(encoding="utf-8")
-        if torn:
-            text = text[:text.rfind("\n") + 1]
-        rows = list(csv.reader(io.StringIO(text)))
-        if rows:
-            if rows[0][:4] != list(COLUMNS) or self.header not in (None, rows[0]):
-                raise UsageError(f"{path}: line 1: expected {','.join(self.header or COLUMNS)}, found {','.join(rows[0])}; use --overwrite")
-            self.header = rows[0]
+    def rows_of(self, path):
+        """{pair index: row} of a file. The last line of a partial file may be torn: it is left out. A finished file is whole."""
+        data = path.read_bytes()
+        whole = data[:data.rfind(b"\n") + 1]
+        try:
+            header, *rows = list(csv.reader(io.StringIO(whole.decode(), newline=""), strict=True)) or [None]
+        except (ValueError, csv.Error) as error:
+            raise UsageError(f"{path}: not readable ({one_line(error)}); move it away or use --overwrite") from None
+        if header and (header[:4] != list(COLUMNS) or self.header not in (None, header)):
+            raise UsageError(f"{path}: line 1: expected {','.join(self.header or COLUMNS)}, found {','.join(header)}; use "
+                             "--overwrite")
         found = {}
-        for line, row in enumerate(rows[1:], 2):
+        for line, row in enumerate(rows, 2):
             i = self.index.get(tuple(row[:2]))
-            try:
-                [float(v) for v in row[2:]]
-                sound = i is not None and len(row) == len(self.header)
-            except ValueError:
-                sound = False
-            if not sound:
-                raise UsageError(f"{path}: line {line}: not a row of this dataset ({short(row)}); move the file away or use --overwrite")
-            found[i] = row
+            if i is None or len(row) != len(header) or not self.sound(i, row) or found.setdefault(i, row) != row:
+                raise UsageError(f"{path}: line {line}: not a row of this dataset ({short(row)}); move the file away or use "
+                                 "--overwrite")
+        if path == self.final and (whole != data or set(found) != self.needed):
+            raise UsageError(f"{path}: {len(found)} whole rows, expected {len(self.needed)}; move it away or use --overwrite")
+        self.header = header or self.header
         return found
+
+    def sound(self, i, row):
+        """Whether the numbers of a row are the pair's label and finite scores."""
+        try:
+            label, *scores = map(float, row[2:])
+        except ValueError:
+            return False
+        return label == self.pairs[i].label and all(map(math.isfinite, scores))
 
     def append(self, indices, values):
         """Add the rows of these pairs that are not there yet; values: (n, 1) floats, or (n, 1 + L) with one a block."""
@@ -145,26 +185,19 @@ class Output:
             self.header = [*COLUMNS, *(f"pred_{b}" for b in self.layers or range(len(values[0]) - 1))][:4 + len(values[0]) - 1]
         rows = {i: [self.pairs[i].dis, self.pairs[i].ref, repr(float(self.pairs[i].label)), *(repr(float(v)) for v in row)]
                 for i, row in zip(indices, values) if i not in self.done}
+        self.write(as_csv(rows.values()))
         self.done |= rows
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows(rows.values())
-        self.write(text.getvalue())
 
     def write(self, text):
+        """Append whole lines to the partial file, after its last whole line, and see them on the disk."""
         try:
-            if not self.partial_json.exists():
-                write_atomically(self.partial_json, as_json(self.document))
+            self.drop()
             with open(self.partial, "a+b") as file:   # opened for each unit: thousands of files may be under way
-                end = file.seek(0, os.SEEK_END)
-                if end:
-                    file.seek(0)
-                    kept = file.read().rfind(b"\n") + 1 if not self.ends_whole(file, end) else end
-                    if kept < end:
-                        file.truncate(kept)
-                    end = kept
-                if not end:
-                    text = ",".join(self.header) + "\n" + text
-                file.seek(0, os.SEEK_END)
+                end = after_whole_lines(file)
+                if not end:   # nothing was made by the settings beside it, if there are any
+                    write_atomically(beside(self.partial), as_json(self.document))
+                    text = as_csv([self.header]) + text
+                file.truncate(end)
                 file.write(text.encode())
                 file.flush()
                 os.fsync(file.fileno())
@@ -172,30 +205,27 @@ class Output:
             raise WorkError(f"{self.partial}: cannot be written: {error.strerror or error}; the rows written before are kept, "
                             "start again to go on") from None
 
-    @staticmethod
-    def ends_whole(file, end):
-        file.seek(end - 1)
-        return file.read(1) == b"\n"
+    def drop(self):
+        while self.doomed:
+            self.doomed.pop(0).unlink(missing_ok=True)   # a CSV before the JSON that says how it was made
 
     def finish(self):
         """Give the file its name if all of its rows are there -> whether it is complete. Shards: whoever is last joins them."""
+        if not self.complete and self.final.exists() and self.final not in self.doomed:
+            self.open()   # another run was faster
         if not self.complete and self.needed - set(self.done):
             self.read_partials()
-        if self.complete or self.needed - set(self.done):
-            return self.complete
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([self.header, *(self.done[i] for i in sorted(self.needed))])
-        write_atomically(self.json, as_json(self.document | {"pairs_used": len(self.needed)}))
-        write_atomically(self.final, text.getvalue())
-        for path in (*self.partials(), self.partial_json):
+        if not self.complete:
+            if self.needed - set(self.done):
+                return False
+            self.drop()
+            write_atomically(beside(self.final), as_json(self.document | {"pairs_used": len(self.needed)}))
+            write_atomically(self.final, as_csv([self.header, *(self.done[i] for i in sorted(self.needed))]))
+            self.complete = True
+        for path in self.partials():
             path.unlink(missing_ok=True)
-        self.complete = True
+            beside(path).unlink(missing_ok=True)
         return True
-
-
-def glob_escape(name):
-    import glob
-    return glob.escape(name)
 
 
 @contextmanager
@@ -215,8 +245,10 @@ def locked(folder, names):
                     warn(f"another run is writing {Path(folder, name)}; waiting for it to end")
                     lock.acquire()
                 stack.callback(lock.release)
-        except OSError as error:
-            raise UsageError(f"-sdir {folder}: cannot be written to ({error.strerror or error}); choose another folder") from None
+        except (OSError, NotImplementedError) as error:   # NotImplementedError: a file system without locks
+            kind = WorkError if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) else UsageError
+            raise kind(f"-sdir {folder}: cannot be written to ({getattr(error, 'strerror', None) or one_line(error)}); "
+                       "choose another folder") from None
         yield
 
 

@@ -1,22 +1,28 @@
 """Score files: their names, and how they are read and checked.
 
 `<dataset>_<method>[_<distance>][_<perturbation>-<pct>].csv` with the header dis,ref,mos,pred, and a JSON of the same
-name beside it with everything that decided the scores. A run in progress writes `.csv.partial` and `.json.partial`.
+name beside it with everything that decided the scores. A run in progress writes `.csv.partial` and `.json.partial` (a shard:
+`.csv.partial.1of4`).
 """
+import csv
 import json
 import re
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 
-from cli import UsageError
+from cli import UsageError, one_line
+from labels import number
 
 COLUMNS = ("dis", "ref", "mos", "pred")
-PERTURBATION = re.compile(r"_(tra|sca|rot)-(\d+(?:\.\d+)?)$")
+PERTURBATION = re.compile(r"_(tra|sca|rot)-(\d+(?:\.\d+)?)$", re.ASCII)
+ENDING = re.compile(r"\.csv((?:\.partial(?:\.\d+of\d+)?)?)$", re.ASCII)
 
 
 def stem(dataset, method, perturbation="none", pct=1.0):
     """The file name without its ending: ('tid2013', 'dinov1_l2', 'rot', 1) -> 'tid2013_dinov1_l2_rot-1'."""
-    return f"{dataset}_{method}" + ("" if perturbation == "none" else f"_{perturbation}-{pct:g}")
+    plain = f"{Decimal(repr(float(pct))):f}".removesuffix(".0")   # 1, 0.5, 0.00001: never 1e-05
+    return f"{dataset}_{method}" + ("" if perturbation == "none" else f"_{perturbation}-{plain}")
 
 
 def parse_name(path):
@@ -24,7 +30,7 @@ def parse_name(path):
 
     Dataset names hold no underscore, so the first one ends it. Plain files have perturbation 'none' and pct None.
     """
-    name = Path(path).name.removesuffix(".partial").removesuffix(".csv")
+    name = ENDING.sub("", Path(path).name)
     found = PERTURBATION.search(name)
     perturbation, pct = (found[1], float(found[2])) if found else ("none", None)
     dataset, _, method = (name[:found.start()] if found else name).partition("_")
@@ -53,7 +59,7 @@ class ScoreFile:
 
     @property
     def complete(self):
-        return not self.path.name.endswith(".partial") and self.expected in (None, len(self.table))
+        return self.path.name.endswith(".csv") and self.expected in (None, len(self.table))
 
     @property
     def protocol(self):
@@ -80,48 +86,69 @@ class ScoreFile:
 def read(path, columns=None):
     """Read and check one score file -> ScoreFile.
 
-    columns: {'pred': 'score', 'mos': 'dmos', ...} renames a foreign file's columns first. Raises UsageError naming file
-    and line for a missing column, an empty file, a value that is no finite number, or rows that repeat (authors' LIVE
-    files name their images without folders, so there names repeat, and only identical whole rows are refused).
+    columns: {'pred': 'score', 'mos': 'dmos', ...} renames a foreign file's columns first. mos, pred, std and pred_* become
+    floats, all other columns stay text. Raises UsageError naming file and line for a missing or doubled column, an empty
+    file, a line of another length, a value that is no finite number, or rows that repeat (authors' LIVE files name their
+    images without folders, so there names repeat, and only identical whole rows are refused).
     """
-    import numpy as np
     import pandas as pd
     path = Path(path)
-    try:
-        table = pd.read_csv(path, dtype={"dis": str, "ref": str}, skip_blank_lines=True, encoding="utf-8-sig",
-                            keep_default_na=False, float_precision="round_trip")
-    except FileNotFoundError:
-        raise UsageError(f"{path}: no such score file") from None
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: not a score file (expected CSV with the header {','.join(COLUMNS)}): {error}") from None
-    table = table.rename(columns={theirs: ours for ours, theirs in (columns or {}).items()})
-    missing = [c for c in COLUMNS if c not in table.columns]
-    if missing:
-        raise UsageError(f"{path}: line 1: expected the columns {', '.join(COLUMNS)}; missing {', '.join(missing)}; "
-                         f"found {', '.join(map(str, table.columns))}")
-    if table.empty:
+    lines = csv_lines(path)
+    ours = {theirs: ours for ours, theirs in (columns or {}).items()}
+    header = [ours.get(name, name) for name in next(lines, (1, []))[1]]
+    missing = [c for c in COLUMNS if c not in header]
+    if missing or len(set(header)) < len(header):
+        raise UsageError(f"{path}: line 1: expected the columns {', '.join(COLUMNS)}, each once; "
+                         f"{'missing ' + ', '.join(missing) + '; ' if missing else ''}found {', '.join(header) or 'nothing'}")
+    where, rows = [], []
+    for line, row in lines:
+        if len(row) != len(header):
+            raise UsageError(f"{path}: line {line}: expected {len(header)} fields, found {len(row)}")
+        where.append(line)
+        rows.append(row)
+    if not rows:
         raise UsageError(f"{path}: no rows under the header")
-    for column in [c for c in table.columns if c in ("mos", "pred", "std") or c.startswith("pred_")]:
-        values = pd.to_numeric(table[column], errors="coerce")
-        bad = np.flatnonzero(~np.isfinite(values.to_numpy(dtype=float)))
-        if len(bad):
-            raise UsageError(f"{path}: line {bad[0] + 2}: {column} is {table[column].iloc[bad[0]]!r}, expected a finite number"
-                             + (f" ({len(bad)} such lines)" if len(bad) > 1 else ""))
-        table[column] = values.astype(float)
-    repeated = np.flatnonzero(table.duplicated(list(COLUMNS)))
+    values, place = dict(zip(header, zip(*rows))), f"{path}: line"
+    for column in [c for c in header if c in ("mos", "pred", "std") or c.startswith("pred_")]:
+        values[column] = [number(text.strip(), f"{place} {line}: {column}") for line, text in zip(where, values[column])]
+    table = pd.DataFrame(values)
+    repeated = table.duplicated(list(COLUMNS)).to_numpy().nonzero()[0]
     if len(repeated):
-        raise UsageError(f"{path}: line {repeated[0] + 2}: the row of {table['dis'].iloc[repeated[0]]} stands in the file twice")
+        raise UsageError(f"{path}: line {where[repeated[0]]}: the row of {table['dis'][repeated[0]]} stands in the file twice")
     dataset, method, perturbation, pct = parse_name(path) if columns is None else ("", path.stem, "none", None)
     return ScoreFile(path, dataset, method, perturbation, pct, table, read_settings(path))
 
 
+def csv_lines(path):
+    """Yields (line number, fields) of the lines that are not blank. UsageError for what is no CSV file."""
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file, strict=True)
+            for row in reader:
+                if len(row) > 1 or row and row[0].strip():
+                    yield reader.line_num, row
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such score file") from None
+    except (OSError, ValueError, csv.Error) as error:
+        raise UsageError(f"{path}: not a score file (expected CSV with the header {','.join(COLUMNS)}): "
+                         f"{getattr(error, 'strerror', None) or one_line(error)}") from None
+
+
+def beside(path):
+    """The JSON of a score file: x.csv -> x.json, x.csv.partial.1of2 -> x.json.partial.1of2."""
+    name = Path(path).name
+    return Path(path).with_name(ENDING.sub(r".json\1", name) if ENDING.search(name) else name + ".json")
+
+
 def read_settings(path):
     """The JSON beside a score file, {} where there is none (the authors' files have none)."""
-    name = Path(path).name
-    beside = Path(path).with_name(name.replace(".csv", ".json") if ".csv" in name else name + ".json")
     try:
-        return json.loads(beside.read_text(encoding="utf-8"))
+        found = json.loads(beside(path).read_text(encoding="utf-8"))
+        if not isinstance(found, dict) or not isinstance(found.get("settings", {}), dict):
+            raise ValueError("expected an object with settings")
+        return found
     except FileNotFoundError:
         return {}
-    except (ValueError, UnicodeDecodeError) as error:
-        raise UsageError(f"{beside}: not the JSON of a score file ({error}); delete it together with its CSV, or use --overwrite") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise UsageError(f"{beside(path)}: not the JSON of a score file ({one_line(error)}); delete it together with its CSV, or "
+                         "use --overwrite") from None

@@ -203,7 +203,7 @@ def test_live_by_order_and_label(tmp_path, capsys, paper):
 
 
 BAD = {     # what is done to a good file, its settings, the error after the file's name
-    "NaN": (lambda t: t.assign(pred=t["pred"].where(t.index != 5)), {}, r"line 7: pred is '', expected a finite number"),
+    "NaN": (lambda t: t.assign(pred=t["pred"].where(t.index != 5)), {}, r"line 7: pred: expected a finite number, found ''"),
     "column": (lambda t: t.drop(columns="mos"), {}, r"line 1: expected the columns .* missing mos"),
     "too few": (lambda t: t[:2999], {}, r"line 3000: the file ends after 2999 pairs, expected 3000 of tid2013"),
     "too many": (lambda t: pd.concat([t, t[:1].assign(dis="i99_01_1.bmp")]), {}, r"line 3002: the file ends after 3001 pairs"),

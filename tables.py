@@ -9,6 +9,7 @@ Which score file fills a cell is said by paper/tables.csv, and by nothing else. 
 """
 import argparse
 import csv
+import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,7 +122,7 @@ class Folders:
         for path in filter(Path.exists, (folder / name for folder in self.folders)):
             file = read(path)
             n, promised = len(file.table), file.settings.get("pairs_used") or file.expected
-            if any(w.get("name") == "random" for w in settings(file).get("weights", [])):
+            if '"random"' in json.dumps(settings(file).get("weights")):
                 self.ignored.append(f"{path}: scored with random weights")
             elif n != (promised or n):
                 raise UsageError(f"{path}: line {n + 1}: the file ends after {n} pairs, expected {promised} of {file.dataset}; "

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from cli import UsageError, run_main
 
-BOX = (120, 60, 216, 156)    # left, top, right, bottom of the local damage: the astronaut's face
+BOX = (88, 72, 184, 168)     # left, top, right, bottom of the local damage: the astronaut's face
 CODECS = {                   # folder: ending, Pillow's options at six qualities from low to high, which of them is for the folder
     "jpeg": (".jpg", [dict(quality=q) for q in (5, 10, 20, 35, 60, 85)], 2),
     "webp": (".webp", [dict(quality=q, method=6) for q in (1, 10, 30, 55, 80, 93)], 2),

@@ -32,9 +32,9 @@ def check_target(path, option):
         raise UsageError(f"{option} {path}: there is no folder {path.parent}; make it first")
 
 
-def save(fig, path):
+def save(fig, path, dpi=100):
     options = {"pil_kwargs": {"optimize": True}} if str(path).lower().endswith(".png") else {}
-    fig.savefig(path, dpi=100, **options)
+    fig.savefig(path, dpi=dpi, **options)
 
 
 # ---- maps
@@ -47,8 +47,8 @@ def difference(path, reference, distorted, found, with_layers=False):
     height, width = found.total.shape
     across = min(6, max(3, len(found.layers))) if with_layers else 3
     rows = -(-len(found.layers) // across) if with_layers else 0
-    top, below = 2.7 * height / width + 0.4, (7.6 / across * height / width + 0.4) * rows
-    fig = figure(9, top + below)
+    top, below = 2.4 * height / width + 0.4, (6.8 / across * height / width + 0.4) * rows
+    fig = figure(8, top + below)
     upper, lower = fig.subfigures(2, 1, height_ratios=[top, below]) if rows else (fig, None)
     axes = upper.subplots(1, 3)
     for ax, image, title in zip(axes, (reference, distorted), ("reference", "distorted")):
@@ -66,7 +66,7 @@ def difference(path, reference, distorted, found, with_layers=False):
             heat(lower, axes[number], layer, f"block {number}: {100 * share:.1f} %")
         for ax in axes:
             ax.set_axis_off()
-    save(fig, path)
+    save(fig, path, dpi=min(250, max(100, width / 3)))   # large images get a larger picture
 
 
 def heat(fig, ax, values, title):
@@ -83,10 +83,14 @@ def heat(fig, ax, values, title):
 def curves(path, column, higher_is, found):
     """Mean curve of each codec: found {codec: (bitrates (points,), scores (points,))}."""
     fig = figure(6, 4.2)
+    from matplotlib.ticker import LogLocator
     ax = fig.subplots()
     for (codec, (rates, scores)), (colour, marker) in zip(found.items(), styles()):
         ax.plot(rates, scores, color=colour, marker=marker, label=codec)
     ax.set_xscale("log")
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.xaxis.set_major_formatter("{x:g}")
+    ax.xaxis.set_minor_formatter("")
     ax.set_xlabel("bitrate, as in the manifest (geometric mean over images)")
     ax.set_ylabel(f"{column} (higher is {higher_is})")
     ax.grid(alpha=0.3)

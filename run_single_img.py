@@ -86,6 +86,8 @@ def check_usage(args, pairs, columns):
         unused = [name for name, value in (("-o", args.output), ("--calibrate", args.calibrate), ("--json", args.json)) if value]
         if unused:
             raise UsageError(f"{', '.join(unused)}: not together with --map or --npy")
+    if args.calibrate and pairs[0].group and not (args.output or args.json):
+        raise UsageError("--calibrate of many pairs: expected -o FILE.csv or --json, for the predicted opinion of each")
     if (args.curve or args.anchor) and pairs[0].bitrate is None:
         raise UsageError("--curve and --anchor: expected a --manifest with the column bitrate")
     if args.curve and len(columns) > 1:
@@ -171,7 +173,7 @@ def main(argv):
     opinions = calibrations(args, models)
     scores = score_pairs(pairs, models, args)
     if args.output:
-        folders.write_csv(args.output, pairs, scores)
+        folders.write_csv(args.output, pairs, [found | predicted(found, opinions) for found in scores])
     if args.curve:
         import bdrate
         import plots
@@ -189,6 +191,11 @@ def main(argv):
         print_lines(pairs, scores, opinions)
     for opinion in opinions.values():
         print(opinion.statement())
+
+
+def predicted(found, opinions):
+    """{psnr_predicted_label: ..., _low, _high, _extrapolated} of the calibrated scores of one pair."""
+    return {f"{column}_predicted_{what}": value for column, opinion in opinions.items() for what, value in opinion(found[column]).items()}
 
 
 def print_lines(pairs, scores, opinions):
@@ -220,7 +227,7 @@ def document(args, pairs, alone, scores, models, opinions):
     import results
     lines = [{"reference": p.reference, "distorted": p.distorted} | ({"group": p.group} if p.group else {})
              | ({} if p.bitrate is None else {"bitrate": p.bitrate}) | found
-             | {f"{c}_predicted": o(found[c]) for c, o in opinions.items()} for p, found in zip(pairs, scores)]
+             | predicted(found, opinions) for p, found in zip(pairs, scores)]
     told = {"scores": lines}
     if pairs[0].group:
         told["unmatched"] = alone

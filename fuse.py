@@ -12,7 +12,6 @@ import argparse
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,69 +19,13 @@ import numpy as np
 import fused
 from cli import UsageError, progress, run_main, unknown
 from correlations import coefficients
-from exponents import Agreement, choose
-from fuse_cells import Folder
+from fuse_cells import Folder, enough
+from fuse_choice import KINDS, agreement_of, curves, leaving_one_out
 from fuse_report import FORMATS
-
-CURVE = (0, .01, .02, .03, .05, .07, .1, .15, .2, .3, .5, .7, 1, 2, 5, 10, 20, 50, 100)
-
-
-def log_product(cell):
-    return np.log(cell.distances)
-
-
-def weighted_sum(cell):
-    return cell.distances
-
-
-KINDS = {"exponents": (log_product, np.exp), "weights": (weighted_sum, np.positive)}   # X of a cell, p @ X -> fused score
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A combination and the datasets it was chosen on; held is the one left out, None for none."""
-    held: str | None
-    chosen_on: tuple
-    names: tuple
-    parameters: tuple
-    mean: float       # SRCC, over the datasets it was chosen on
-
-
-def leaving_one_out(cells, names, kind, start, free):
-    """-> ([Choice] for each dataset held out and one for none, the Agreement they were chosen by)."""
-    agreement = Agreement([(c.dataset, KINDS[kind][0](c), c.badness) for c in cells])
-
-    def chosen(held):
-        on = [d for d in agreement.datasets if d != held]
-        parameters = choose(agreement, on, start, free)
-        return Choice(held, tuple(on), tuple(names), parameters, float(agreement.mean([parameters], on)[0]))
-    return [chosen(held) for held in [*agreement.datasets, None]], agreement
-
-
-def curves(choices, agreement, free):
-    """How flat the top is: the mean SRCC over the datasets a choice was made on, along each parameter, the others as chosen."""
-    found = []
-    for choice in choices:
-        for i in free:
-            p = choice.parameters
-            values = sorted({*CURVE, *(other.parameters[i] for other in choices)})
-            means = agreement.mean([(*p[:i], v, *p[i + 1:]) for v in values], choice.chosen_on)
-            found.append({"held_out": choice.held, "chosen_on": list(choice.chosen_on), "parameter": choice.names[i], "chosen": p[i],
-                          "values": values, "mean_srcc": [None if m == -1 else float(m) for m in means]})
-    return found
-
-
-# ---- the data held out
-
-def scores(choice, cell, kind):
-    """Fused scores (N,) of a choice in a cell, higher = worse."""
-    features, final = KINDS[kind]
-    return final(np.array(choice.parameters) @ features(cell))
-
 
 def beside(choice, cell, folder, kind, others):
     """[(role, name, prediction (N,), higher = worse)]: the fused metric first, then what it is compared with."""
-    found = [("fused", expression(choice, kind), scores(choice, cell, kind))]
+    found = [("fused", choice.expression(kind), choice.scores(cell, kind))]
     if cell.files[0].method in cell.factors:
         found += [("factor", n, folder.prediction(cell, n)) for n in choice.names]
     else:    # blocks
@@ -129,14 +72,6 @@ def lines(choice, cell, folder, args, tried):
     return table
 
 
-def expression(choice, kind):
-    """'a * b^0.13', or 'a + 0.5 b' of weights; factors with 0 left out."""
-    left = [(n, p) for n, p in zip(choice.names, choice.parameters) if p]
-    if kind == "exponents":
-        return " * ".join(n if p == 1 else f"{n}^{p:g}" for n, p in left)
-    return " + ".join(n if p == 1 else f"{p:g} {n}" for n, p in left)
-
-
 def summary(choice, table, kind):
     """One line a dataset held out: what was chosen on what, and the mean over its cells against its best factor's."""
     means = {}
@@ -148,28 +83,24 @@ def summary(choice, table, kind):
     factors = {n: m for (role, n), m in means.items() if role in ("factor", "block", "all blocks")}
     best = max(factors, key=factors.get)
     return {"held_out": choice.held, "chosen_on": list(choice.chosen_on), "parameters": dict(zip(choice.names, choice.parameters)),
-            "expression": expression(choice, kind), "mean_srcc": mean, "best_factor": best, "best_factor_mean_srcc": factors[best],
+            "expression": choice.expression(kind), "mean_srcc": mean, "best_factor": best, "best_factor_mean_srcc": factors[best],
             "gain": mean - factors[best]}
 
 
-def report(choices, found_curves, cells, lacking, folder, args, tried=None):
-    """Everything that is printed, as one dict."""
+def report(choices, agreement, cells, lacking, folder, args, tried=None):
+    """Everything that is printed, as one dict. choices: one a dataset held out, the last chosen on all."""
     *held, none = choices
     work = [(choice, cell) for choice in held for cell in cells if cell.dataset == choice.held]
-    table = []
+    table, factors = [], cells[0].factors
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool, progress(len(work), "cell", "bootstrap") as bar:
         for some in pool.map(lambda w: lines(*w, folder, args, tried["combinations"] if tried else 1), work):
             table += some
             bar.update()
-    kind = KINDS[args.by]
-    agreement = Agreement([(c.dataset, kind[0](c), c.badness) for c in cells])
-    index = {n: i for i, n in enumerate(cells[0].factors)}
-    full = np.zeros(len(index))
-    full[[index[n] for n in none.names]] = none.parameters
     return {"by": args.by, "floor": args.floor, "resamples": args.resamples, "used": [c.name for c in cells], "lacks": lacking,
-            "held_out": [summary(choice, table, args.by) for choice in held], "lines": table, "curves": found_curves,
-            "in_sample": {"expression": expression(none, args.by), "parameters": dict(zip(none.names, none.parameters)),
-                          "mean_srcc": dict(zip(agreement.datasets, map(float, agreement([full])[0])))},
+            "held_out": [summary(choice, table, args.by) for choice in held], "lines": table,
+            "curves": curves(choices, agreement, factors),
+            "in_sample": {"expression": none.expression(args.by), "parameters": dict(zip(none.names, none.parameters)),
+                          "mean_srcc": dict(zip(agreement.datasets, map(float, agreement([none.vector(factors)])[0])))},
             "tried": tried}
 
 
@@ -206,31 +137,24 @@ def arguments(argv):
     return args
 
 
-def enough(cells, lacking, what):
-    """UsageError unless one dataset can be held out."""
-    datasets = list(dict.fromkeys(c.dataset for c in cells))
-    if len(datasets) < 2:
-        raise UsageError(f"{what}: leaving one dataset out takes two datasets or more with files of all of them, found "
-                         f"{', '.join(datasets) or 'none'}" + "".join(f"; {cell} lacks {', '.join(lacks)}" for cell, lacks in list(lacking.items())[:4]))
-
-
 def main(argv):
     args = arguments(argv)
     folder = Folder(args.folder, args.datasets, args.floor)
     for name in args.beside:
         if name not in folder.methods:
             raise unknown("method", name, folder.methods)
+    tried = None
     if args.search is not None:
         from fuse_search import search
-        result = search(folder, args)
+        choices, agreement, cells, lacking, tried = search(folder, args.factors, args.search)
     else:
         cells, lacking = folder.blocks(args.blocks) if args.blocks else folder.load(args.factors)
         enough(cells, lacking, args.blocks or " ".join(args.factors))
-        names = cells[0].factors
-        start = np.ones(len(names)) if args.blocks else np.eye(len(names))[0]
-        free = range(len(names)) if args.blocks else range(1, len(names))     # the exponent of the first factor is the unit
-        choices, agreement = leaving_one_out(cells, names, args.by, start.tolist(), free)
-        result = report(choices, curves(choices, agreement, free), cells, lacking, folder, args)
+        count = len(cells[0].factors)
+        start, free = (np.ones(count), range(count)) if args.blocks else (np.eye(count)[0], range(1, count))   # the first is the unit
+        agreement = agreement_of(cells, args.by)
+        choices = leaving_one_out(agreement, cells[0].factors, start.tolist(), free)
+    result = report(choices, agreement, cells, lacking, folder, args, tried)
     text = FORMATS[args.format](result)
     if args.output:
         Path(args.output).write_text(text, encoding="utf-8")

@@ -167,3 +167,11 @@ def same(cells, setting, what):
         if setting(file) != setting(files[0]):
             raise UsageError(f"{file.path}: scored {what} {setting(file)}, {files[0].path} {what} {setting(files[0])}; "
                              "factors must agree in it")
+
+
+def enough(cells, lacking, what):
+    """UsageError unless one dataset can be held out."""
+    datasets = list(dict.fromkeys(c.dataset for c in cells))
+    if len(datasets) < 2:
+        raise UsageError(f"{what}: leaving one dataset out takes two datasets or more with files of all of them, found "
+                         f"{', '.join(datasets) or 'none'}" + "".join(f"; {cell} lacks {', '.join(lacks)}" for cell, lacks in list(lacking.items())[:4]))

@@ -1,0 +1,63 @@
+"""Parameters of a fused metric chosen on some datasets' cells and held out from another: the choices that fuse.py reports."""
+from dataclasses import dataclass
+
+import numpy as np
+
+from exponents import Agreement, choose
+
+KINDS = {"exponents": (np.log, np.exp), "weights": (np.positive, np.positive)}   # distances -> X; p @ X -> fused score
+CURVE = (0, .01, .02, .03, .05, .07, .1, .15, .2, .3, .5, .7, 1, 2, 5, 10, 20, 50, 100)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A combination and the datasets it was chosen on. held: the dataset left out, None for none."""
+    held: str | None
+    chosen_on: tuple
+    names: tuple
+    parameters: tuple
+    free: tuple       # names of the parameters that could move
+
+    def vector(self, factors):
+        """Parameters (F,) of all factors, 0 for those that are not in it."""
+        known = dict(zip(self.names, self.parameters))
+        return tuple(known.get(name, 0.0) for name in factors)
+
+    def scores(self, cell, kind):
+        """Fused scores (N,) in a cell, higher = worse."""
+        features, final = KINDS[kind]
+        return final(np.array(self.vector(cell.factors)) @ features(cell.distances))
+
+    def expression(self, kind):
+        """'a * b^0.13' of exponents, 'a + 0.5 b' of weights; factors with 0 are left out."""
+        left = [(n, p) for n, p in zip(self.names, self.parameters) if p]
+        if kind == "exponents":
+            return " * ".join(n if p == 1 else f"{n}^{p:g}" for n, p in left)
+        return " + ".join(n if p == 1 else f"{p:g} {n}" for n, p in left)
+
+
+def agreement_of(cells, kind):
+    """The exponents.Agreement of fuse_cells.Cells."""
+    return Agreement([(c.dataset, KINDS[kind][0](c.distances), c.badness) for c in cells])
+
+
+def leaving_one_out(agreement, names, start, free):
+    """[Choice] for each dataset held out, and a last one chosen on all. start (F,), free: indices that may move."""
+    choices = []
+    for held in [*agreement.datasets, None]:
+        on = tuple(d for d in agreement.datasets if d != held)
+        choices.append(Choice(held, on, tuple(names), choose(agreement, on, start, free), tuple(names[i] for i in free)))
+    return choices
+
+
+def curves(choices, agreement, factors):
+    """How flat the top is: the mean SRCC of the datasets a choice was made on, along each free parameter, the others as chosen."""
+    found = []
+    for choice in choices:
+        for name in choice.free:
+            at, i = choice.vector(factors), factors.index(name)
+            values = sorted({*CURVE, *(other.vector(factors)[i] for other in choices)})
+            means = agreement.mean([(*at[:i], v, *at[i + 1:]) for v in values], choice.chosen_on)
+            found.append({"held_out": choice.held, "chosen_on": list(choice.chosen_on), "parameter": name, "chosen": at[i],
+                          "values": values, "mean_srcc": [None if m == -1 else float(m) for m in means]})
+    return found

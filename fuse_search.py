@@ -1,0 +1,112 @@
+"""fuse.py --search: which metrics of a folder to fuse, held out as honestly as their exponents.
+
+For each dataset held out, singles, all pairs and triples, and larger sets by forward selection, are ranked on the other
+datasets alone: roughly, with coarse exponents and at most THIN pairs of images a cell. The best of each size and the best few of
+all then get their exponents as exponents.py chooses them, on all pairs of images, and the best of these is what is reported.
+"""
+from itertools import combinations
+
+import numpy as np
+
+from cli import UsageError, progress
+from exponents import COARSE, EQUAL, Agreement, choose, two_digits
+from fuse_cells import enough
+from fuse_choice import KINDS, Choice, agreement_of
+
+THIN = 3000
+FINALISTS = 3
+POWERS = COARSE[COARSE > 0]
+
+
+def search(folder, asked, most):
+    """-> (choices, agreement, cells, lacking, what was tried) over the methods of a fuse_cells.Folder, or those asked for.
+
+    most: the largest number of factors. Raises UsageError where there are not two methods and two datasets to work with.
+    """
+    pool, notes = (tuple(asked), []) if asked else pool_of(folder)
+    cells, lacking = folder.load(pool)
+    enough(cells, lacking, "--search")
+    agreement, features = agreement_of(cells, "exponents"), KINDS["exponents"][0]
+    steps = [-(-len(c.badness) // THIN) for c in cells]
+    thin = Agreement([(c.dataset, features(c.distances[:, ::n]), c.badness[::n]) for c, n in zip(cells, steps)])
+    sizes, choices = {}, []
+    for held in [*agreement.datasets, None]:
+        on = tuple(d for d in agreement.datasets if d != held)
+        ranked = rank(thin, len(pool), on, most, f"without {held}" if held else "in sample")
+        choices.append(final(agreement, ranked, pool, held, on))
+        sizes |= {members: len(members) for members in ranked if len(members) > 1}
+    counts = list(sizes.values())
+    return choices, agreement, cells, lacking, {
+        "pool": list(pool), "pairs": counts.count(2), "triples": counts.count(3), "forward": sum(n > 3 for n in counts),
+        "combinations": len(counts), "notes": [f"pool: {', '.join(pool)}", *notes]}
+
+
+def pool_of(folder):
+    """-> (methods whose plain files are there for every dataset, notes on those left out and why)."""
+    pool, left = [], {}
+    for method in folder.methods:
+        keys = [key for key, files in folder.cells.items() if method in files]
+        lacks = [d for d in folder.datasets if (d, "none", None) not in keys]
+        files = [] if lacks else [folder.read(key, method)[0] for key in keys]
+        settings = [file.settings.get("settings", {}) for file in files]
+        reasons = {f"lacking {', '.join(lacks)}": lacks, "fused": any("fused" in s for s in settings),
+                   "of random weights": any(w.get("name") == "random" for s in settings for w in s.get("weights", [])),
+                   "with negative values": any((file.table["pred"] < -folder.floor).any() for file in files)}
+        why = next((reason for reason, holds in reasons.items() if holds), None)
+        if why:
+            left.setdefault(why, []).append(method)
+        else:
+            pool.append(method)
+    if len(pool) < 2:
+        raise UsageError(f"--search: expected two methods or more with plain score files of each of {', '.join(folder.datasets)} in "
+                         f"{folder.path}, found {', '.join(pool) or 'none'}; choose among the datasets by --datasets")
+    return tuple(pool), [f"not in the pool, {why}: {', '.join(methods)}" for why, methods in left.items()]
+
+
+def rank(agreement, count, on, most, desc):
+    """{members: (mean SRCC over the datasets `on`, parameters)} of every set of up to `most` of `count` factors that was tried.
+
+    A set is its best part that is one smaller, exponents as they are, times a power of the factor added.
+    """
+    found, unit = {}, np.eye(count)
+
+    def attempt(members, lines):
+        means = agreement.mean(lines, on)
+        found[members] = float(means.max()), lines[int(means.argmax())]
+
+    def best(size):
+        return max((members for members in found if len(members) == size), key=lambda members: found[members][0])
+
+    for i in range(count):
+        attempt((i,), [tuple(unit[i])])
+    for size in range(2, min(most, count) + 1):
+        sets = list(combinations(range(count), size))
+        if size > 3:
+            top = best(size - 1)
+            if found[top][0] <= found[best(size - 2)][0] + EQUAL:
+                break
+            sets = [tuple(sorted((*top, i))) for i in range(count) if i not in top]
+        with progress(len(sets), "set", f"{desc}, {size} factors") as bar:
+            for members in sets:
+                part = max((p for p in combinations(members, size - 1) if p in found), key=lambda p: found[p][0])
+                [new] = set(members) - set(part)
+                attempt(members, [tuple(np.array(found[part][1]) + power * unit[new]) for power in POWERS])
+                bar.update()
+    return found
+
+
+def final(agreement, ranked, pool, held, on):
+    """The Choice among the best of each size and the best few: a larger set has to gain more than EQUAL on a smaller one."""
+    order = sorted(ranked, key=lambda members: -ranked[members][0])
+    finalists = {*order[:FINALISTS], *(next(m for m in order if len(m) == n) for n in {len(m) for m in order})}
+    mean, chosen, unit = -np.inf, None, None
+    for members in sorted(finalists, key=lambda members: (len(members), members)):
+        exponents = np.array(ranked[members][1])
+        first = int(exponents.argmax())    # the unit, to which the others are relative
+        start = [float(two_digits(v)[0]) for v in exponents / exponents[first]]
+        parameters = choose(agreement, on, start, [i for i in members if i != first])
+        reached = float(agreement.mean([parameters], on)[0])
+        if reached > mean + EQUAL:
+            mean, chosen, unit = reached, parameters, first
+    names = [pool[i] for i in sorted(range(len(pool)), key=lambda i: i != unit) if chosen[i]]
+    return Choice(held, tuple(on), tuple(names), tuple(chosen[pool.index(n)] for n in names), tuple(names[1:]))

@@ -13,6 +13,7 @@ import correlations
 import datasets
 import distributed
 import images
+import loading
 import results
 import scoring
 from cli import UsageError, progress, warn
@@ -40,13 +41,16 @@ class Row:
 
 
 def prepare(name, args):
-    """Load a dataset and check every image of the pairs asked for. UsageError lists all that is missing or unreadable."""
+    """Load a dataset and check every image of the pairs asked for (with --skip-bad of all, since what is left out is a setting,
+    which --limit must not change). UsageError lists all that is missing or unreadable."""
     dataset = datasets.load(name, args.data_root, args.higher_is, keep_missing=args.skip_bad)
     chosen = list(range(len(dataset.pairs)))[:args.limit]
-    files = {i: [dataset.path(rel) for rel in (dataset.pairs[i].dis, dataset.pairs[i].ref)] for i in chosen}
+    files = {i: [dataset.path(rel) for rel in (dataset.pairs[i].dis, dataset.pairs[i].ref)]
+             for i in (range(len(dataset.pairs)) if args.skip_bad else chosen)}
     paths = dict.fromkeys(path for two in files.values() for path in two)
     sizes, bad = images.check_all(paths, skip_bad=True) if args.skip_bad else (images.check_all(paths), {})
-    left_out = {dataset.pairs[i].dis: next(bad[p] for p in two if p in bad) for i, two in files.items() if any(p in bad for p in two)}
+    left_out = {dataset.pairs[i].dis: next(bad[p] for p in two if p in bad).replace(f"{dataset.root}/", "")
+                for i, two in files.items() if any(p in bad for p in two)}
     chosen = [i for i in chosen if dataset.pairs[i].dis not in left_out]
     if left_out:
         warn(f"{dataset.name}: {len(left_out)} of {len(dataset.pairs)} pairs left out, first {next(iter(left_out.values()))}")
@@ -75,16 +79,19 @@ def plan(model, prepared, asked, args, batch):
 def document(model, weights, column, prepared, perturbation, args):
     """What the JSON beside a score file holds, the environment aside (results.Output)."""
     o, dataset = model.options, prepared.dataset
-    settings = {"scoring": results.SCORING, "dataset": dataset.name, "dataset_sha256": dataset.fingerprint, "method": column.method,
-                "distance": column.distance, "feature": column.feature, "perturbation": perturbation[0], "pct": perturbation[1],
-                "resizeHW": args.resizeHW, "protocol": o.protocol, "weights": weights, "precision": o.precision}
+    known_by = [{k: v for k, v in w.items() if k != "file"} for w in weights]   # a renamed file is the same file
+    settings = {"scoring": results.SCORING, "dataset": dataset.name, "dataset_sha256": dataset.fingerprint,
+                "method": column.method, "distance": column.distance, "feature": column.feature, "perturbation": perturbation[0],
+                "pct": perturbation[1], "resizeHW": args.resizeHW, "protocol": o.protocol, "weights": known_by, "precision": o.precision}
     if model.window:
         layers = None if o.layers is None or column.feature == "embedding" else list(o.layers)
         settings |= {"window": o.window, "stride": o.stride, "normalize": o.normalize, "layers": layers, "per_layer": o.per_layer}
     if prepared.left_out:
-        settings["left_out"] = prepared.left_out
-    return {"settings": settings, "label": dataset.label, "label_higher_is": dataset.higher_is, "pred_higher_is": column.higher_is,
-            "pairs_expected": dataset.expected, "note": model.note}
+        settings["left_out"] = list(prepared.left_out)
+    found = {"settings": settings, "label": dataset.label, "label_higher_is": dataset.higher_is, "note": model.note,
+             "pred_higher_is": column.higher_is, "pairs_expected": dataset.expected}
+    found |= {"weight_files": [w["file"] for w in weights if "file" in w]} if weights else {}
+    return found | ({"left_out": prepared.left_out} if prepared.left_out else {})   # with the reasons
 
 
 def open_outputs(model, weights, prepared, asked, args):
@@ -112,14 +119,16 @@ def run(model, weights, prepared, asked, args):
         return estimate(work, outputs, chosen, args)
     folder = Path(args.savedir)
     with results.locked(folder, [o.partial.name for o in outputs.values()]):
-        for output in outputs.values():
-            output.open(args.overwrite)
+        with results.locked(folder, [o.final.name for o in outputs.values()]):   # nobody is just giving it its name
+            for output in outputs.values():
+                output.open(args.overwrite)
 
         def wanted(perturbation, unit):
             return [c for c in model.columns if not outputs[c.name, perturbation].has(chosen[i] for i in unit)]
         total = sum(work.windows(wanted))
         if total:
-            with progress(total, "window" if model.window else "image", f"{prepared.dataset.name} {model.name}") as bar:
+            what = "window" if model.window else "image"
+            with progress(total, what, f"{prepared.dataset.name} {model.name}") as bar, loading.workers_named():
                 for perturbation, unit, values in scoring.score(work, wanted, bar, workers(args, model)):
                     for name, numbers in values.items():
                         outputs[name, perturbation].append([chosen[i] for i in unit], numbers)
@@ -146,7 +155,7 @@ def estimate(work, outputs, chosen, args):
     import torch
     model = work.model
     for output in outputs.values():
-        output.open()
+        output.open(args.overwrite)
     todo = [(c, p) for c in model.columns for p in work.perturbations]
 
     def wanted(perturbation, unit):
@@ -164,7 +173,7 @@ def estimate(work, outputs, chosen, args):
             for _ in range(3):
                 start = time.perf_counter()
                 f = features(x)
-                sum(c.compare(f, f).double().sum() for c in model.columns).item()
+                sum(v.sum() for v in model.compare(f, f, model.columns)).item()
                 times.append(time.perf_counter() - start)
         seconds = min(times) / n * (references + distorted)
         line += f"; about {seconds / 3600:.1f} h" if seconds > 3600 else f"; about {seconds / 60:.1f} min"

@@ -1,10 +1,12 @@
 """Images off the disk: read, resized, perturbed, in worker processes when asked -> uint8 tensors on the device."""
+from contextlib import contextmanager
+
 import numpy as np
 import torch
 from PIL import Image
 
 from cli import WorkError, one_line
-from images import open_rgb
+from images import ImageError, open_rgb
 from robustness import perturb
 
 
@@ -25,7 +27,7 @@ def to_tensor(image):
 
 class Requests(torch.utils.data.Dataset):
     """[(path, role, [(perturbation, pct)])] -> the image in each perturbation, or the error as text (so that it crosses the
-    process boundary whole)."""
+    process boundary whole). A fourth item is the (width, height) that the file had when it was checked, and must have."""
 
     def __init__(self, requests, resize, short_side):
         self.requests, self.resize, self.short_side = requests, resize, short_side
@@ -34,9 +36,11 @@ class Requests(torch.utils.data.Dataset):
         return len(self.requests)
 
     def __getitem__(self, index):
-        path, role, perturbations = self.requests[index]
+        path, role, perturbations, *size = self.requests[index]
         try:
             image = path if isinstance(path, Image.Image) else open_rgb(path)
+            if size and image.size != size[0]:
+                raise ImageError(f"{path}: {image.width} x {image.height} pixels, {size[0][0]} x {size[0][1]} when the run began")
             return [to_tensor(prepare(image, role, p, self.resize, self.short_side)) for p in perturbations]
         except Exception as error:
             return f"{path}: {one_line(error)}" if str(path) not in str(error) else one_line(error)
@@ -47,13 +51,20 @@ def images_of(requests, resize, short_side, device, workers):
     cuda = device.type == "cuda"
     loader = torch.utils.data.DataLoader(Requests(requests, resize, short_side), batch_size=None, num_workers=workers,
                                          pin_memory=cuda, prefetch_factor=4 if workers else None)
+    for images in loader:
+        if isinstance(images, str):
+            raise WorkError(f"{images}; what was scored before is kept, start again to go on")
+        yield [image.to(device, non_blocking=True) for image in images]
+
+
+@contextmanager
+def workers_named():
+    """A process that reads images and dies becomes a WorkError. PyTorch raises its own error by a signal handler: anywhere in
+    the main process, so this stands around all that happens while images are read."""
     try:
-        for images in loader:
-            if isinstance(images, str):
-                raise WorkError(f"{images}; what was scored before is kept, start again to go on")
-            yield [image.to(device, non_blocking=True) for image in images]
+        yield
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
-        raise WorkError(f"a process that reads images died ({one_line(error)[:150]}); what was scored is kept, start again to go on, "
-                        "with fewer --workers if memory is short") from None
+        raise WorkError(f"a process that reads images died ({one_line(error)[:150]}); what was scored is kept, start again to go "
+                        "on, with fewer --workers if memory is short") from None

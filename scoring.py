@@ -130,6 +130,7 @@ class Engine:
 
     def __init__(self, model, batch, bar=None):
         self.model, self.batch, self.bar = model, batch, bar
+        self.most = float("inf")   # windows at once that memory holds, once it has been seen to hold no more
         self.device = torch.device(model.options.device)
         self.features = model.load()
 
@@ -152,18 +153,22 @@ class Engine:
         return x.to(torch.float32).div_(255)
 
     def smaller(self, compute, batch):
-        """compute(batch) in one piece, or in halves where the device's memory does not hold it."""
-        try:
-            return [compute(batch)]
-        except (torch.OutOfMemoryError, MemoryError):
+        """compute(batch) in one piece, or in halves where the device's memory does not hold it; what did not fit is not tried
+        again."""
+        if len(batch) <= self.most:
+            try:
+                return [compute(batch)]
+            except (RuntimeError, MemoryError) as error:
+                if not out_of_memory(error):
+                    raise
             if len(batch) == 1:
-                raise WorkError(f"{self.model.name}: out of memory on {self.device} with a single window; choose another --device "
-                                "or --precision") from None
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
+                raise WorkError(f"{self.model.name}: out of memory on {self.device} with a single window; what was scored before "
+                                "is kept; choose another --device or --precision, or a smaller -r")
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+            self.most = -(-len(batch) // 2)
+            warn(f"out of memory on {self.device}: batches of {len(batch)} are halved to {self.most}; scores stay within 1e-5")
         half = -(-len(batch) // 2)
-        if half < self.batch:
-            warn(f"out of memory on {self.device}: batches of {len(batch)} are halved to {half}; scores stay within 1e-5")
         return self.smaller(compute, batch[:half]) + self.smaller(compute, batch[half:])
 
     def references(self, images):
@@ -191,7 +196,7 @@ class Engine:
         def compute(part):
             f = self.features(self.pixels(images, [tile for tile, _ in part]))
             g = Features.gather([r for _, r in part])
-            values = [c.compare(f, g).double().reshape(len(part), -1) for c in columns]
+            values = self.model.compare(f, g, columns)
             return torch.cat([all_finite(f).double()[:, None], *values], 1), [v.shape[1] for v in values]
         for batch in self.cut(images):
             pairs = []
@@ -215,6 +220,12 @@ class Engine:
     def tick(self, n):
         if self.bar is not None:
             self.bar.update(n)
+
+
+def out_of_memory(error):
+    """PyTorch has a type for CUDA's own allocator only; the CPU's and the libraries' are told by their text."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(
+        text in str(error) for text in ("DefaultCPUAllocator", "_ALLOC_FAILED"))
 
 
 class NotFinite(Exception):
@@ -241,8 +252,8 @@ def score(plan, wanted, batch_bar=None, workers=0):
         if todo:
             variants = sorted({variant(p) for _, ps in todo for p, _ in ps})
             jobs.append((references, variants, todo))
-            requests += [(r.path, "reference", variants) for r in references]
-            requests += [(plan.pairs[i][0].path, "distorted", [p for p, _ in ps]) for u, ps in todo for i in u]
+            requests += [request(plan, r, "reference", variants) for r in references]
+            requests += [request(plan, plan.pairs[i][0], "distorted", [p for p, _ in ps]) for u, ps in todo for i in u]
     if not jobs:
         return
     engine = Engine(model, plan.batch, batch_bar)
@@ -269,6 +280,11 @@ def score(plan, wanted, batch_bar=None, workers=0):
         yield finish(plan, *waiting)
 
 
+def request(plan, image, role, perturbations):
+    size = () if plan.resize else ((image.width, image.height),)
+    return image.path, role, perturbations, *size
+
+
 def finish(plan, perturbation, unit, ready):
     try:
         values = ready()
@@ -282,5 +298,7 @@ def finish(plan, perturbation, unit, ready):
 
 
 def not_finite(model, path, perturbation, what="a feature"):
-    return WorkError(f"{path} under {perturbation[0]}: {what} of {model.name} is NaN or infinite in precision {model.options.precision}; "
-                     "what was scored before is kept; use --precision fp32 (with --overwrite), or check the weights")
+    half = model.options.precision in ("paper", "fp16")   # float16 ends at 65504
+    advice = "use --precision fp32 (with --overwrite), or check the weights" if half else "check the weights"
+    return WorkError(f"{path} under {perturbation[0]}: {what} of {model.name} is NaN or infinite in precision "
+                     f"{model.options.precision}; what was scored before is kept; {advice}")

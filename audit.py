@@ -55,7 +55,7 @@ def _or_refused(function, *arguments):
 def audit(groups, settings):
     """One entry for each pair of metrics that some group has: A, B and every check of "A beats B".
 
-    A is the better one by the mean pooled difference in CLAIM over the groups. Checks: raw and fitted PLCC, SRCC, KRCC, pooled
+    A is the better one by the mean pooled difference in CLAIM over the unperturbed groups (all, where none is). Checks: raw and fitted PLCC, SRCC, KRCC, pooled
     and as the mean over references, in every group; CLAIM within every distortion type. Each holds, ties (zero is inside the
     interval) or reverses. groups: descriptions by evidence.describe.
     """
@@ -63,12 +63,13 @@ def audit(groups, settings):
     for group in groups:
         for row in group["pairwise"]:
             key = tuple(sorted((row["a"], row["b"])))
-            found.setdefault(key, []).append((group["name"], row, 1 if row["a"] == key[0] else -1))
+            found.setdefault(key, []).append((group, row, 1 if row["a"] == key[0] else -1))
     return [_audited(key, rows, settings) for key, rows in found.items()]
 
 
 def _audited(key, rows, settings):
-    claims = [sign * row["pooled"][CLAIM]["value"] for _, row, sign in rows if "value" in row["pooled"][CLAIM]]
+    plain = [entry for entry in rows if entry[0]["perturbation"] == "none"] or rows
+    claims = [sign * row["pooled"][CLAIM]["value"] for _, row, sign in plain if "value" in row["pooled"][CLAIM]]
     turn = 1 if sum(claims) >= 0 else -1
     checks = []
     for group, row, sign in rows:
@@ -76,7 +77,7 @@ def _audited(key, rows, settings):
                  for statistic in STATISTICS] + [(f"{CLAIM} of type {kind}", kind, cells[CLAIM]) for kind, cells in row["types"].items()]
         for what, kind, difference in found:
             difference = turned_round(difference, sign * turn)
-            checks.append({"group": group, "what": what, "type": kind, "verdict": verdict(difference, settings)} | difference)
+            checks.append({"group": group["name"], "what": what, "type": kind, "verdict": verdict(difference, settings)} | difference)
     verdicts = {check["verdict"] for check in checks}
     overall = next((kind for kind in ("reverses", "ties", "holds") if kind in verdicts), "refused")
     return {"a": key[0 if turn > 0 else 1], "b": key[1 if turn > 0 else 0], "verdict": overall, "checks": checks}

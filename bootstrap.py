@@ -19,6 +19,8 @@ without expanding it. With w_i the multiplicity of the reference of pair i:
 
 Sources: Field & Welsh 2007 (JRSS B 69, bootstrapping clustered data); Efron 1987 (JASA 82, BCa intervals).
 """
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,7 +57,7 @@ def interval(values, estimate, jackknife=None, level=0.95, method="bca"):
 
     method "percentile": the quantiles of the values. "bca": these, corrected for bias and for an error that changes with
     the value (acceleration), which takes the leave-one-cluster-out values (C,). Raises ValueError when a resample has no
-    value: all its predictions or labels were equal. Source: Efron 1987, eq. 6.6 for the acceleration.
+    value: all its predictions or labels were equal. Source: Efron 1987, the acceleration from the jackknife.
     """
     from scipy.special import ndtr, ndtri
     if not np.isfinite(values).all():
@@ -144,11 +146,12 @@ def pearson(label, predictions, sizes):
 
 def spearman(label, predictions, sizes):
     """statistic(W) -> (K, M) of SRCC, mid-ranks recomputed in every resample; arguments as for pearson."""
+    member = np.repeat(np.arange(len(sizes)), sizes)
     sorts = [_sorted_groups(v) for v in (label, *predictions)]
 
-    def ranks(w, order, ends):           # w (K, N) -> centred mid-ranks times 2 in sorted order (K, N), sum of squares (K,)
-        group = np.take(w, order, axis=1)                                  # copies of each sorted place
-        up_to = np.cumsum(group, axis=1, dtype=w.dtype)                    # pairs at or below it
+    def ranks(W, order, ends):           # W (K, C) -> centred mid-ranks times 2 in sorted order (K, N), sum of squares (K,)
+        group = np.take(W, member[order], axis=1)                          # copies of each sorted place
+        up_to = np.cumsum(group, axis=1, dtype=W.dtype)                    # pairs at or below it
         if len(ends) < len(order):                                         # ties: of each distinct value (K, G)
             up_to = np.take(up_to, ends, axis=1)
             group = np.concatenate([up_to[:, :1], up_to[:, 1:] - up_to[:, :-1]], axis=1)
@@ -158,18 +161,21 @@ def spearman(label, predictions, sizes):
         return (middle if len(ends) == len(order) else np.repeat(middle, np.diff(ends, prepend=-1), axis=1)), squares
 
     def some(W):
-        w = np.repeat(W.astype(np.int32), sizes, axis=1)                   # (K, N); whole numbers add up faster than floats
-        y, yy = ranks(w, *sorts[0])
+        y, yy = ranks(W, *sorts[0])
         weighted = np.empty_like(y)
         weighted[:, sorts[0][0]] = y
-        weighted *= w
+        weighted *= np.take(W, member, axis=1)
         out = np.empty((len(W), len(predictions)))
         for m, (order, ends) in enumerate(sorts[1:]):
-            x, xx = ranks(w, order, ends)
+            x, xx = ranks(W, order, ends)
             out[:, m] = _ratio(np.einsum("kn,kn->k", x, np.take(weighted, order, axis=1)), xx, yy)
         return out
-    rows = max(1, CHUNK // len(label))
-    return lambda W: np.concatenate([some(W[k:k + rows]) for k in range(0, len(W), rows)])
+
+    def statistic(W):
+        W, rows = W.astype(np.int32), max(1, CHUNK // len(label))          # whole numbers add up faster than floats
+        with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:       # numpy lets go of the interpreter's lock in these
+            return np.concatenate(list(pool.map(some, [W[k:k + rows] for k in range(0, len(W), rows)])))
+    return statistic
 
 
 def kendall(label, predictions, sizes):

@@ -16,7 +16,7 @@ from audit import audit, stability
 from cli import UsageError, progress, run_main
 from evidence import Settings, describe, measure
 from fits import MAPPINGS
-from grouping import base, no_spread, read_groups
+from grouping import base, no_spread, numbers_by_name, read_groups
 from report import FORMATS
 
 FEW_REFERENCES = 30      # with fewer, 95 % intervals hold the truth more rarely than they say: the report states by how much
@@ -32,7 +32,7 @@ def column_pairs(text):
 
 
 def spread_reader(std_file, data_root):
-    """A function(dataset, table) -> std (N,) for grouping.read_groups: a column std, else --std, else the dataset's own files."""
+    """A function(dataset, table) -> std (N,) or why not, for grouping.read_groups: a column std, else --std, else the dataset's own files."""
     def from_dict(spread, table, source):
         import pandas as pd
         names = base(pd.Series(list(spread), dtype=str))
@@ -45,27 +45,18 @@ def spread_reader(std_file, data_root):
             raise UsageError(f"{source}: no std for {np.sum(place < 0)} of {len(place)} images, first {table['dis'].iloc[np.argmin(place)]}")
         return np.array(list(spread.values()), dtype=float)[place]
 
-    def read_file(path):
-        import pandas as pd
-        table = pd.read_csv(path, dtype={"dis": str}, encoding="utf-8-sig")
-        if not {"dis", "std"} <= set(table.columns):
-            raise UsageError(f"{path}: expected the columns dis, std; found {', '.join(map(str, table.columns))}")
-        values = pd.to_numeric(table["std"], errors="coerce").to_numpy(dtype=float)
-        if not (np.isfinite(values) & (values > 0)).all():
-            raise UsageError(f"{path}: line {np.argmin(np.isfinite(values) & (values > 0)) + 2}: std is no positive number")
-        if table["dis"].duplicated().any():
-            raise UsageError(f"{path}: line {np.argmax(table['dis'].duplicated()) + 2}: {table['dis'][table['dis'].duplicated()].iloc[0]} "
-                             "stands there twice")
-        return dict(zip(table["dis"], values))
-
     def spread(dataset, table):
         if "std" in table:
             return table["std"].to_numpy()
         if std_file:
-            return from_dict(read_file(std_file), table, std_file)
+            given = numbers_by_name(std_file, "dis", "std")
+            return from_dict(dict(zip(given["dis"], given["std"])), table, std_file)
         if data_root:
             from datasets import load_spread
-            return from_dict(load_spread(dataset, data_root), table, data_root)
+            try:
+                return from_dict(load_spread(dataset, data_root), table, data_root)
+            except UsageError as error:     # PIPAL has no spread, and not every dataset compared need be on this disk
+                return str(error)
         return no_spread(dataset, table)
     return spread
 

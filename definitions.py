@@ -69,7 +69,7 @@ DEFINITIONS = {
     "floor": Definition("noise floor", "The score of a reference against its own perturbed self, as a percentile among the real distortions of that reference, averaged over "
         "references. 0: the metric does not mind the perturbation; 50: it minds it as much as a middling distortion.",
         "Ghildyal, Liu 2022. Shift-tolerant perceptual similarity metric. ECCV (the question; the percentile is this project's)."),
-    "audit": Definition("audit", "\"A beats B\" (A has the higher SRCC, averaged over groups) is checked in every coefficient, group and distortion type. It holds where the interval "
+    "audit": Definition("audit", "\"A beats B\" (A has the higher SRCC, averaged over the unperturbed groups) is checked in every coefficient, group and distortion type. It holds where the interval "
         "of the difference is above zero, ties where it holds zero, reverses where it is below.", "This project's summary of the intervals above."),
 }
 COLUMNS = {"plcc": "PLCC", "plcc_fit": "PLCC fitted", "srcc": "SRCC", "krcc": "KRCC", "different_similar": "AUC different/similar",

@@ -3,6 +3,8 @@
 A number with an interval is a cell: {"value", "percentile": [low, high], "bca": [low, high]}, the intervals from the bootstrap
 over references. What cannot be given is {"refused": why}, so that no report shows a number that means nothing.
 """
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import combinations
 
@@ -42,7 +44,8 @@ class Measured:
 
 def measure(group, settings):
     """Fits and bootstraps of a Group -> Measured."""
-    fits = [{name: fit(name, prediction, group.label) for name in MAPPINGS} for prediction in group.predictions]
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:     # the linear algebra lets go of the interpreter's lock
+        fits = list(pool.map(lambda prediction: {name: fit(name, prediction, group.label) for name in MAPPINGS}, group.predictions))
     pooled = _bootstrap(group, fits, slice(None), settings)
     types = {}
     for kind in sorted(set(group.types)) if group.types is not None else ():

@@ -15,6 +15,7 @@ from fits import MAPPINGS
 WIDTH = 3.7             # inches; SVG counts 96 CSS pixels (72 pt) an inch
 STYLE = {"svg.fonttype": "none", "font.family": "sans-serif", "font.size": 8, "axes.spines.top": False, "axes.spines.right": False,
          "axes.titlesize": 8.5, "legend.fontsize": 7, "axes.linewidth": 0.6, "figure.dpi": 72, "savefig.transparent": True}
+NO_FLIP = {"value": 0.0, "percentile": [0.0, 0.0], "bca": [0.0, 0.0]}    # unperturbed against itself
 BLUE, ORANGE, GREY = "#1f5fa8", "#d1661b", "#888888"
 
 
@@ -69,9 +70,9 @@ def scatter(measured, m, settings):
     return svg(draw, 2.7, _id("scatter", group.name, group.metrics[m]))
 
 
-def forest(described, settings):
-    """Every coefficient of every metric with its interval."""
-    metrics = list(reversed(described["metrics"]))
+def forest(described, order, settings):
+    """Every coefficient of every metric with its interval, metrics from top to bottom in `order`."""
+    metrics = list(reversed(order))
 
     def draw(figure, axes):
         for ax, name in zip(axes[:, 0], STATISTICS):
@@ -113,10 +114,11 @@ def curves(rows, dataset, perturbation, settings):
             shift = 0.02 * (k - (len(metrics) - 1) / 2)
             series = [(0, own[0]["plain"]["srcc"])] + [(row["pct"], row["perturbed"]["srcc"]) for row in own]
             _line(axes[0, 0], series, shift, settings, colour(k), metric)
-            _line(axes[1, 0], [(row["pct"], row["flips"]) for row in own], shift, settings, colour(k), None)
+            _line(axes[1, 0], [(0, NO_FLIP)] + [(row["pct"], row["flips"]) for row in own], shift, settings, colour(k), None)
         axes[0, 0].set(ylabel="SRCC", title=f"{dataset}, {perturbation}")
         axes[1, 0].set(ylabel="rank flips", xlabel="magnitude (-pct)")
         axes[1, 0].set_ylim(bottom=0)
+        axes[1, 0].set_xticks([0] + sorted({row["pct"] for row in rows}))
         figure.legend(loc="outside lower center", ncols=2, frameon=False)
     return svg(draw, 3.6 + 0.14 * (len(metrics) + 1) // 2, _id("curves", dataset, perturbation), rows=2, sharex=True) if rows else ""
 

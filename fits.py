@@ -131,7 +131,7 @@ def _search(basis, x, y):
     some = np.argsort(x, kind="stable")[np.linspace(0, len(x) - 1, min(len(x), RACE)).astype(int)]
     race = [fitted(x[some], y[some], (np.quantile(x, place), np.log(width))) for place, width in STARTS]
     best = min(race, key=lambda end: end.cost)
-    agreeing = sum(end.cost <= best.cost * (1 + SAME_MINIMUM) + 1e-12 for end in race)
+    agreeing = sum(bool(end.cost <= best.cost * (1 + SAME_MINIMUM) + 1e-12) for end in race)
     end = fitted(x, y, best.x) if len(some) < len(x) else best
     inside = np.all((end.x > bounds[0] + 1e-2 * np.ptp(bounds, axis=0)) & (end.x < bounds[1] - 1e-2 * np.ptp(bounds, axis=0)))
     level = np.abs(_solve(basis(x, *end.x), y)).max() < ASYMPTOTE

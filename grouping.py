@@ -39,11 +39,11 @@ class Group:
 
 def base(names):
     """File names without folder and in lower case: what our files and the authors' have in common."""
-    return names.str.replace("\\", "/").str.rsplit("/", n=1).str[-1].str.lower()
+    return names.str.lower().str.replace(r".*[/\\]", "", regex=True)
 
 
 def no_spread(dataset, table):
-    raise UsageError("no spread of the labels was given (a column std, --std or --data-root)")
+    return "no spread of the labels was given (a column std, --std or --data-root)"
 
 
 def read_groups(paths, columns=None, higher_is=None, similarity=(), spread=no_spread):
@@ -51,7 +51,7 @@ def read_groups(paths, columns=None, higher_is=None, similarity=(), spread=no_sp
 
     columns: as scorefiles.read, for foreign files, whose dataset is then "data" and whose metric is the file's name.
     higher_is: worse or better, what a higher label means where neither the registry nor the file's JSON knows. similarity:
-    metrics whose higher score means better, where neither knows. spread(dataset, table) -> std (N,), or UsageError saying why not.
+    metrics whose higher score means better, where neither knows. spread(dataset, table) -> std (N,), or why there is none.
     """
     files = {}
     for path in paths:
@@ -88,20 +88,12 @@ def _group(key, files, template, higher_is, similarity, spread):
     if len(set(references)) < 2:
         raise UsageError(f"{template.path}: all pairs are of one reference ({references[0]}); intervals resample references, "
                          "so at least 2 are needed")
-    types, untyped = _or_reason(_types, key[0], own)
-    std, no_std = _or_reason(spread, key[0], own)
+    types, std = _types(key[0], own), spread(key[0], own)
     notes = [f"labels: higher is {labelled}",
-             f"predictions: higher is worse{', but better for ' + ', '.join(better) if better else ''}"] + ([untyped] if untyped else [])
-    return Group(*key, tuple(file.method for file in files), own["mos"].to_numpy(), np.stack(predictions), references, types,
-                 labelled, tuple(notes), std, no_std, floors, no_floors)
-
-
-def _or_reason(function, *arguments):
-    """(function's value, "") or (None, why it has none)."""
-    try:
-        return function(*arguments), ""
-    except UsageError as error:
-        return None, str(error)
+             f"predictions: higher is worse{', but better for ' + ', '.join(better) if better else ''}"] + ([types] if isinstance(types, str) else [])
+    return Group(*key, tuple(file.method for file in files), own["mos"].to_numpy(), np.stack(predictions), references,
+                 None if isinstance(types, str) else types, labelled, tuple(notes),
+                 *((None, std) if isinstance(std, str) else (std, "")), floors, no_floors)
 
 
 def _refuse(file, table, first):
@@ -160,8 +152,12 @@ def _prediction_direction(file):
 
 
 def _types(dataset, table):
+    """(N,) distortion types, or why they are not known."""
     from datasets import distortion_types
-    return np.array(distortion_types(dataset, table), dtype=str)
+    try:
+        return np.array(distortion_types(dataset, table), dtype=str)
+    except UsageError as error:
+        return str(error)
 
 
 def _without_floor(file):
@@ -172,14 +168,23 @@ def _without_floor(file):
 
 def _floor_file(file):
     """The table (ref, pred) of <stem>.floor.csv beside a perturbed score file, or the reason why there is none."""
-    import pandas as pd
     path = file.path.with_name(file.path.name.removesuffix(".csv") + ".floor.csv")
     if not path.is_file():
         return f"{path.name} is not there: make it with run.py --noise-floor"
-    table = pd.read_csv(path, dtype={"ref": str})
-    if not {"ref", "pred"} <= set(table.columns) or table.empty:
-        raise UsageError(f"{path}: expected the columns ref, pred and at least one row; found {', '.join(table.columns)}")
-    values = pd.to_numeric(table["pred"], errors="coerce")
-    if not np.isfinite(values).all():
-        raise UsageError(f"{path}: line {np.flatnonzero(~np.isfinite(values))[0] + 2}: pred is no finite number")
-    return table.assign(pred=values)
+    return numbers_by_name(path, "ref", "pred")
+
+
+def numbers_by_name(path, name, value):
+    """A small CSV of a name and a number a line -> its table; UsageError with file and line for anything else."""
+    import pandas as pd
+    try:
+        table = pd.read_csv(path, dtype={name: str}, encoding="utf-8-sig", keep_default_na=False)
+    except (OSError, ValueError) as error:      # ValueError: pandas' parser and decoding errors
+        raise UsageError(f"{path}: expected a CSV file with the columns {name}, {value}: {error}") from None
+    if not {name, value} <= set(table.columns) or table.empty:
+        raise UsageError(f"{path}: expected the columns {name}, {value} and at least one row; found {', '.join(map(str, table.columns))}")
+    values = pd.to_numeric(table[value], errors="coerce").to_numpy(dtype=float)
+    for wrong, what in ((~np.isfinite(values), f"{value} is no finite number"), (table[name].duplicated().to_numpy(), f"this {name} stands there twice")):
+        if wrong.any():
+            raise UsageError(f"{path}: line {np.argmax(wrong) + 2}: {what}")
+    return table.assign(**{value: values})

@@ -7,9 +7,10 @@ from html import escape
 import figures
 from definitions import COLUMNS, DEFINITIONS
 from evidence import STATISTICS, TESTED, Settings, verdict
-from report import audit_line, number, p_text
+from report import audit_line, floor_refusal, number, p_text
 from significance import TESTS
 
+INTERVALS = {"percentile": "interval", "bca": "bca"}     # Settings.interval -> its definition
 CSS = """
 :root { color-scheme: light; }
 body { font: 15px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 1180px; padding: 0 14px 60px; color: #1c1c1c; background: #fff; }
@@ -35,10 +36,10 @@ def link(key, text=None):
     return f'<a href="#def-{key}">{escape(text or DEFINITIONS[key].name)}</a>'
 
 
-def cell_html(cell, settings):
+def cell_html(cell, settings, method=None):
     if "refused" in cell:
         return f'<span title="{escape(cell["refused"])}">refused</span>'
-    low, high = cell[settings["interval"]]
+    low, high = cell[method or settings["interval"]]
     return f"{number(cell['value'])} <small>[{number(low)}, {number(high)}]</small>"
 
 
@@ -59,13 +60,12 @@ def drawn(figure, caption):
 def page(results, measured):
     """results, measured: as compare.compare returns them -> the HTML text."""
     settings, options = results["settings"], Settings(**results["settings"])
+    interval = INTERVALS[settings["interval"]]
     parts = [f"<h1>Which metric agrees with people: {escape(', '.join(group['name'] for group in results['groups']))}</h1>",
-             f"<p>{link('interval', 'Intervals')}: 95 %, {settings['interval']}, {settings['resamples']} resamples of the references, seed {settings['seed']}. "
+             f"<p>{link(interval, 'Intervals')}: 95 %, {settings['interval']}, {settings['resamples']} resamples of the references, seed {settings['seed']}. "
              f"{link('plcc_fit')}: after {link(settings['fit'])}. Every column's name leads to its definition and reference.</p>"]
     if results["audit"]:
-        parts.append(f"<h2>{link('audit', 'Audit')}: does “A beats B” survive?</h2><ul class='audit'>")
-        parts += [f"<li><span class='tag {entry['verdict']}'>{entry['verdict']}</span> {escape(audit_line(entry))}</li>" for entry in results["audit"]]
-        parts.append("</ul>")
+        parts += _audit(results["audit"], settings)
     for group in results["groups"]:
         parts += _group(group, measured[group["name"]], settings, options)
     if results["stability"]:
@@ -78,6 +78,22 @@ def page(results, measured):
             f"<title>Comparison of metrics</title><style>{CSS}</style></head><body>\n" + "\n".join(parts) + "\n</body></html>\n")
 
 
+def _audit(entries, settings):
+    """Pooled verdicts as a table of colours; every check, in words, one tap below it."""
+    columns = list(dict.fromkeys((check["group"], check["what"]) for entry in entries for check in entry["checks"] if check["what"] in STATISTICS))
+    yield f"<h2>{link('audit', 'Audit')}: does “A beats B” survive?</h2>"
+    yield (f"<p>A is the metric with the higher {link('srcc')}, averaged over the unperturbed groups. Each cell: the difference with its {link('interval', 'interval')}; "
+           "<span class='tag holds'>holds</span> above zero, <span class='tag ties'>ties</span> around it, <span class='tag reverses'>reverses</span> below.</p>")
+    rows = []
+    for entry in entries:
+        by = {(check["group"], check["what"]): check for check in entry["checks"]}
+        rows.append([f"{escape(entry['a'])} beats {escape(entry['b'])}", (entry["verdict"], entry["verdict"])]
+                    + [(by[key]["verdict"] or "", cell_html(by[key], settings)) if key in by else "" for key in columns])
+    yield table(["claim", "over all checks"] + [f"{escape(group)} {link(what)}" for group, what in columns], rows)
+    yield "<details><summary>Every check: per reference and by distortion type too</summary><ul class='audit'>"
+    yield "".join(f"<li>{escape(audit_line(entry))}</li>" for entry in entries) + "</ul></details>"
+
+
 def _group(group, found, settings, options):
     of, metrics = group["coefficients"], group["metrics"]
     order = sorted(metrics, key=lambda metric: -of[metric]["pooled"]["srcc"].get("value", -2))
@@ -87,7 +103,13 @@ def _group(group, found, settings, options):
     yield table(["metric"] + [link(name) for name in STATISTICS] + [link("per_reference", f"{COLUMNS[name]}, mean of references") for name in STATISTICS],
                 [[escape(metric)] + [cell_html(of[metric][scope][name], settings) for scope in ("pooled", "per_reference") for name in STATISTICS]
                  for metric in order])
-    yield '<div class="figures">' + drawn(figures.forest(group, options), f"Coefficients with their {link('interval', '95 % intervals')} over references.")
+    other = "percentile" if settings["interval"] == "bca" else "bca"
+    yield f"<details><summary>The same with the other interval ({DEFINITIONS[INTERVALS[other]].name}), differences too</summary>"
+    yield table([link(INTERVALS[other])] + [link(name) for name in STATISTICS],
+                [[escape(metric)] + [cell_html(of[metric]["pooled"][name], settings, other) for name in STATISTICS] for metric in order]
+                + [[f"{escape(row['a'])} − {escape(row['b'])}"] + [cell_html(row["pooled"][name], settings, other) for name in STATISTICS]
+                   for row in group["pairwise"]]) + "</details>"
+    yield '<div class="figures">' + drawn(figures.forest(group, order, options), f"Coefficients with their {link('interval', '95 % intervals')} over references.")
     yield "".join(drawn(figures.scatter(found, metrics.index(metric), options),
                         f"Curve: {link(options.fit)}; band: {link('interval', '95 % over references')}; dotted: not monotonic.") for metric in order) + "</div>"
     if group["pairwise"]:
@@ -123,7 +145,7 @@ def _pairwise(group, order, settings, options):
     for name in TESTED:
         yield f"<h3>Row minus column in {link(name)}</h3>"
         yield (f"<p>Green: the row is better with its {link('interval', 'interval')}; grey: a tie; red: worse. Below the difference: "
-               f"{link('p_bootstrap')} and {link('williams')}, both after {link('holm', 'Holm')}.</p>")
+               f"{link('p_bootstrap')} and {link('williams')}, both after {link('holm', 'Holm')}; the colours are of single intervals, not corrected.</p>")
         yield table([""] + [escape(metric) for metric in order],
                     [[escape(a)] + [_heat(*pairs[a, b], name, options) if a != b else "" for b in order] for a in order], "heat")
     yield "<h3>Paired differences, A − B</h3>"
@@ -157,9 +179,7 @@ def _stability(rows, settings, options):
                 [[escape(row["dataset"]), f"{row['perturbation']}-{row['pct']:g}", escape(row["metric"])]
                  + [cell_html(row["change"][name], settings) for name in STATISTICS]
                  + [cell_html(row["flips"], settings), cell_html(row["floor"], settings), str(row["references"])] for row in given])
-    refused = sorted({row["floor"]["refused"] for row in given if "refused" in row["floor"]})
-    if refused:
-        yield f"<p>{link('floor', 'Noise floor')} refused: {escape('; '.join(refused))}.</p>"
+    yield f"<p>{escape(floor_refusal(given))}</p>"
     yield "".join(f"<p>{escape(row['dataset'])} {row['perturbation']}-{row['pct']:g} {escape(row['metric'])}: refused: {escape(row['refused'])}.</p>"
                   for row in rows if "refused" in row)
     yield '<div class="figures">' + "".join(

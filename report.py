@@ -117,9 +117,13 @@ def _stability(rows, settings):
     for row in rows:
         if "refused" in row:
             yield f"{row['dataset']} {row['perturbation']}-{row['pct']:g} {row['metric']}: refused: {row['refused']}"
-    missing = sorted({row["floor"]["refused"] for row in given if "refused" in row["floor"]})
-    if missing:
-        yield "Noise floor refused: " + "; ".join(missing[:2]) + (f"; and {len(missing) - 2} more" if len(missing) > 2 else "")
+    yield floor_refusal(given)
+
+
+def floor_refusal(rows):
+    """One sentence on the noise floors that are not there, or nothing."""
+    missing = [row["floor"]["refused"] for row in rows if "refused" in row["floor"]]
+    return f"Noise floor refused for {len(missing)} of {len(rows)}: {missing[0]}" if missing else ""
 
 
 def flat(results):

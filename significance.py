@@ -52,7 +52,7 @@ def steiger(r12, r13, r23, n):
 def meng(r12, r13, r23, n):
     """(z, two-sided p) of the test of Meng, Rosenthal and Rubin. Positive z: r12 is larger.
 
-    Source: Meng, Rosenthal, Rubin 1992 (Psychological Bulletin 111), eq. 1-3. Raises as williams.
+    Source: Meng, Rosenthal, Rubin 1992 (Psychological Bulletin 111). Raises as williams.
     """
     from scipy import stats
     _checked(r12, r13, r23, n)
@@ -66,7 +66,7 @@ def meng(r12, r13, r23, n):
 def zou(r12, r13, r23, n, level=0.95):
     """Interval (low, high) of r12 - r13 from the two intervals of Fisher's z and the correlation of r12 with r13.
 
-    Source: Zou 2007 (Psychological Methods 12), eq. 14-15, the correlation from Olkin and Siotani 1976. Raises as williams.
+    Source: Zou 2007 (Psychological Methods 12), overlapping dependent correlations; their correlation from Olkin and Siotani 1976. Raises as williams.
     """
     from scipy import stats
     _checked(r12, r13, r23, n)

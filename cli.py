@@ -3,6 +3,7 @@
 A script raises UsageError for what the person can correct before work starts (exit 2) and WorkError for what failed
 while working (exit 1). `run_main` prints either as one line on stderr; a traceback is shown only with --debug.
 """
+import contextlib
 import difflib
 import os
 import signal
@@ -34,12 +35,23 @@ def warn(text):
 def progress(total, unit, desc, initial=0):
     """A tqdm bar with an ETA on stderr; silent when stderr is not a terminal."""
     from tqdm import tqdm
-    return tqdm(total=total, unit=unit, desc=desc, initial=initial, file=sys.stderr, disable=not sys.stderr.isatty(),
-                dynamic_ncols=True, smoothing=0.05)
+    shown = sys.stderr is not None and sys.stderr.isatty()
+    return tqdm(total=total, unit=unit, desc=desc, initial=initial, file=sys.stderr, disable=not shown, dynamic_ncols=True,
+                smoothing=0.05)
 
 
 def one_line(error):
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def flush_stdout():
+    """See our results written; where that fails, leave nothing behind that would fail once more when Python ends."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise
 
 
 def run_main(main, argv=None):
@@ -57,9 +69,8 @@ def run_main(main, argv=None):
     previous = signal.signal(signal.SIGTERM, terminated)
     try:
         code = main(argv) or 0
-        sys.stdout.flush()
+        flush_stdout()
     except BrokenPipeError:  # the reader of our output (head, less) has left
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except KeyboardInterrupt as error:
         term = str(error) == "SIGTERM"
@@ -78,4 +89,6 @@ def run_main(main, argv=None):
         code = 1
     finally:
         signal.signal(signal.SIGTERM, previous)
+        with contextlib.suppress(OSError):
+            flush_stdout()
     sys.exit(code)

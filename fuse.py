@@ -60,12 +60,14 @@ def lines(choice, cell, folder, args, tried):
                       "low_corrected": None, "high_corrected": None, "pairs": len(cell.badness),
                       "references": len(np.unique(cell.references))})
     try:
-        drawn = cluster_bootstrap(cell.badness, np.stack([p for _, _, p in found]), cell.references, ("srcc",), args.resamples, args.seed)["srcc"]
+        predictions = np.stack([prediction for _, _, prediction in found])
+        drawn = cluster_bootstrap(cell.badness, predictions, cell.references, ("srcc",), args.resamples, args.seed)["srcc"]
         for i, line in enumerate(table[1:], 1):
             line["difference"] = table[0]["srcc"] - line["srcc"]
             line["low"], line["high"] = drawn.interval(0, i)
-            if tried > 1:   # so far out no resample says anything: Student's t about the estimate, with the bootstrap's standard error
-                wide = stats.t.ppf(1 - 0.025 / tried, line["references"] - 1) * np.std(drawn.values[:, 0] - drawn.values[:, i], ddof=1)
+            if tried > 1:   # no resample lies so far out: Student's t about the estimate, with the bootstrap's standard error
+                error = np.std(drawn.values[:, 0] - drawn.values[:, i], ddof=1)
+                wide = error * stats.t.ppf(1 - 0.025 / tried, line["references"] - 1)
                 line["low_corrected"], line["high_corrected"] = line["difference"] - wide, line["difference"] + wide
     except ValueError as error:
         raise UsageError(f"{cell.name}: {error}") from None
@@ -82,8 +84,8 @@ def summary(choice, table, kind):
     mean = next(m for (role, _), m in means.items() if role == "fused")
     factors = {n: m for (role, n), m in means.items() if role in ("factor", "block", "all blocks")}
     best = max(factors, key=factors.get)
-    return {"held_out": choice.held, "chosen_on": list(choice.chosen_on), "parameters": dict(zip(choice.names, choice.parameters)),
-            "expression": choice.expression(kind), "mean_srcc": mean, "best_factor": best, "best_factor_mean_srcc": factors[best],
+    return {"held_out": choice.held, "chosen_on": list(choice.chosen_on), "expression": choice.expression(kind),
+            "parameters": dict(zip(choice.names, choice.parameters)), "mean_srcc": mean, "best_factor": best, "best_factor_mean_srcc": factors[best],
             "gain": mean - factors[best]}
 
 
@@ -107,13 +109,15 @@ def report(choices, agreement, cells, lacking, folder, args, tried=None):
 def arguments(argv):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     parser.add_argument("folder", metavar="DIR", help="folder of score files")
-    parser.add_argument("--factors", nargs="+", default=[], metavar="METHOD", help="factors, named as in the score files; with --search: its pool")
+    parser.add_argument("--factors", nargs="+", default=[], metavar="METHOD",
+                        help="factors, named as in the score files; with --search: its pool")
     parser.add_argument("--search", nargs="?", type=int, const=4, metavar="N",
                         help="try all pairs and triples, beyond by forward selection up to N factors (default: 4)")
     parser.add_argument("--blocks", metavar="METHOD", help="the blocks of one method, from the files of run.py --per-layer")
-    parser.add_argument("--by", choices=tuple(KINDS), default="exponents", help="a product with exponents (default), or for --blocks a weighted sum")
+    parser.add_argument("--by", choices=tuple(KINDS), default="exponents",
+                        help="a product with exponents (default), or for --blocks a weighted sum")
     parser.add_argument("--datasets", nargs="+", default=[], metavar="NAME", help="only these datasets of the folder")
-    parser.add_argument("--beside", nargs="+", default=[], metavar="METHOD", help="other methods to print beside the fused one")
+    parser.add_argument("--beside", nargs="+", default=[], metavar="METHOD", help="further methods to print beside the fused one")
     parser.add_argument("--floor", type=float, default=fused.FLOOR, metavar="X", help=f"least distance of a factor (default: {fused.FLOOR:g})")
     parser.add_argument("--resamples", type=int, default=2000, metavar="N", help="of the bootstrap (default: 2000)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the bootstrap (default: 0)")
@@ -151,7 +155,8 @@ def main(argv):
         cells, lacking = folder.blocks(args.blocks) if args.blocks else folder.load(args.factors)
         enough(cells, lacking, args.blocks or " ".join(args.factors))
         count = len(cells[0].factors)
-        start, free = (np.ones(count), range(count)) if args.blocks else (np.eye(count)[0], range(1, count))   # the first is the unit
+        # of factors the first is the unit, and the others start left out; blocks start as they are published, all equal
+        start, free = (np.ones(count), range(count)) if args.blocks else (np.eye(count)[0], range(1, count))
         agreement = agreement_of(cells, args.by)
         choices = leaving_one_out(agreement, cells[0].factors, start.tolist(), free)
     result = report(choices, agreement, cells, lacking, folder, args, tried)

@@ -11,6 +11,7 @@ import numpy as np
 
 import fused
 from cli import UsageError, unknown
+from grouping import base
 from pairwise import check_labels
 from scorefiles import parse_name, read
 
@@ -53,7 +54,7 @@ class Folder:
         self.cells = dict(sorted(self.cells.items(), key=lambda item: (item[0][0], ORDER.index(item[0][1]), item[0][2] or 0)))
         for name in datasets:
             if name not in self.datasets:
-                raise UsageError(f"--datasets {name}: no score file of it in {path}; there are files of {', '.join(self.datasets) or 'none'}")
+                raise UsageError(f"--datasets {name}: no score file of it in {path}; found {', '.join(self.datasets) or 'none'}")
 
     @property
     def datasets(self):
@@ -74,13 +75,15 @@ class Folder:
         file = read(path)
         settings, expected = file.settings.get("settings", {}), file.settings.get("pairs_used") or file.expected
         if expected not in (None, len(file.table)):
-            raise UsageError(f"{path}: {len(file.table)} of {expected} pairs of {file.dataset}; expected a complete file: score it to its end")
-        if settings.get("perturbation", key[1]) != key[1] or (key[2] is not None and settings.get("pct", key[2]) != key[2]):
-            raise UsageError(f"{path}: scored under the perturbation {settings.get('perturbation')} {settings.get('pct')}, its name says "
+            raise UsageError(f"{path}: {len(file.table)} of {expected} pairs of {file.dataset}; expected all: score it to its end")
+        said = settings.get("perturbation", key[1]), None if key[2] is None else settings.get("pct", key[2])
+        if said != key[1:]:
+            raise UsageError(f"{path}: its JSON says that it was scored under the perturbation {said[0]} {said[1] or ''}, its name "
                              f"{key[1]} {key[2] or ''}; factors must be of one perturbation")
         template = self.first.setdefault(file.dataset, file)
         if len(file.table) != len(template.table):
-            raise UsageError(f"{path}: {len(file.table)} pairs, {template.path} has {len(template.table)}; expected the same pairs")
+            raise UsageError(f"{path}: {len(file.table)} pairs, {template.path} has {len(template.table)}; "
+                             "expected the same pairs")
         rows, places = check_labels(file, template)
         order = np.empty(len(rows), dtype=int)
         order[places] = rows
@@ -105,14 +108,16 @@ class Folder:
 
     def cell(self, key, factors):
         found = [self.read(key, name) for name in factors]
-        distances = [fused.distance(file.table["pred"], file.pred_higher_is, self.floor, line(file.path))[order] for file, order in found]
+        distances = [fused.distance(file.table["pred"], file.pred_higher_is, self.floor, line(file.path))[order]
+                     for file, order in found]
         return self.made(key, factors, distances, [file for file, _ in found])
 
     def made(self, key, names, distances, files):
         file, order = self.read(key, files[0].method)
         label = file.table["mos"].to_numpy()[order]
-        references = file.table["ref"].str.replace("\\", "/").str.rsplit("/", n=1).str[-1].str.lower().to_numpy(dtype=str)[order]
-        return Cell(*key, tuple(names), np.stack(distances), label if file.label_higher_is == "worse" else -label, references, tuple(files))
+        label = label if file.label_higher_is == "worse" else -label
+        references = base(file.table["ref"]).to_numpy(dtype=str)[order]
+        return Cell(*key, tuple(names), np.stack(distances), label, references, tuple(files))
 
     def blocks(self, method):
         """-> ([Cell] whose factors are the blocks of a method, pred_0 ..., of a --per-layer run, {cell name: what it lacks})."""
@@ -127,8 +132,8 @@ class Folder:
             found = [c for c in file.table.columns if BLOCK.fullmatch(c)]
             names = names or found
             if len(found) < 2 or found != names:
-                raise UsageError(f"{file.path}: expected the columns pred_0, pred_1, ... of two blocks or more, the same in each file; found "
-                                 f"{', '.join(found) or 'none'}; score it with run.py --per-layer")
+                raise UsageError(f"{file.path}: expected the columns pred_0, pred_1, ... of two blocks or more, the same in each "
+                                 f"file; found {', '.join(found) or 'none'}; score it with run.py --per-layer")
             distances = [fused.distance(file.table[c], "worse", self.floor, line(file.path))[order] for c in found]
             cells.append(self.made(key, found, distances, [file]))
         same(cells, lambda file: file.protocol, "under protocol")
@@ -173,5 +178,6 @@ def enough(cells, lacking, what):
     """UsageError unless one dataset can be held out."""
     datasets = list(dict.fromkeys(c.dataset for c in cells))
     if len(datasets) < 2:
+        lacks = "".join(f"; {cell} lacks {', '.join(names)}" for cell, names in list(lacking.items())[:4])
         raise UsageError(f"{what}: leaving one dataset out takes two datasets or more with files of all of them, found "
-                         f"{', '.join(datasets) or 'none'}" + "".join(f"; {cell} lacks {', '.join(lacks)}" for cell, lacks in list(lacking.items())[:4]))
+                         f"{', '.join(datasets) or 'none'}{lacks}")

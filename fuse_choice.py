@@ -51,7 +51,7 @@ def leaving_one_out(agreement, names, start, free):
 
 
 def curves(choices, agreement, factors):
-    """How flat the top is: the mean SRCC of the datasets a choice was made on, along each free parameter, the others as chosen."""
+    """How flat the top is: mean SRCC of the datasets a choice was made on, along each free parameter, the others as chosen."""
     found = []
     for choice in choices:
         for name in choice.free:

@@ -33,7 +33,8 @@ def sections(report):
                   ("held out", "chosen on", "chosen", "mean SRCC", "best factor", "its mean", "gain"),
                   [(h["held_out"], ", ".join(h["chosen_on"]), h["expression"], f"{h['mean_srcc']:.3f}", h["best_factor"],
                     f"{h['best_factor_mean_srcc']:.3f}", signed(h["gain"])) for h in report["held_out"]]))
-    found.append(("Held out, cell by cell", HEADS + (("corrected",) if tried else ()), [cell_row(line, tried) for line in report["lines"]]))
+    found.append(("Held out, cell by cell", HEADS + (("corrected",) if tried else ()),
+                  [cell_row(line, tried) for line in report["lines"]]))
     references = {line["dataset"]: line["references"] for line in report["lines"]}
     notes = [f"interval: of the paired difference in SRCC, {report['resamples']} resamples of the references "
              f"({', '.join(f'{d}: {n}' for d, n in references.items())}), BCa; few references carry little",

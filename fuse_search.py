@@ -50,7 +50,7 @@ def pool_of(folder):
         files = [] if lacks else [folder.read(key, method)[0] for key in keys]
         settings = [file.settings.get("settings", {}) for file in files]
         reasons = {f"lacking {', '.join(lacks)}": lacks, "fused": any("fused" in s for s in settings),
-                   "of random weights": any(w.get("name") == "random" for s in settings for w in s.get("weights", [])),
+                   "of random weights": any(w.get("name") == "random" for s in settings for w in s.get("weights", ())),
                    "with negative values": any((file.table["pred"] < -folder.floor).any() for file in files)}
         why = next((reason for reason, holds in reasons.items() if holds), None)
         if why:

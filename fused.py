@@ -51,7 +51,8 @@ class Fused:
         """Its name in a file name: that of the preset, else one made of the expression, without '*', '^' and spaces."""
         if self.name in PRESETS:
             return self.name
-        return "fused-" + "+".join(f.replace(":", "-") + ("" if k == 1 else f"-{k:g}") for f, k in zip(self.factors, self.exponents))
+        powers = ("" if k == 1 else f"-{k:g}" for k in self.exponents)
+        return "fused-" + "+".join(f.replace(":", "-") + power for f, power in zip(self.factors, powers))
 
 
 def is_fused(name):
@@ -71,7 +72,7 @@ def parse(text):
     for part in expression.split("*"):
         factor, hat, power = (piece.strip() for piece in part.partition("^"))
         if not NAME.fullmatch(factor):
-            raise UsageError(f"{name!r}: expected factors named as in score files, such as dinov1_cos * psnr^0.5, found {factor!r}")
+            raise UsageError(f"{name!r}: expected factors named as in score files, such as dinov1_cos * psnr^0.5; found {factor!r}")
         if factor in factors:
             raise UsageError(f"{name!r}: {factor} stands in it twice; add its exponents")
         factors.append(factor)
@@ -102,7 +103,7 @@ def distance(values, higher_is="worse", floor=FLOOR, where=lambda i: f"value {i 
     wrong = np.flatnonzero(~(values >= -floor))
     if len(wrong):
         raise UsageError(f"{where(wrong[0])}: {values[wrong[0]]:g} is negative ({len(wrong)} such values); a fused metric needs "
-                         "factors of 0 and more")
+                         f"distances of 0 and more (rounding down to -{floor:g}, minus the floor, is taken for 0)")
     values = np.maximum(values, floor)
     return np.maximum(1 / values, floor) if higher_is == "better" else values
 

@@ -24,41 +24,44 @@ def document(fusion, factors):
     """The JSON of a fused score file from those of its factors {name: document}; settings they share stand at the top."""
     settings = [d["settings"] for d in factors.values()]
     shared = {key: settings[0][key] for key in COMMON if key in settings[0]}
-    weights = []
-    for weight in (w for s in settings for w in s.get("weights", [])):
-        weights += [weight] if weight not in weights else []
     first = next(iter(factors.values()))
-    return {"settings": shared | {"method": fusion.name, "distance": None, "feature": "fused", "fused": fusion.expression, "floor": fused.FLOOR,
-                                  "weights": weights, "factors": {name: d["settings"] for name, d in factors.items()}},
-            "label": first["label"], "label_higher_is": first["label_higher_is"], "pred_higher_is": "worse",
-            "pairs_expected": first["pairs_expected"], "environment": {}, "note": f"{fusion.expression}; exponents {fusion.origin}"}
+    own = {"method": fusion.name, "distance": None, "feature": "fused", "fused": fusion.expression, "floor": fused.FLOOR,
+           "weights": each_once(s.get("weights", []) for s in settings), "factors": {f: d["settings"] for f, d in factors.items()}}
+    return {"settings": shared | own, "label": first["label"], "label_higher_is": first["label_higher_is"],
+            "pred_higher_is": "worse", "pairs_expected": first["pairs_expected"], "environment": {},
+            "note": f"{fusion.expression}; exponents {fusion.origin}"}
+
+
+def each_once(lists):
+    """The weight files of several factors, each once."""
+    found = []
+    for weight in (weight for some in lists for weight in some):
+        found += [] if weight in found else [weight]
+    return found
 
 
 # ---- in a run
 
-def columns(fusion, found):
-    """The score columns of its factors among those found, in the order of the factors. UsageError names those not there."""
+def factors_of(fusion, found):
+    """{factor: its methods.Column} among the columns found. UsageError names the factors that are not there."""
     known = {(c.method, c.distance): c for c in found}
     lacks = [f for f in fusion.factors if methods.factor(f) not in known]
     if lacks:
         raise UsageError(f"{fusion.name}: cannot be had without its factors {', '.join(lacks)}")
-    return [known[methods.factor(f)] for f in fusion.factors]
+    return {f: known[methods.factor(f)] for f in fusion.factors}
 
 
-def label(fusion, factors):
-    """Its name in a file name, with what the factors' columns say of other settings than the default: fused2-random."""
-    def said(factor, column):
+def column(fusion, factors):
+    """Its own methods.Column, named as in a file name, with what its factors' names say of other settings: fused2-random."""
+    def said(factor):
         method, distance = methods.factor(factor)
-        return column.name.removeprefix(method.replace(":", "-")).removesuffix(f"_{distance}")
-    return fusion.label + max(map(said, fusion.factors, factors), key=len)
+        return factors[factor].name.removeprefix(method.replace(":", "-")).removesuffix(f"_{distance}")
+    return methods.Column(fusion.label + max(map(said, fusion.factors), key=len), fusion.name, None, "fused", None)
 
 
-def of_scores(fusion, models, scores):
-    """Add the fused score to each of [{column name: score}], the scores of some pairs by these models."""
-    factors = columns(fusion, [c for model in models for c in model.columns])
-    values = {f: [s[c.name] for s in scores] for f, c in zip(fusion.factors, factors)}
-    for score, value in zip(scores, fused.combine(fusion, values, {f: c.higher_is for f, c in zip(fusion.factors, factors)})):
-        score[label(fusion, factors)] = float(value)
+def scores(fusion, factors, values, where=lambda factor, i: f"{factor}: pair {i + 1}"):
+    """Fused scores (N,) from {factor: its scores (N,)}; factors: {factor: methods.Column}. Raises as fused.combine."""
+    return fused.combine(fusion, values, {f: c.higher_is for f, c in factors.items()}, where=where)
 
 
 def of_run(fusion, rows, prepared, asked, args):
@@ -71,21 +74,19 @@ def of_run(fusion, rows, prepared, asked, args):
     found = []
     for perturbation in asked:
         there = {row.column: row.output for row in rows if row.perturbation == perturbation and row.dataset is prepared.dataset}
-        factors = columns(fusion, there)
-        name = label(fusion, factors)
-        outputs = dict(zip(fusion.factors, (there[c] for c in factors)))
-        made = results.Output(Path(args.savedir), stem(prepared.dataset.name, name, *perturbation),
+        factors = factors_of(fusion, there)
+        own, outputs = column(fusion, factors), {f: there[c] for f, c in factors.items()}
+        made = results.Output(Path(args.savedir), stem(prepared.dataset.name, own.name, *perturbation),
                               document(fusion, {f: o.document for f, o in outputs.items()}), prepared.dataset.pairs)
         with results.locked(made.final.parent, [made.partial.name, made.final.name]):
             made.open(args.overwrite)
             todo = sorted(set.intersection(*(set(o.done) for o in outputs.values())) - set(made.done))
             if todo and not made.complete:
-                values = fused.combine(fusion, {f: [float(o.done[i][3]) for i in todo] for f, o in outputs.items()},
-                                       {f: c.higher_is for f, c in zip(fusion.factors, factors)},
-                                       where=lambda f, i: f"{outputs[f].final}: {prepared.dataset.pairs[todo[i]].dis}")
+                values = scores(fusion, factors, {f: [float(o.done[i][3]) for i in todo] for f, o in outputs.items()},
+                                lambda f, i: f"{outputs[f].final}: {prepared.dataset.pairs[todo[i]].dis}")
                 made.append(todo, values[:, None])
             made.finish()
-        found.append(Row(made, prepared.dataset, methods.Column(name, fusion.name, None, "fused", None), perturbation))
+        found.append(Row(made, prepared.dataset, own, perturbation))
     return found
 
 
@@ -95,13 +96,14 @@ def factor_document(file):
     """The JSON beside a factor's file; of the authors' files, which have none, what their names say."""
     from datasets import DATASETS
     known = DATASETS.get(file.dataset)
-    named = {"dataset": file.dataset, "perturbation": file.perturbation, "pct": file.pct or 0.0, "protocol": file.protocol, "weights": []}
-    return {"settings": named | file.settings.get("settings", {}), "label": file.settings.get("label", known.label if known else "mos"),
-            "label_higher_is": file.label_higher_is, "pairs_expected": file.expected or len(file.table)}
+    named = {"dataset": file.dataset, "perturbation": file.perturbation, "pct": file.pct or 0.0, "protocol": file.protocol}
+    return {"settings": named | {"weights": []} | file.settings.get("settings", {}),
+            "label": file.settings.get("label", known.label if known else "mos"), "label_higher_is": file.label_higher_is,
+            "pairs_expected": file.expected or len(file.table)}
 
 
 def of_folder(fusion, folder, target):
-    """Write the fused score files of all cells of a fuse_cells.Folder that have the factors -> ([paths], {cell: [what it lacks]})."""
+    """Write the fused score files of the cells of a fuse_cells.Folder that have all factors -> ([paths], {cell: what it lacks})."""
     cells, lacking = folder.load(fusion.factors)
     written = []
     Path(target).mkdir(parents=True, exist_ok=True)

@@ -101,7 +101,8 @@ def build(methods, distances, options):
             embeds = [f"embed_{b}" for b, entry in models.BACKBONES.items() if entry.embedding]
             raise unknown("method", name, [*models.BACKBONES, *METRICS, *embeds], "see --list")
     if distances and not any(kind == "backbone" for kind, _ in passes):
-        raise UsageError(f"-d {' '.join(distances)}: {', '.join(dict.fromkeys(methods)) or 'fused metrics'} take no distance; leave -d out")
+        raise UsageError(f"-d {' '.join(distances)}: {', '.join(dict.fromkeys(methods)) or 'fused metrics'} take no distance; "
+                         "leave -d out")
     return [MAKERS[kind](key, names, list(dict.fromkeys(distances)), options) for (kind, key), names in passes.items()]
 
 

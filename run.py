@@ -188,7 +188,8 @@ def main(argv):
             done = attempt(f"{model.name} on {prepared.dataset.name}", experiment.run, model, files, prepared, perturbations(args), args)
             rows += done or []
         for fusion in fusions if distributed.first() and not args.dry_run else ():
-            rows += attempt(f"{fusion.name} on {prepared.dataset.name}", fused_files.of_run, fusion, rows, prepared, perturbations(args), args) or []
+            rows += attempt(f"{fusion.name} on {prepared.dataset.name}", fused_files.of_run,
+                            fusion, rows, prepared, perturbations(args), args) or []
     if distributed.first():
         if rows:
             experiment.report(rows, Path(args.savedir))
@@ -207,7 +208,8 @@ def needed_weights(args):
         raise UsageError("--fetch-weights: expected -m with the methods whose weights are needed (see --list)")
     plain, fusions = fused.split(args.model)
     takes_distance = any(methods.parse(m)[0] not in methods.METRICS and ".py:" not in m for m in plain)
-    models = methods.with_factors(methods.build(plain, ["cos"] if takes_distance else [], methods.Options()), fusions, methods.Options())
+    options = methods.Options()
+    models = methods.with_factors(methods.build(plain, ["cos"] if takes_distance else [], options), fusions, options)
     return list(dict.fromkeys(w for model in models for w in model.weights))
 
 

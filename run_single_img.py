@@ -15,6 +15,8 @@ import json
 from pathlib import Path
 
 import folders
+import fused
+import fused_files
 import methods
 from cli import UsageError, progress, run_main
 
@@ -54,10 +56,11 @@ def add_scoring_arguments(parser):
 
 
 def build_models(args):
-    """-> [methods.Model] of -m and -d, nothing loaded. Raises UsageError."""
+    """-> ([methods.Model], [fused.Fused]) of -m and -d, nothing loaded. Raises UsageError."""
     import run
     options = methods.Options(args.weights, args.weights_dir, run.pick_device(args.device), args.precision, args.protocol)
-    return methods.build(args.model, args.distance, options)
+    plain, fusions = fused.split(args.model)
+    return methods.with_factors(methods.build(plain, args.distance, options), fusions, options), fusions
 
 
 def pairs_of(args):
@@ -110,8 +113,11 @@ def work_of(pairs, args):
     return [tuple(scoring.Image(path, *(side or sizes[path])) for path in (pair.distorted, pair.reference)) for pair in pairs]
 
 
-def score_pairs(pairs, models, args):
-    """[folders.Pair] -> [{column: score}], in order. Raises UsageError."""
+def score_pairs(pairs, models, fusions, args):
+    """[folders.Pair] -> [{column: score}], in order, fused ones last. fusions: {column: (fused.Fused, its factors)}.
+
+    Raises UsageError.
+    """
     import scoring
     plain, work = [("none", 0.0)], work_of(pairs, args)
     scores, plans = [{} for _ in pairs], []
@@ -124,6 +130,11 @@ def score_pairs(pairs, models, args):
                 for column, numbers in values.items():
                     for i, v in zip(unit, numbers):
                         scores[i][column] = float(v[0])
+    for column, (fusion, factors) in fusions.items():
+        values = {f: [found[c.name] for found in scores] for f, c in factors.items()}
+        products = fused_files.scores(fusion, factors, values, lambda f, i: f"{pairs[i].distorted}: {f}")
+        for found, value in zip(scores, products):
+            found[column.name] = float(value)
     return scores
 
 
@@ -148,13 +159,16 @@ def show_map(pair, model, args):
         maps.save(found, args.npy or Path(args.map).with_suffix(".npy"), args.map_layers)
 
 
-def calibrations(args, models):
+def calibrations(args, models, fusions):
     """{column: calibrate.Calibration} of --calibrate, fitted before the work starts. Raises UsageError."""
     if not args.calibrate:
         return {}
     import calibrate
     settings = {c.name: {"protocol": args.protocol, "precision": args.precision, "resizeHW": args.resizeHW, "weights": model.files()}
                 for model in models for c in model.columns}
+    for column, (_, factors) in fusions.items():
+        own = [settings[c.name] for c in factors.values()]
+        settings[column.name] = own[0] | {"weights": fused_files.each_once(s["weights"] for s in own)}
     found = [calibrate.calibration(path, list(settings), settings) for path in args.calibrate]
     return {c.column: c for c in found}
 
@@ -162,16 +176,19 @@ def calibrations(args, models):
 def main(argv):
     args = arguments(argv)
     pairs, alone = pairs_of(args)
-    models = build_models(args)
+    models, fusions = build_models(args)
     columns = [c for m in models for c in m.columns]
+    factors = [fused_files.factors_of(fusion, columns) for fusion in fusions]
+    fusions = {fused_files.column(fusion, own): (fusion, own) for fusion, own in zip(fusions, factors)}
+    columns += fusions
     check_usage(args, pairs, columns)
     for model in models:
         model.files()   # a missing weight file: said before the work
     folders.list_alone(alone)
     if args.map or args.npy is not None:
         return show_map(pairs[0], models[0], args)
-    opinions = calibrations(args, models)
-    scores = score_pairs(pairs, models, args)
+    opinions = calibrations(args, models, fusions)
+    scores = score_pairs(pairs, models, fusions, args)
     if args.output:
         folders.write_csv(args.output, pairs, [found | predicted(found, opinions) for found in scores])
     if args.curve:
@@ -180,7 +197,7 @@ def main(argv):
         values = [s[columns[0].name] for s in scores]
         plots.curves(args.curve, columns[0].name, columns[0].higher_is, bdrate.mean_curves(pairs, values))
     if args.json:
-        print(json.dumps(document(args, pairs, alone, scores, models, opinions), indent=1))
+        print(json.dumps(document(args, pairs, alone, scores, models, columns, opinions), indent=1))
         return
     for model in models:
         if any(f["name"] == "random" for f in model.files()):
@@ -221,7 +238,7 @@ def reports(pairs, scores, columns, args):
             yield bdrate.report(pairs, values, column, args.anchor)
 
 
-def document(args, pairs, alone, scores, models, opinions):
+def document(args, pairs, alone, scores, models, columns, opinions):
     """What --json prints."""
     import bdrate
     import results
@@ -231,7 +248,7 @@ def document(args, pairs, alone, scores, models, opinions):
     told = {"scores": lines}
     if pairs[0].group:
         told["unmatched"] = alone
-        for column in (c for m in models for c in m.columns):
+        for column in columns:
             values = [found[column.name] for found in scores]
             summary = {"groups": folders.summary(pairs, values)}
             if pairs[0].bitrate is None:
@@ -243,7 +260,7 @@ def document(args, pairs, alone, scores, models, opinions):
         told["calibration"] = {column: opinion.statement() for column, opinion in opinions.items()}
     return told | {"settings": {"protocol": args.protocol, "precision": args.precision, "resizeHW": args.resizeHW,
                                 "weights": [f for m in models for f in m.files()],
-                                "higher_is": {c.name: c.higher_is for m in models for c in m.columns}},
+                                "higher_is": {c.name: c.higher_is for c in columns}},
                    "environment": results.environment(models[0], args.batch_size)}
 
 

@@ -46,9 +46,9 @@ class Features:
         return stack.view(batch, ROWS, -1)
 
     @cached_property
-    def distribution(self):
-        """softmax of `columns` along the 64, plus 1e-10 (which vanishes in float16, as it did for the authors)."""
-        return self.columns.softmax(1) + 1e-10
+    def column_scale(self):
+        """(B, 64, 1) float32: log of the sum over all M columns of exp, the softmax along M without its numerators."""
+        return self.columns.float().logsumexp(2, keepdim=True)
 
 
 # ---- block by block ---------------------------------------------------------------------------------------------
@@ -65,8 +65,12 @@ def cos_blocks(f, g, protocol="paper"):
     released code does. In float32 such a pair counts 1.
     """
     def block(a, b):
-        cosine = F.cosine_similarity(a, b, dim=1 if a.ndim == 4 and protocol == "corrected" else -1)
-        return torch.nan_to_num(1 - cosine, nan=torch.nan, posinf=0, neginf=0).flatten(1).nanmean(1)
+        axis = 1 if a.ndim == 4 and protocol == "corrected" else -1
+        if a.dtype == torch.float16:
+            distance = 1 - F.cosine_similarity(a, b, dim=axis)
+            return torch.nan_to_num(distance, nan=torch.nan, posinf=0, neginf=0).flatten(1).nanmean(1)
+        norms = [torch.linalg.vector_norm(t, dim=axis).clamp_min(1e-8) for t in (a, b)]
+        return 1 - ((a * b).sum(axis) / (norms[0] * norms[1])).flatten(1).mean(1)
     return torch.stack([block(a, b) for a, b in zip(f.blocks, g.blocks)], 1)
 
 
@@ -74,23 +78,34 @@ def cos_blocks(f, g, protocol="paper"):
 
 def kl(p, q, log_eps=0.0):
     """sum_k p log(p / q). A term whose p is 0 counts 0, a column whose sum is infinite counts 0 (METHOD.md section 6)."""
-    terms = p * ((p + log_eps).log() - (q + log_eps).log()) if log_eps else p * (p.log() - q.log())
+    terms = torch.where(p > 0, p * ((p + log_eps).log() - (q + log_eps).log()), 0)
     total = terms.sum(1)
-    if torch.isfinite(total).all():
-        return total
-    total = torch.where(p > 0, terms, 0).sum(1)
     return torch.where(torch.isinf(total), 0, total)
 
 
-def symmetric_kl(p, q, log_eps=0.0):
-    """(KL(p||q) + KL(q||p)) / 2 of each column."""
+def plain(total):
+    """Whether these sums need none of the rules of `kl`, so that a shorter way to them may be taken. Not asked in float16,
+    where the order of operations shows, nor of a CUDA device, which would have to be waited for."""
+    return total.dtype != torch.float16 and not total.is_cuda and bool(torch.isfinite(total).all())
+
+
+def symmetric_kl(p, q, log_eps=0.0, logs=None):
+    """(KL(p||q) + KL(q||p)) / 2 of each column; logs: (p.log(), q.log()) where they are there already."""
+    if not log_eps:
+        log_p, log_q = logs or (p.log(), q.log())
+        total = ((p - q) * (log_p - log_q)).sum(1) / 2
+        if plain(total):
+            return total
     return (kl(p, q, log_eps) + kl(q, p, log_eps)) / 2
 
 
-def jensen_shannon(p, q, log_eps=0.0):
+def jensen_shannon(p, q, log_eps=0.0, logs=None):
     """(KL(p||m) + KL(q||m)) / 2 of each column with m = (p + q) / 2; log_eps is added inside the log of m."""
     m = (p + q) / 2 + log_eps
-    return (kl(p, m) + kl(q, m)) / 2
+    log_p, log_q = logs or (p.log(), q.log())
+    log_m = m.log()
+    total = (p * (log_p - log_m) + q * (log_q - log_m)).sum(1) / 2
+    return total if plain(total) else (kl(p, m) + kl(q, m)) / 2
 
 
 def wasserstein(u, v, p=1):
@@ -113,10 +128,10 @@ def wasserstein(u, v, p=1):
     return cost
 
 
-def with_euclid(d, x, y):
+def with_euclid(d, x, y, squares=None):
     """d + w(d) * ||x - y||^2 of each column, w(d) = 1 / (sqrt(exp(-1 / (d + 10))) (d + 10)^2) (Liao et al. 2024)."""
     weight = 1 / ((-1 / (d + 10)).exp().sqrt() * (d + 10) ** 2)
-    return d + weight * (x - y).square().sum(1)
+    return d + weight * ((x - y).square().sum(1) if squares is None else squares)
 
 
 def squash(s):
@@ -124,30 +139,66 @@ def squash(s):
     return (s + 1).log() ** 0.25
 
 
+class Columns:
+    """Some of the columns of two windows, x and y (B, 64, m), with what several distances need of them computed once.
+    scale: the logsumexp over all M columns of either, where it is known."""
+
+    def __init__(self, x, y, scale=None):
+        self.x, self.y, self.scale = x, y, scale
+
+    @cached_property
+    def distributions(self):
+        """softmax along the 64, plus 1e-10 (which vanishes in float16, as it did for the authors)."""
+        return self.x.softmax(1) + 1e-10, self.y.softmax(1) + 1e-10
+
+    @cached_property
+    def logs(self):
+        return tuple(p.log() for p in self.distributions)
+
+    @cached_property
+    def squares(self):
+        return (self.x - self.y).square().sum(1)
+
+    @cached_property
+    def squares_wide(self):
+        return (self.x.float() - self.y.float()).square().sum(1) if self.x.dtype == torch.float16 else self.squares
+
+
+def skld(c, protocol):
+    return with_euclid(symmetric_kl(*c.distributions, logs=c.logs), c.x, c.y, c.squares)
+
+
+def jsd(c, protocol):
+    return jensen_shannon(*c.distributions, logs=c.logs)
+
+
+def wsd(c, protocol):
+    x, y = c.x.float(), c.y.float()
+    if protocol == "corrected":
+        u, v = x.softmax(1), y.softmax(1)
+    else:   # the released code takes the softmax along M, not along the 64
+        u, v = (x - c.scale[0]).exp(), (y - c.scale[1]).exp()
+    return with_euclid(wasserstein(u, v), x, y, c.squares_wide)
+
+
+def over_columns(functions, f, g, protocol):
+    """{name: (B,)} of the distances between columns, log(mean over columns + 1)^0.25, all in one pass. On a CPU a piece of
+    the columns at a time, so that what is made of it stays in the cache: several times as fast."""
+    x, y = f.columns, g.columns
+    count, scale = x.shape[2], None
+    if wsd in functions.values() and protocol == "paper":
+        scale = f.column_scale, g.column_scale
+    size = count if x.is_cuda else max(64, 2 ** 16 // (len(x) * ROWS))
+    totals, kinds = dict.fromkeys(functions, 0), {}
+    for a, b in zip(x.split(size, 2), y.split(size, 2)):
+        piece = Columns(a, b, scale)
+        for name, function in functions.items():
+            d = function(piece, protocol)
+            kinds[name], totals[name] = d.dtype, totals[name] + d.sum(1, dtype=torch.float32 if d.itemsize < 4 else d.dtype)
+    return {name: squash((totals[name] / count).to(kinds[name])) for name in functions}
+
+
 # ---- the distances ------------------------------------------------------------------------------------------------
-
-def l2(f, g, protocol="paper"):
-    return l2_blocks(f, g, protocol).sum(1)
-
-
-def cos(f, g, protocol="paper"):
-    return cos_blocks(f, g, protocol).sum(1)
-
-
-def skld(f, g, protocol="paper"):
-    d = symmetric_kl(f.distribution, g.distribution)
-    return squash(with_euclid(d, f.columns, g.columns).mean(1))
-
-
-def jsd(f, g, protocol="paper"):
-    return squash(jensen_shannon(f.distribution, g.distribution).mean(1))
-
-
-def wsd(f, g, protocol="paper"):
-    x, y = f.columns.float(), g.columns.float()
-    axis = 2 if protocol == "paper" else 1   # the released code takes the softmax along M, not along the 64
-    return squash(with_euclid(wasserstein(x.softmax(axis), y.softmax(axis)), x, y).mean(1))
-
 
 def swd(f, g, protocol="paper", directions=12, seed=0):
     """Sliced Wasserstein-2 between the L-dimensional points of all (token, channel): mean over seeded random unit
@@ -171,18 +222,41 @@ def embedding_cos(f, g, protocol="paper"):
 
 @dataclass(frozen=True)
 class Distance:
-    """A distance: `compare(distorted, reference, protocol) -> (B,)`; `blocks`, the same as (B, L) where it is a sum."""
-    compare: object
+    """A distance: `blocks(f, g, protocol) -> (B, L)`, summed over the blocks; or `columns(piece, protocol) -> (B, m)`, put
+    together by over_columns; or `whole(f, g, protocol) -> (B,)`."""
     what: str
-    tokens_only: bool = False      # defined for transformers, not for the maps of a CNN
     blocks: object = None
+    columns: object = None
+    whole: object = None
+
+    @property
+    def tokens_only(self):
+        """Defined for transformers, not for the maps of a CNN."""
+        return self.blocks is None
 
 
 DISTANCES = {
-    "l2": Distance(l2, "mean squared difference, summed over blocks", blocks=l2_blocks),
-    "cos": Distance(cos, "1 - cosine, mean over tokens (CNN: over channels and rows), summed over blocks", blocks=cos_blocks),
-    "skld": Distance(skld, "symmetric KL of softmax columns plus a weighted Euclidean term", tokens_only=True),
-    "jsd": Distance(jsd, "Jensen-Shannon divergence of softmax columns", tokens_only=True),
-    "wsd": Distance(wsd, "1-D Wasserstein cost of softmax columns plus a weighted Euclidean term", tokens_only=True),
-    "swd": Distance(swd, "sliced Wasserstein over seeded directions (in no table)", tokens_only=True),
+    "l2": Distance("mean squared difference, summed over blocks", blocks=l2_blocks),
+    "cos": Distance("1 - cosine, mean over tokens (CNN: over channels and rows), summed over blocks", blocks=cos_blocks),
+    "skld": Distance("symmetric KL of softmax columns plus a weighted Euclidean term", columns=skld),
+    "jsd": Distance("Jensen-Shannon divergence of softmax columns", columns=jsd),
+    "wsd": Distance("1-D Wasserstein cost of softmax columns plus a weighted Euclidean term", columns=wsd),
+    "swd": Distance("sliced Wasserstein over seeded directions (in no table)", whole=swd),
 }
+
+
+def compare(names, f, g, protocol="paper"):
+    """Distances between the windows of f (distorted) and g (reference) -> {name: (B,)}; what they share is computed once.
+
+    Raises ValueError for a distance between tokens of the maps of a CNN.
+    """
+    entries = {name: DISTANCES[name] for name in names}
+    for name, entry in entries.items():
+        if entry.tokens_only and f.blocks[0].ndim != 3:
+            raise ValueError(f"{name}: not defined for the maps of a CNN; it takes l2 and cos")
+    found = {name: entry.blocks(f, g, protocol).sum(1) for name, entry in entries.items() if entry.blocks}
+    found |= {name: entry.whole(f, g, protocol) for name, entry in entries.items() if entry.whole}
+    between_columns = {name: entry.columns for name, entry in entries.items() if entry.columns}
+    if between_columns:
+        found |= over_columns(between_columns, f, g, protocol)
+    return found

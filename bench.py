@@ -1,0 +1,275 @@
+"""How fast, against what: every number of this page is measured in one run on this machine, with random weights.
+
+    python bench.py                                   all sections, dinov1, float32
+    python bench.py --only forward --backbones dinov1 clip_vitb32 --precision bf16
+    python bench.py --only pipeline naive --rounds 5 --json
+    python bench.py --only memory --pairs 2000        peak memory of a run of so many pairs
+
+Speeds are medians of interleaved rounds. "of matmul" is the share of this machine's own matrix rate (the best of a few large
+torch products in the same precision), by the floating-point operations that torch counts. Ratios against the naive path
+(naive.py, the authors' order of work) are a pair's time there over a pair's time here.
+"""
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+import distances
+import methods
+import models
+import naive
+import scoring
+from cli import UsageError, run_main, unknown
+
+SIDE, WINDOWS = 288, 4   # a PIPAL image and its windows
+
+
+def wait(device):
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
+
+
+def interleaved(functions, rounds, device="cpu"):
+    """Median seconds of each function {name: f}, run in turn `rounds` times after one untimed turn."""
+    seconds = {name: [] for name in functions}
+    for turn in range(rounds + 1):
+        for name, function in functions.items():
+            start = time.perf_counter()
+            function()
+            wait(device)
+            if turn:
+                seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(found) for name, found in seconds.items()}
+
+
+def matrix_rate(args):
+    """The best FLOP/s of a few large products in the precision that is benchmarked."""
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(args.precision, torch.float32)
+    torch.backends.cuda.matmul.allow_tf32 = args.precision == "tf32"
+    best = 0
+    n = 8192 if args.device.startswith("cuda") else 2048
+    for shape in ((n, n, n), (8 * 197, 768, 3072), (n // 2, n, 2 * n)):
+        a, b = torch.randn(shape[0], shape[1], device=args.device).to(dtype), torch.randn(shape[1], shape[2], device=args.device).to(dtype)
+        flops = 2 * shape[0] * shape[1] * shape[2]
+        repeat = max(1, int(2e10 // flops))
+        seconds = interleaved({"": lambda: [a @ b for _ in range(repeat)]}, args.rounds + 2, args.device)[""]
+        best = max(best, repeat * flops / seconds)
+    return best
+
+
+def flops_of(function):
+    from torch.utils.flop_counter import FlopCounterMode
+    with FlopCounterMode(display=False) as counter:
+        function()
+    return counter.get_total_flops()
+
+
+def options(args):
+    return methods.Options(weights="random", device=args.device, precision=args.precision)
+
+
+def forward(args):
+    """Bare forward passes of each backbone, at the best of a few batch sizes, as a share of the matrix rate."""
+    rate = matrix_rate(args)
+    yield "matmul", f"{rate / 1e9:.1f} GFLOP/s", {"flops_per_s": rate}
+    for name in args.backbones:
+        backbone = models.load_backbone(name, weights="random", device=args.device, precision=args.precision)
+        with torch.inference_mode():
+            flops = flops_of(lambda: backbone(torch.rand(1, 3, 224, 224, device=args.device)))
+            inputs = {b: torch.rand(b, 3, 224, 224, device=args.device) for b in args.batches}
+            seconds = interleaved({b: lambda b=b: backbone(inputs[b]) for b in args.batches}, args.rounds, args.device)
+        best = max(args.batches, key=lambda b: b / seconds[b])
+        speed = best / seconds[best]
+        yield (f"forward {name}", f"{speed:.2f} windows/s at batch {best}, {flops / 1e9:.1f} GFLOP a window, {speed * flops / rate:.0%} of matmul "
+               f"({', '.join(f'{b}: {b / seconds[b]:.2f}' for b in args.batches)})", {"windows_per_s": speed, "share": speed * flops / rate})
+
+
+def each_distance(args):
+    """Each distance alone, on features of ViT-B/16's shape; wsd against POT on the same features."""
+    torch.manual_seed(0)
+    batch = 8
+    f, g = (distances.Features(list(torch.randn(12, batch, 197, 768, device=args.device))) for _ in range(2))
+
+    def fresh(*names):
+        return distances.compare(names, distances.Features(f.blocks), distances.Features(g.blocks))
+    names = [*distances.DISTANCES, "l2 cos skld jsd wsd"]
+    with torch.inference_mode():
+        seconds = interleaved({name: lambda name=name: fresh(*name.split()) for name in names}, args.rounds, args.device)
+        for name, s in seconds.items():
+            yield f"distance {name}", f"{batch / s:.1f} windows/s", {"windows_per_s": batch / s}
+        one, other = [b[0].cpu() for b in f.blocks], [b[0].cpu() for b in g.blocks]
+        both = interleaved({"pot": lambda: naive.wsd(one, other), "ours": lambda: fresh("wsd")}, args.rounds)
+        ratio = both["pot"] / (both["ours"] / batch)
+        yield "distance wsd against POT", f"{ratio:.1f} x", {"ratio": ratio}
+
+
+def images(args):
+    """Decoding and perturbing a distorted image under all four perturbations, one process."""
+    from loading import Requests
+    with tempfile.TemporaryDirectory() as folder:
+        paths = made_images(Path(folder), 8)
+        requests = Requests([(p, "distorted", [("none", 0.0), ("tra", 1.0), ("sca", 1.0), ("rot", 1.0)]) for p in paths], None, None)
+        s = interleaved({"": lambda: [requests[i] for i in range(len(requests))]}, args.rounds)[""]
+    yield "decode + 4 perturbations", f"{len(paths) / s:.0f} images/s of {SIDE} x {SIDE}", {"images_per_s": len(paths) / s}
+
+
+def made_images(folder, n):
+    """n + 1 seeded BMP files, a reference first: smooth noise, then with more noise."""
+    import numpy as np
+    from PIL import Image
+    random = np.random.default_rng(0)
+    base = Image.fromarray(random.integers(0, 256, (36, 36, 3), dtype=np.uint8)).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+    pixels, paths = np.asarray(base, dtype=float), []
+    for i in range(n + 1):
+        noisy = pixels + random.normal(0, i, pixels.shape)
+        paths.append(str(folder / f"{i:05d}.bmp"))
+        Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(paths[-1])
+    return paths
+
+
+def engine(args, paths, names, asked):
+    """A function that runs the engine over one reference and its distorted images, loading of the weights aside."""
+    model = methods.build([args.backbones[0]], names, options(args))[0]
+    loaded = model.load()
+    model.loader = lambda _: loaded
+    image = [scoring.Image(p, SIDE, SIDE) for p in paths]
+    plan = scoring.Plan(model, [(d, image[0]) for d in image[1:]], asked, None, args.batch_size or scoring.default_batch(args.device))
+
+    def run():
+        return list(scoring.score(plan, lambda p, u: model.columns, workers=args.workers))
+    return run, loaded, sum(plan.windows())
+
+
+def pipeline(args):
+    """One distance over a PIPAL-shaped reference and its distorted images, against bare forward passes and the naive path."""
+    with tempfile.TemporaryDirectory() as folder:
+        paths = made_images(Path(folder), args.distorted)
+        run, features, windows = engine(args, paths, ["l2"], [("none", 0.0)])
+        x = torch.rand(args.batch_size or scoring.default_batch(args.device), 3, 224, 224, device=args.device)
+
+        def bare():
+            with torch.inference_mode():
+                for _ in range(-(-windows // len(x))):
+                    features(x)
+
+        def slow():
+            naive.score(lambda w: features(w.to(args.device)).map(lambda t: t.cpu()).blocks, paths[1], paths[0], "l2", "none")
+        seconds = interleaved({"engine": run, "bare": bare, "naive": slow}, args.rounds, args.device)
+    share = (windows / seconds["engine"]) / (len(x) * -(-windows // len(x)) / seconds["bare"])
+    ratio = seconds["naive"] / (seconds["engine"] / args.distorted)
+    yield (f"pipeline {args.backbones[0]} l2", f"{windows / seconds['engine']:.2f} windows/s, {args.distorted / seconds['engine']:.2f} pairs/s, "
+           f"{share:.0%} of bare forward passes", {"share": share, "windows_per_s": windows / seconds["engine"]})
+    yield f"one distance ({args.backbones[0]} l2) against naive", f"{ratio:.2f} x", {"ratio": ratio}
+
+
+def all_rows(args):
+    """Five distances under four perturbations in one run, against the naive path."""
+    names, asked = list(naive.DISTANCES), [("none", 0.0), ("tra", 1.0), ("sca", 1.0), ("rot", 1.0)]
+    with tempfile.TemporaryDirectory() as folder:
+        paths = made_images(Path(folder), args.distorted)
+        run, features, _ = engine(args, paths, names, asked)
+
+        def slow():
+            for distance in names:
+                for perturbation, _ in asked:
+                    naive.score(lambda w: features(w.to(args.device)).map(lambda t: t.cpu()).blocks, paths[1], paths[0], distance, perturbation)
+        seconds = interleaved({"engine": run, "naive": slow}, max(1, args.rounds // 2), args.device)
+    ratio = seconds["naive"] / (seconds["engine"] / args.distorted)
+    yield (f"all rows of {args.backbones[0]} (5 distances, 4 perturbations) against naive", f"{ratio:.1f} x "
+           f"({seconds['engine'] / args.distorted:.2f} s a pair)", {"ratio": ratio})
+
+
+def memory(args):
+    """Peak memory of run.py, all processes together at their worst, on `--pairs` pairs of PIPAL's shape."""
+    import resource
+    with tempfile.TemporaryDirectory() as folder:
+        command = scored(args, Path(folder), args.pairs)
+        seconds = timed(command)
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
+    yield f"peak memory of {args.pairs} pairs", f"{peak:.2f} GiB ({seconds:.0f} s)", {"gib": peak, "seconds": seconds}
+
+
+def scored(args, folder, pairs, per_reference=20):
+    """The run.py command that scores so many synthetic pairs."""
+    made_images(folder, per_reference)
+    references = -(-pairs // per_reference)
+    for r in range(1, references):
+        os.link(folder / "00000.bmp", folder / f"ref{r}.bmp")
+    rows = [(f"{1 + i % per_reference:05d}.bmp", f"ref{i // per_reference}.bmp" if i >= per_reference else "00000.bmp", i) for i in range(pairs)]
+    (folder / "made.csv").write_text("dis,ref,mos\n" + "".join(f"{d},{r},{m}\n" for d, r, m in rows))
+    here = Path(__file__).parent
+    return [str(here / "run.py"), "-dat", str(folder / "made.csv"), "-m", args.backbones[0], "-d", "l2", "--weights", "random",
+            "--device", args.device, "--precision", args.precision, "-sdir", str(folder / "results"), "--overwrite"]
+
+
+def timed(command, **environment):
+    start = time.perf_counter()
+    done = subprocess.run([sys.executable, *command], capture_output=True, text=True, env=os.environ | environment)
+    if done.returncode:
+        raise UsageError(f"{' '.join(command[:3])} ... failed: {done.stderr.strip().splitlines()[-1:]}")
+    return time.perf_counter() - start
+
+
+def ranks(args):
+    """Two processes of one core each under torchrun, against one process on one core; loading included in both."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = scored(args, Path(folder), 2 * args.distorted)
+        one = {"OMP_NUM_THREADS": "1"}
+        torchrun = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29871"]
+        seconds = interleaved({"one": lambda: timed(command, **one), "two": lambda: timed([*torchrun, *command], **one)}, max(1, args.rounds // 2))
+    yield "two ranks, a core each, against one", f"{seconds['two'] / seconds['one']:.0%} of its time", {"ratio": seconds["two"] / seconds["one"]}
+
+
+def startup(args):
+    """run_single_img.py -m psnr msssim, above `import torch`."""
+    here = Path(__file__).parent
+    with tempfile.TemporaryDirectory() as folder:
+        a, b = made_images(Path(folder), 1)
+        single = [str(here / "run_single_img.py"), "-ref", a, "-dis", b, "-m", "psnr", "msssim", "--device", "cpu"]
+        seconds = interleaved({"torch": lambda: timed(["-c", "import torch"]), "single": lambda: timed(single)}, args.rounds)
+    above = seconds["single"] - seconds["torch"]
+    yield "run_single_img.py psnr msssim", f"{above:.2f} s above import torch ({seconds['torch']:.2f} s)", {"seconds": above}
+
+
+SECTIONS = {"forward": forward, "distances": each_distance, "images": images, "pipeline": pipeline, "naive": all_rows, "memory": memory,
+            "ranks": ranks, "startup": startup}
+
+
+def main(argv):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser.add_argument("--only", nargs="+", default=list(SECTIONS), metavar="SECTION", help=" ".join(SECTIONS))
+    parser.add_argument("--backbones", nargs="+", default=["dinov1"], metavar="NAME")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--precision", choices=("fp32", "tf32", "fp16", "bf16"), default="fp32")
+    parser.add_argument("--batches", nargs="+", type=int, default=[1, 4, 8, 16], help="batch sizes of bare forward passes")
+    parser.add_argument("--batch-size", type=int, help="of the engine (default: run.py's)")
+    parser.add_argument("--workers", type=int, default=0)
+    parser.add_argument("--distorted", type=int, default=20, help="distorted images a reference")
+    parser.add_argument("--pairs", type=int, default=200, help="of the memory section")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    args = parser.parse_args(argv)
+    for name in args.only:
+        if name not in SECTIONS:
+            raise unknown("section", name, SECTIONS)
+    found = {}
+    for name in args.only:
+        for what, text, numbers in SECTIONS[name](args):
+            found[what] = numbers
+            if not args.json:
+                print(f"{what:50} {text}", flush=True)
+    if args.json:
+        print(json.dumps({"torch": torch.__version__, "device": args.device, "precision": args.precision, "threads": torch.get_num_threads(),
+                          "results": found}, indent=1))
+
+
+if __name__ == "__main__":
+    run_main(main)

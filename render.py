@@ -230,13 +230,14 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums }
 td, th { padding: .2rem .45rem; text-align: center; white-space: nowrap; font-weight: 400; border-bottom: 1px solid #8884 }
 thead th, .group th { font-weight: 600 }
 thead th[colspan] { border-left: 1px solid #8884 }
+thead tr:first-child th { text-align: left }
 tbody th { position: sticky; left: 0; background: Canvas; text-align: left; white-space: normal; min-width: 6.5rem }
 .group th { padding-top: .8rem }
 .group th { white-space: nowrap }
 sup { line-height: 0 }
 small { display: block; opacity: .7 }
 .differs { background: #f803 }
-pre { background: #8882; padding: .6rem }
+pre { white-space: pre-wrap; background: #8882; padding: .6rem }
 """
 
 

@@ -80,10 +80,12 @@ def test_demo_is_content_without_dinov1_alone(script):
     had = "missing: dinov1: no weights for dinov1; use --weights-dir\n"
     done, calls = script("demo.sh", "--limit", 4)
     assert done.returncode == 0 and done.stdout == "a table of correlations\n"
-    assert calls == ["-dat demo -m psnr msssim fsim stlpips_alex st_alexnet dinov1 -d l2 cos -rob none tra sca rot --keep-going --limit 4"]
+    assert calls == ["-dat demo -m psnr msssim fsim stlpips_alex st_alexnet dinov1 -d l2 cos -rob none tra sca rot "
+                     "--keep-going --limit 4"]
     done, _ = script("demo.sh", answer=had, code=1)
     assert done.returncode == 0 and had in done.stdout
-    for answer, code in ((had + "missing: st_alexnet: no package\n", 1), ("missing: dinov1 on demo: disk full\n", 1), ("", 1), (had, 130)):
+    for answer, code in ((had + "missing: st_alexnet: no package\n", 1), ("missing: dinov1 on demo: disk full\n", 1),
+                         ("", 1), (had, 130)):
         assert script("demo.sh", answer=answer, code=code)[0].returncode == code
 
 

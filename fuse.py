@@ -85,8 +85,8 @@ def summary(choice, table, kind):
     factors = {n: m for (role, n), m in means.items() if role in ("factor", "block", "all blocks")}
     best = max(factors, key=factors.get)
     return {"held_out": choice.held, "chosen_on": list(choice.chosen_on), "expression": choice.expression(kind),
-            "parameters": dict(zip(choice.names, choice.parameters)), "mean_srcc": mean, "best_factor": best, "best_factor_mean_srcc": factors[best],
-            "gain": mean - factors[best]}
+            "parameters": dict(zip(choice.names, choice.parameters)), "mean_srcc": mean,
+            "best_factor": best, "best_factor_mean_srcc": factors[best], "gain": mean - factors[best]}
 
 
 def report(choices, agreement, cells, lacking, folder, args, tried=None):
@@ -107,7 +107,8 @@ def report(choices, agreement, cells, lacking, folder, args, tried=None):
 
 
 def arguments(argv):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", metavar="DIR", help="folder of score files")
     parser.add_argument("--factors", nargs="+", default=[], metavar="METHOD",
                         help="factors, named as in the score files; with --search: its pool")
@@ -118,7 +119,8 @@ def arguments(argv):
                         help="a product with exponents (default), or for --blocks a weighted sum")
     parser.add_argument("--datasets", nargs="+", default=[], metavar="NAME", help="only these datasets of the folder")
     parser.add_argument("--beside", nargs="+", default=[], metavar="METHOD", help="further methods to print beside the fused one")
-    parser.add_argument("--floor", type=float, default=fused.FLOOR, metavar="X", help=f"least distance of a factor (default: {fused.FLOOR:g})")
+    parser.add_argument("--floor", type=float, default=fused.FLOOR, metavar="X",
+                        help=f"least distance of a factor (default: {fused.FLOOR:g})")
     parser.add_argument("--resamples", type=int, default=2000, metavar="N", help="of the bootstrap (default: 2000)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the bootstrap (default: 0)")
     parser.add_argument("--format", choices=tuple(FORMATS), default="text", help="default: text")

@@ -75,11 +75,11 @@ class Folder:
         file = read(path)
         settings, expected = file.settings.get("settings", {}), file.settings.get("pairs_used") or file.expected
         if expected not in (None, len(file.table)):
-            raise UsageError(f"{path}: {len(file.table)} of {expected} pairs of {file.dataset}; expected all: score it to its end")
+            raise UsageError(f"{path}: {len(file.table)} of {expected} pairs of {file.dataset}; score it to its end")
         said = settings.get("perturbation", key[1]), None if key[2] is None else settings.get("pct", key[2])
         if said != key[1:]:
-            raise UsageError(f"{path}: its JSON says that it was scored under the perturbation {said[0]} {said[1] or ''}, its name "
-                             f"{key[1]} {key[2] or ''}; factors must be of one perturbation")
+            raise UsageError(f"{path}: scored under the perturbation {said[0]} {said[1] or ''} by its JSON, {key[1]} {key[2] or ''} "
+                             "by its name; factors must be of one perturbation")
         template = self.first.setdefault(file.dataset, file)
         if len(file.table) != len(template.table):
             raise UsageError(f"{path}: {len(file.table)} pairs, {template.path} has {len(template.table)}; "

@@ -43,15 +43,17 @@ def sections(report):
              *(f"not used: {cell}, which lacks {', '.join(names)}" for cell, names in report["lacks"].items()),
              f"floor of each factor: {report['floor']:g}"]
     if tried:
-        notes += [f"tried: {tried['pairs']} pairs, {tried['triples']} triples, {tried['forward']} larger ones by forward selection: "
-                  f"{tried['combinations']} combinations, for each dataset held out on the others alone",
-                  f"corrected: for {tried['combinations']} combinations (Bonferroni; Student's t with the bootstrap's standard error)",
+        count = tried["combinations"]
+        notes += [f"tried: {tried['pairs']} pairs, {tried['triples']} triples, {tried['forward']} larger sets by forward selection: "
+                  f"{count} combinations; for each dataset held out on the others alone",
+                  f"corrected: for {count} combinations tried (Bonferroni; Student's t with the bootstrap's standard error)",
                   *tried["notes"]]
     found.append(("What this is", None, notes))
     found += curve_sections(report)
     sample = report["in_sample"]
+    means = ", ".join(f"{dataset} {mean:.3f}" for dataset, mean in sample["mean_srcc"].items())
     found.append(("In sample: chosen on all datasets, to be used on others; its numbers here prove nothing", None,
-                  [f"{sample['expression']}", "mean SRCC in sample: " + ", ".join(f"{d} {m:.3f}" for d, m in sample["mean_srcc"].items())]))
+                  [sample["expression"], f"mean SRCC in sample: {means}"]))
     return found
 
 

@@ -58,8 +58,8 @@ def pool_of(folder):
         else:
             pool.append(method)
     if len(pool) < 2:
-        raise UsageError(f"--search: expected two methods or more with plain score files of each of {', '.join(folder.datasets)} in "
-                         f"{folder.path}, found {', '.join(pool) or 'none'}; choose among the datasets by --datasets")
+        raise UsageError(f"--search: expected two methods or more with plain score files of each of {', '.join(folder.datasets)} "
+                         f"in {folder.path}, found {', '.join(pool) or 'none'}; choose among the datasets by --datasets")
     return tuple(pool), [f"not in the pool, {why}: {', '.join(methods)}" for why, methods in left.items()]
 
 

@@ -72,7 +72,7 @@ def parse(text):
     for part in expression.split("*"):
         factor, hat, power = (piece.strip() for piece in part.partition("^"))
         if not NAME.fullmatch(factor):
-            raise UsageError(f"{name!r}: expected factors named as in score files, such as dinov1_cos * psnr^0.5; found {factor!r}")
+            raise UsageError(f"{name!r}: expected factors named as in score files, as in dinov1_cos * psnr^0.5; found {factor!r}")
         if factor in factors:
             raise UsageError(f"{name!r}: {factor} stands in it twice; add its exponents")
         factors.append(factor)

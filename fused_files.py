@@ -26,7 +26,7 @@ def document(fusion, factors):
     shared = {key: settings[0][key] for key in COMMON if key in settings[0]}
     first = next(iter(factors.values()))
     own = {"method": fusion.name, "distance": None, "feature": "fused", "fused": fusion.expression, "floor": fused.FLOOR,
-           "weights": each_once(s.get("weights", []) for s in settings), "factors": {f: d["settings"] for f, d in factors.items()}}
+           "weights": each_once(s.get("weights", []) for s in settings), "factors": dict(zip(factors, settings))}
     return {"settings": shared | own, "label": first["label"], "label_higher_is": first["label_higher_is"],
             "pred_higher_is": "worse", "pairs_expected": first["pairs_expected"], "environment": {},
             "note": f"{fusion.expression}; exponents {fusion.origin}"}
@@ -103,7 +103,7 @@ def factor_document(file):
 
 
 def of_folder(fusion, folder, target):
-    """Write the fused score files of the cells of a fuse_cells.Folder that have all factors -> ([paths], {cell: what it lacks})."""
+    """Write fused score files of the cells of a fuse_cells.Folder that have all factors -> ([path], {cell: what it lacks})."""
     cells, lacking = folder.load(fusion.factors)
     written = []
     Path(target).mkdir(parents=True, exist_ok=True)
@@ -124,7 +124,8 @@ def of_folder(fusion, folder, target):
 
 def main(argv):
     from fuse_cells import Folder
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", metavar="DIR", help="folder of score files")
     parser.add_argument("metric", metavar="EXPRESSION", help=f"such as 'dinov1_cos * psnr^0.5', or {', '.join(fused.PRESETS)}")
     parser.add_argument("-sdir", "--savedir", metavar="DIR", help="where to write (default: the folder itself)")

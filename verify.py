@@ -1,0 +1,193 @@
+"""Recompute some pairs of finished score files and compare: is what stands in them still what this program computes?
+
+    python run.py --verify 5 results/*.csv --data-root data --weights-dir weights
+
+N pairs a file, drawn at random with a fixed seed, are scored again from what the JSON beside the file says. A changed dataset
+or weight file is noticed by its sha256 before anything is scored. A score agrees within a relative 1e-4, or 2 % where it was
+computed in 16 bits or TF32; below a floor of a hundredth of that share of the file's largest score all scores are equal.
+
+Prints one line a file. Exit code 1 if any differs, 2 if any can't be verified. A CSV dataset is named by -dat FILE.csv, one's
+own metric by -m FILE.py:FUNCTION.
+"""
+import argparse
+import random
+import sys
+from pathlib import Path
+
+import datasets
+import experiment
+import fused
+import fused_files
+import images
+import methods
+import metrics
+import more_datasets
+import results
+import scorefiles
+import scoring
+from cli import UsageError, WorkError, one_line, progress
+
+SEED = 0
+FINE, COARSE = 1e-4, 0.02   # of a score
+STEP = 3e-7                 # a step or two of s in float32, in scores log(s + 1)^0.25 (METHOD.md section 6)
+
+
+class Differs(Exception):
+    """What a file holds is not what this program computes now; the text says where."""
+
+
+def main(args):
+    """run.py --verify: args.verify pairs of each of args.files. Returns the exit code."""
+    import run
+    files = [path for path in map(Path, args.files) if path.name != "correlations.csv"]
+    if not files:
+        raise UsageError("--verify: expected one or more finished score files, such as results/*.csv")
+    device, loaded, code = run.pick_device(args.device), {}, 0
+    with progress(len(files), "file", "verifying") as bar:
+        for path in files:
+            try:
+                print(f"{path}: agrees, {verify(path, args, device, loaded)}")
+            except Differs as error:
+                print(f"{path}: DIFFERS: {one_line(error)}")
+                code = 1
+            except (UsageError, WorkError) as error:
+                print(f"{path}: cannot be verified: {one_line(error)}")
+                code = code or (2 if isinstance(error, UsageError) else 1)
+            sys.stdout.flush()
+            bar.update()
+    return code
+
+
+def verify(path, args, device, loaded):
+    """Recompute args.verify pairs of one file -> 'N of M pairs ...'. Raises Differs, UsageError, WorkError."""
+    file = scorefiles.read(path)
+    if not file.settings:
+        raise UsageError(f"there is no {scorefiles.beside(path).name} beside it that says how it was made")
+    try:
+        told, environment = file.settings["settings"], file.settings["environment"]
+        options = options_of(told, args.weights_dir, device)
+        models, score = recipe(told, args.model, options)
+        perturbation, left_out = (told["perturbation"], float(told["pct"])), list(told.get("left_out", ()))
+        again = argparse.Namespace(resizeHW=told["resizeHW"], shard=None)
+        batch = int(environment.get("batch_size") or scoring.default_batch(device))
+        dataset = dataset_of(told["dataset"], file.settings["label_higher_is"], bool(left_out), args, loaded)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        told = f"{type(error).__name__}: {one_line(error)}"
+        raise UsageError(f"{scorefiles.beside(path)}: not a JSON of run.py's ({told})") from None
+    prepared = experiment.Prepared(dataset, [], {}, dict.fromkeys(left_out))
+    compare_settings(file.settings, models, prepared, perturbation, again)
+    rows = rows_of(path, file.settings, dataset)
+    prepared.chosen = sorted(random.Random(SEED).sample(sorted(rows), min(args.verify, len(rows))))
+    prepared.sizes = images.check_all(dict.fromkeys(
+        dataset.path(rel) for i in prepared.chosen for rel in (dataset.pairs[i].dis, dataset.pairs[i].ref)))
+    found = {}
+    for model in models:
+        work, chosen = experiment.plan(model, prepared, [perturbation], again, batch)
+        for _, unit, values in scoring.score(work, lambda p, u: model.columns):
+            for name, numbers in values.items():
+                found.setdefault(name, {}).update(zip([chosen[i] for i in unit], numbers))
+    now = score({name: [numbers[i] for i in prepared.chosen] for name, numbers in found.items()})
+    then = [list(map(float, rows[i][3:])) for i in prepared.chosen]
+    names, largest = [dataset.pairs[i].dis for i in prepared.chosen], max(abs(float(row[3])) for row in rows.values())
+    share = compare_scores(names, then, now, coarse(models), rooted(told), largest)
+    return f"{len(then)} of {len(rows)} pairs scored again, largest relative difference {share:.1g}"
+
+
+# ---- from the JSON to what is to be computed
+
+def options_of(told, weights_dir, device):
+    """methods.Options from a file's settings; those of a fused file are its first factor's."""
+    part = next(iter(told["factors"].values())) if "factors" in told else told
+    windows = {key: part[key] for key in ("normalize", "window", "stride", "per_layer") if key in part}
+    layers = None if part.get("layers") is None else tuple(part["layers"])
+    kind = "random" if any(w["name"] == "random" for w in told["weights"]) else "pretrained"
+    return methods.Options(kind, weights_dir, device, told["precision"], told["protocol"], layers=layers, **windows)
+
+
+def recipe(told, named, options):
+    """-> (models, function {column: [scores of a pair]} -> [scores of a pair] of the file's own method)."""
+    if "fused" in told:
+        fusion = fused.parse(told["method"])
+        models = methods.with_factors([], [fusion], options)
+        factors = fused_files.factors_of(fusion, [c for m in models for c in m.columns])
+
+        def product(found):
+            return fused_files.scores(fusion, factors, {f: [v[0] for v in found[c.name]] for f, c in factors.items()})[:, None]
+        return models, product
+    own = [name for name in named if ".py:" in name]
+    if told["feature"] == "own" and not own:
+        raise UsageError("one's own metric: name it by -m FILE.py:FUNCTION")
+    [model] = methods.build(own or [told["method"]], [told["distance"]] if told["distance"] else [], options)
+    return [model], lambda found: found[model.columns[0].name]
+
+
+def dataset_of(name, higher_is, keep_missing, args, loaded):
+    """The dataset of that name, loaded once; a CSV dataset is the one of -dat that has it."""
+    files = [path for path in args.dataset if path.lower().endswith(".csv")]
+    own = [path for path in files if more_datasets.csv_name(path, datasets.DATASETS) == name]
+    if name not in datasets.DATASETS and not own:
+        raise UsageError(f"its dataset {name} is none of those known; name its file by -dat {name}.csv")
+    key = name, keep_missing
+    if key not in loaded:
+        where, direction = (own[0], higher_is) if own else (name, None)
+        loaded[key] = datasets.load(where, args.data_root, direction, keep_missing=keep_missing)
+    return loaded[key]
+
+
+# ---- comparing
+
+def compare_settings(document, models, prepared, perturbation, again):
+    """Differs where the dataset, a weight file or anything else that decides the scores is not what the JSON says."""
+    documents = {}
+    for model in models:
+        weights = model.files()
+        for column in model.columns:
+            documents[column.method, column.distance] = experiment.document(model, weights, column, prepared, perturbation, again)
+    told = document["settings"]
+    parts = {methods.factor(name): part for name, part in told["factors"].items()} if "factors" in told else {
+        key: told for key in documents}
+    found = [d for key, part in parts.items() for d in results.differences(part, documents[key]["settings"])]
+    if found:
+        raise Differs(f"{'; '.join(found[:3])}{'; ...' if len(found) > 3 else ''}")
+
+
+def rows_of(path, document, dataset):
+    """{pair index: row}; Differs where the file's rows are not those of the dataset."""
+    try:
+        return results.Output(path.parent, path.name.removesuffix(".csv"), document, dataset.pairs).rows_of(path)
+    except UsageError as error:
+        raise Differs(str(error).removeprefix(f"{path}: ")) from None
+
+
+def coarse(models):
+    """Whether any of the models computes in fewer than float32's digits."""
+    def half(model):
+        precision, protocol = model.options.precision, model.options.protocol
+        if precision == protocol == "paper" and model.window is not None:
+            return methods.models.backbone(methods.models_name(model)).half
+        return precision not in ("paper", "fp32")
+    return any(map(half, models))
+
+
+def rooted(told):
+    """Whether the score is log(s + 1)^0.25 of an s that has float32's steps, which the root makes large near zero."""
+    import distances
+    if told["distance"]:
+        return distances.DISTANCES[told["distance"]].columns is not None
+    metric = metrics.METRICS.get(told["method"])
+    return metric is not None and getattr(metric.distance, "func", None) is metrics.distribution
+
+
+def compare_scores(names, then, now, loose, steps, largest):
+    """Largest relative difference of scores; Differs naming the pair that is furthest off. then, now: a list of scores a pair."""
+    tolerance = COARSE if loose else FINE
+    floor, worst, wrong = tolerance / 100 * largest, 0.0, []
+    for name, old, new in zip(names, then, now):
+        for a, b in zip(old, map(float, new), strict=True):
+            size = max(abs(a), abs(b), floor)
+            worst = max(worst, abs(a - b) / size if size else 0.0)
+            if abs(a - b) > tolerance * size and not (steps and abs(a ** 4 - b ** 4) <= STEP):
+                wrong.append((abs(a - b) / size, f"{name}: {a:.9g} in the file, {b:.9g} now"))
+    if wrong:
+        raise Differs(f"{max(wrong)[1]} ({len({text.split(': ')[0] for _, text in wrong})} of {len(names)} pairs)")
+    return worst

@@ -55,6 +55,8 @@ def read_groups(paths, columns=None, higher_is=None, similarity=(), spread=no_sp
     """
     files = {}
     for path in paths:
+        if str(path).endswith(".floor.csv"):    # caught by a wildcard; read with the score file that it belongs to
+            continue
         file = read(path, columns)
         key = (file.dataset or "data", file.perturbation, file.pct)
         if file.method in files.setdefault(key, {}):
@@ -75,7 +77,7 @@ def _group(key, files, template, higher_is, similarity, spread):
     for file in files:
         table, floor = _without_floor(file)
         _refuse(file, table, template)
-        higher = "better" if file.method in similarity else _prediction_direction(file)
+        higher = "better" if file.method in similarity else file.pred_higher_is
         better += [file.method] * (higher == "better")
         sign = 1 if higher == labelled else -1
         predictions.append(sign * table["pred"].to_numpy()[_same_rows(template, own, file, table)])
@@ -99,7 +101,7 @@ def _group(key, files, template, higher_is, similarity, spread):
 def _refuse(file, table, first):
     if len(table) < FEWEST_PAIRS:
         raise UsageError(f"{file.path}: {len(table)} pairs, expected at least {FEWEST_PAIRS}: too few to compare metrics on")
-    if not file.complete:
+    if not file.path.name.endswith(".csv") or file.expected not in (None, len(table), len(file.table)):
         raise UsageError(f"{file.path}: {len(table)} of {file.expected or '?'} pairs of {file.dataset}: a partial file is not compared; "
                          "finish it with the command that started it")
     if file.protocol != first.protocol:
@@ -143,12 +145,6 @@ def _label_direction(dataset, files, higher_is):
     if not known and not higher_is:
         raise UsageError(f"{files[0].path}: the dataset {dataset!r} is not known; say what a higher label means by --higher-is better|worse")
     return known.pop() if known else higher_is
-
-
-def _prediction_direction(file):
-    from metrics import METRICS
-    known = METRICS.get(file.method) if file.dataset else None
-    return file.settings.get("pred_higher_is") or (known.higher_is if known else "worse")
 
 
 def _types(dataset, table):

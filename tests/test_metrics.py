@@ -12,6 +12,7 @@ from made_photographs import pair
 from scipy.signal import convolve2d
 from scipy.special import rel_entr, softmax
 
+import distances
 import metrics
 import robustness
 from metrics import FEATURES, METRICS
@@ -173,9 +174,10 @@ def slow_msssim(x, y):
     return (1 - np.prod(np.array(terms) ** [0.0448, 0.2856, 0.3001, 0.2363, 0.1333])) / 2
 
 
-@pytest.mark.parametrize("height, width", [(161, 176), (170, 163)])
-def test_msssim_equals_a_slow_reference(features, height, width):
+@pytest.mark.parametrize("height, width, inverted", [(161, 176, False), (170, 163, False), (164, 164, True)])
+def test_msssim_equals_a_slow_reference(features, height, width, inverted):
     x, y = pair(height, width, strength=50)
+    x = 1 - x if inverted else x   # opposed structure: the contrast-structure map is clipped at 0
     assert float(score(features, "msssim", x, y)) == pytest.approx(slow_msssim(x, y), abs=2e-6)   # ties of the luma
 
 
@@ -233,6 +235,18 @@ def test_distribution_metrics_equal_a_slow_reference(name, protocol, shape):
     assert float(METRICS[name].distance(*level, protocol)) == pytest.approx(slow_level(name, x, y, protocol), rel=1e-6)
     float32 = [[torch.from_numpy(z)[None].float()] for z in (x, y)]
     assert float(METRICS[name].distance(*float32, protocol)) == pytest.approx(slow_level(name, x, y, protocol), rel=1e-4)
+
+
+def test_wsd_vgg_weights_of_faint_levels():
+    x = torch.rand(1, 64, 5) * 1e-8   # the 1e-6 under the fraction counts
+    torch.testing.assert_close(metrics.energy(x, "paper"), x * x / (x.sum() + 1e-6), rtol=1e-5, atol=0)
+
+
+def test_wasserstein_2_where_cumulative_sums_tie():
+    rng = np.random.default_rng(0)
+    u, v = rng.integers(0, 3, (64, 50)), rng.integers(0, 3, (64, 50))
+    ours = distances.wasserstein(*(torch.from_numpy(z.astype(float))[None] for z in (u, v)), p=2)[0]
+    assert ours.tolist() == pytest.approx([slow_wasserstein(u[:, m], v[:, m], 2) for m in range(50)])
 
 
 def test_levels_weigh_alike_before_the_logarithm():

@@ -10,6 +10,7 @@ from functools import cached_property
 import torch
 import torch.nn.functional as F
 
+EPSILON = 1e-7   # in the gradient, never in the value, of distances that end in log(s + 1)^0.25: about a step of s + 1 in float32
 ROWS = 64  # Liao et al. compare distributions of 64 samples; the flat memory is cut into that many rows
 
 
@@ -69,8 +70,11 @@ def cos_blocks(f, g, protocol="paper"):
         if a.dtype == torch.float16:
             distance = 1 - F.cosine_similarity(a, b, dim=axis)
             return torch.nan_to_num(distance, nan=torch.nan, posinf=0, neginf=0).flatten(1).nanmean(1)
-        norms = [torch.linalg.vector_norm(t, dim=axis).clamp_min(1e-8) for t in (a, b)]
-        return 1 - ((a * b).sum(axis) / (norms[0] * norms[1])).flatten(1).mean(1)
+        one, other = (torch.linalg.vector_norm(t, dim=axis) for t in (a, b))
+        distance = 1 - (a * b).sum(axis) / (one.clamp_min(1e-8) * other.clamp_min(1e-8))
+        if protocol == "corrected":
+            distance = torch.where((one == 0) & (other == 0), 0, distance)   # nothing there in either: no difference
+        return distance.flatten(1).mean(1)
     return torch.stack([block(a, b) for a, b in zip(f.blocks, g.blocks)], 1)
 
 
@@ -78,9 +82,12 @@ def cos_blocks(f, g, protocol="paper"):
 
 def kl(p, q, log_eps=0.0):
     """sum_k p log(p / q). A term whose p is 0 counts 0, a column whose sum is infinite counts 0 (METHOD.md section 6)."""
-    terms = torch.where(p > 0, p * ((p + log_eps).log() - (q + log_eps).log()), 0)
-    total = terms.sum(1)
-    return torch.where(torch.isinf(total), 0, total)
+    alive, q = p > 0, q + log_eps
+    none = q == 0
+    infinite = (alive & none).any(1)
+    # Ones inside the logs of what is left out: a gradient through a log of 0 is NaN, even where nothing depends on it
+    ratio = torch.where(alive, p + log_eps, 1).log() - torch.where(none, 1, q).log()
+    return torch.where(infinite, 0, torch.where(alive, p * ratio, 0).sum(1))
 
 
 def plain(total):
@@ -134,9 +141,23 @@ def with_euclid(d, x, y, squares=None):
     return d + weight * ((x - y).square().sum(1) if squares is None else squares)
 
 
+class FourthRoot(torch.autograd.Function):
+    """t^0.25 with the slope of (t + EPSILON)^0.25: the slope of the root itself is infinite at 0."""
+
+    @staticmethod
+    def forward(context, t):
+        context.save_for_backward(t)
+        return t ** 0.25
+
+    @staticmethod
+    def backward(context, gradient):
+        t, = context.saved_tensors
+        return gradient * 0.25 * (t + EPSILON) ** -0.75
+
+
 def squash(s):
-    """log(s + 1)^0.25. log and not log1p, as published: in float32 s has a step of 1.2e-7 here."""
-    return (s + 1).log() ** 0.25
+    """log(s + 1)^0.25. log and not log1p, as published: in float32 s has a step of 1.2e-7 here. Its gradient is finite."""
+    return FourthRoot.apply((s + 1).log())
 
 
 class Columns:

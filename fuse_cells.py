@@ -48,13 +48,14 @@ class Folder:
             raise UsageError(f"{path}: no such folder; expected one with score files, as run.py --savedir makes")
         self.path, self.floor, self.cells, self.first, self.known = Path(path), floor, {}, {}, {}
         for file in sorted(self.path.glob("*_*.csv")):
-            dataset, method, perturbation, pct = parse_name(file)
-            if not file.name.endswith(".floor.csv") and (not datasets or dataset in datasets):
+            if not file.name.endswith(".floor.csv"):
+                dataset, method, perturbation, pct = parse_name(file)
                 self.cells.setdefault((dataset, perturbation, pct), {})[method] = file
-        self.cells = dict(sorted(self.cells.items(), key=lambda item: (item[0][0], ORDER.index(item[0][1]), item[0][2] or 0)))
         for name in datasets:
             if name not in self.datasets:
                 raise UsageError(f"--datasets {name}: no score file of it in {path}; found {', '.join(self.datasets) or 'none'}")
+        chosen = [key for key in self.cells if not datasets or key[0] in datasets]
+        self.cells = {key: self.cells[key] for key in sorted(chosen, key=lambda key: (key[0], ORDER.index(key[1]), key[2] or 0))}
 
     @property
     def datasets(self):
@@ -76,10 +77,12 @@ class Folder:
         settings, expected = file.settings.get("settings", {}), file.settings.get("pairs_used") or file.expected
         if expected not in (None, len(file.table)):
             raise UsageError(f"{path}: {len(file.table)} of {expected} pairs of {file.dataset}; score it to its end")
-        said = settings.get("perturbation", key[1]), None if key[2] is None else settings.get("pct", key[2])
+        said = settings.get("perturbation", key[1])
+        said = said, None if said == "none" else settings.get("pct", key[2])
         if said != key[1:]:
-            raise UsageError(f"{path}: scored under the perturbation {said[0]} {said[1] or ''} by its JSON, {key[1]} {key[2] or ''} "
-                             "by its name; factors must be of one perturbation")
+            by_json, by_name = (cell_name("", *which).strip() for which in (said, key[1:]))
+            raise UsageError(f"{path}: scored under {by_json} by its JSON, {by_name} by its name; "
+                             "factors must be of one perturbation")
         template = self.first.setdefault(file.dataset, file)
         if len(file.table) != len(template.table):
             raise UsageError(f"{path}: {len(file.table)} pairs, {template.path} has {len(template.table)}; "

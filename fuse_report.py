@@ -44,8 +44,8 @@ def sections(report):
              f"floor of each factor: {report['floor']:g}"]
     if tried:
         count = tried["combinations"]
-        notes += [f"tried: {tried['pairs']} pairs, {tried['triples']} triples, {tried['forward']} larger sets by forward selection: "
-                  f"{count} combinations; for each dataset held out on the others alone",
+        notes += [f"tried: {tried['pairs']} pairs, {tried['triples']} triples, {tried['forward']} larger sets by forward "
+                  f"selection: {count} combinations; for each dataset held out on the others alone",
                   f"corrected: for {count} combinations tried (Bonferroni; Student's t with the bootstrap's standard error)",
                   *tried["notes"]]
     found.append(("What this is", None, notes))

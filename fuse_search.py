@@ -9,12 +9,13 @@ from itertools import combinations
 import numpy as np
 
 from cli import UsageError, progress
-from exponents import COARSE, EQUAL, Agreement, choose, two_digits
+from exponents import COARSE, Agreement, choose, two_digits
 from fuse_cells import enough
 from fuse_choice import KINDS, Choice, agreement_of
 
 THIN = 3000
 FINALISTS = 3
+WORTH = 1e-3      # of mean SRCC that a larger set has to gain: what does not show in three decimals is not worth another network
 POWERS = COARSE[COARSE > 0]
 
 
@@ -83,7 +84,7 @@ def rank(agreement, count, on, most, desc):
         sets = list(combinations(range(count), size))
         if size > 3:
             top = best(size - 1)
-            if found[top][0] <= found[best(size - 2)][0] + EQUAL:
+            if found[top][0] <= found[best(size - 2)][0] + WORTH:
                 break
             sets = [tuple(sorted((*top, i))) for i in range(count) if i not in top]
         with progress(len(sets), "set", f"{desc}, {size} factors") as bar:
@@ -96,7 +97,7 @@ def rank(agreement, count, on, most, desc):
 
 
 def final(agreement, ranked, pool, held, on):
-    """The Choice among the best of each size and the best few: a larger set has to gain more than EQUAL on a smaller one."""
+    """The Choice among the best of each size and the best few: a larger set has to be WORTH it."""
     order = sorted(ranked, key=lambda members: -ranked[members][0])
     finalists = {*order[:FINALISTS], *(next(m for m in order if len(m) == n) for n in {len(m) for m in order})}
     mean, chosen, unit = -np.inf, None, None
@@ -106,7 +107,7 @@ def final(agreement, ranked, pool, held, on):
         start = [float(two_digits(v)[0]) for v in exponents / exponents[first]]
         parameters = choose(agreement, on, start, [i for i in members if i != first])
         reached = float(agreement.mean([parameters], on)[0])
-        if reached > mean + EQUAL:
+        if reached > mean + WORTH:
             mean, chosen, unit = reached, parameters, first
     names = [pool[i] for i in sorted(range(len(pool)), key=lambda i: i != unit) if chosen[i]]
     return Choice(held, tuple(on), tuple(names), tuple(chosen[pool.index(n)] for n in names), tuple(names[1:]))

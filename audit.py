@@ -1,8 +1,9 @@
-"""Does "A beats B" survive? Groups' descriptions (evidence.py) -> robustness measures and one audit line for each pair of metrics."""
+"""Does "A beats B" survive? From evidence.py's findings: robustness measures, and one audit entry for each pair."""
+
 from evidence import STATISTICS, cell, verdict
 from stability import flip_rate, floor_percentile
 
-CLAIM = "srcc"      # the coefficient in which A beats B, and the one looked at by distortion type
+CLAIM = "srcc"  # the coefficient in which A beats B, and the one looked at by distortion type
 
 
 def stability(measured, settings):
@@ -13,14 +14,20 @@ def stability(measured, settings):
     """
     from bootstrap import Resampled
     import numpy as np
+
     rows, plain = [], {m.group.dataset: m for m in measured.values() if m.group.perturbation == "none"}
     for found in measured.values():
         group, base = found.group, plain.get(found.group.dataset)
         if group.perturbation == "none":
             continue
         for m, metric in enumerate(group.metrics):
-            row = {"dataset": group.dataset, "perturbation": group.perturbation, "pct": group.pct, "metric": metric,
-                   "references": len(set(group.references))}
+            row = {
+                "dataset": group.dataset,
+                "perturbation": group.perturbation,
+                "pct": group.pct,
+                "metric": metric,
+                "references": len(set(group.references)),
+            }
             rows.append(row)
             if base is None or metric not in base.group.metrics:
                 row["refused"] = f"the unperturbed file {group.dataset}_{metric}.csv was not given"
@@ -30,16 +37,19 @@ def stability(measured, settings):
             row["perturbed"] = {name: cell(found.pooled[name], m) for name in STATISTICS}
             row["change"] = {}
             for name in STATISTICS:
-                parts = [[getattr(r, part)[..., i] for r, i in ((found.pooled[name], m), (base.pooled[name], b))]
-                         for part in ("estimate", "values", "jackknife", "each")]
+                parts = [
+                    [getattr(r, part)[..., i] for r, i in ((found.pooled[name], m), (base.pooled[name], b))]
+                    for part in ("estimate", "values", "jackknife", "each")
+                ]
                 row["change"][name] = cell(Resampled(*(np.stack(two, axis=-1) for two in parts)), 0, 1)
             before, after = base.group.predictions[b], group.predictions[m]
             row["flips"] = _or_refused(flip_rate, before, after, group.references, settings.resamples, settings.seed)
             if metric in group.floors:
                 references, floor = group.floors[metric]
                 worse = 1 if group.label_higher_is == "worse" else -1
-                row["floor"] = _or_refused(floor_percentile, floor, references, worse * before, group.references,
-                                           settings.resamples, settings.seed)
+                row["floor"] = _or_refused(
+                    floor_percentile, floor, references, worse * before, group.references, settings.resamples, settings.seed
+                )
             else:
                 row["floor"] = {"refused": group.no_floors[metric]}
     return rows
@@ -55,9 +65,9 @@ def _or_refused(function, *arguments):
 def audit(groups, settings):
     """One entry for each pair of metrics that some group has: A, B and every check of "A beats B".
 
-    A is the better one by the mean pooled difference in CLAIM over the unperturbed groups (all, where none is). Checks: raw and fitted PLCC, SRCC, KRCC, pooled
-    and as the mean over references, in every group; CLAIM within every distortion type. Each holds, ties (zero is inside the
-    interval) or reverses. groups: descriptions by evidence.describe.
+    A is the better one by the mean pooled difference in CLAIM over the unperturbed groups (all, where none is). Checks: raw and
+    fitted PLCC, SRCC, KRCC, pooled and as the mean over references, in every group; CLAIM within every distortion type.
+    Each holds, ties (zero is inside the interval) or reverses. groups: descriptions by evidence.describe.
     """
     found = {}
     for group in groups:
@@ -73,11 +83,16 @@ def _audited(key, rows, settings):
     turn = 1 if sum(claims) >= 0 else -1
     checks = []
     for group, row, sign in rows:
-        found = [(statistic + scope, "", cells[statistic]) for scope, cells in (("", row["pooled"]), (" per reference", row["per_reference"]))
-                 for statistic in STATISTICS] + [(f"{CLAIM} of type {kind}", kind, cells[CLAIM]) for kind, cells in row["types"].items()]
+        found = [
+            (statistic + scope, "", cells[statistic])
+            for scope, cells in (("", row["pooled"]), (" per reference", row["per_reference"]))
+            for statistic in STATISTICS
+        ] + [(f"{CLAIM} of type {kind}", kind, cells[CLAIM]) for kind, cells in row["types"].items()]
         for what, kind, difference in found:
             difference = turned_round(difference, sign * turn)
-            checks.append({"group": group["name"], "what": what, "type": kind, "verdict": verdict(difference, settings)} | difference)
+            checks.append(
+                {"group": group["name"], "what": what, "type": kind, "verdict": verdict(difference, settings)} | difference
+            )
     verdicts = {check["verdict"] for check in checks}
     overall = next((kind for kind in ("reverses", "ties", "holds") if kind in verdicts), "refused")
     return {"a": key[0 if turn > 0 else 1], "b": key[1 if turn > 0 else 0], "verdict": overall, "checks": checks}

@@ -7,6 +7,7 @@ Files are grouped by dataset and perturbation; the metrics of a group are compar
 the audit, perturbed files with their plain ones. Intervals come from a bootstrap over references (bootstrap.py); verdicts use the
 percentile interval: in the simulations of tests/test_bootstrap.py it covers better than BCa where references are few.
 """
+
 import argparse
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from fits import MAPPINGS
 from grouping import base, no_spread, numbers_by_name, read_groups
 from report import FORMATS
 
-FEW_REFERENCES = 30      # with fewer, 95 % intervals hold the truth more rarely than they say: the report states by how much
+FEW_REFERENCES = 30  # with fewer, 95 % intervals hold the truth more rarely than they say: the report states by how much
 
 
 def column_pairs(text):
@@ -32,17 +33,21 @@ def column_pairs(text):
 
 
 def spread_reader(std_file, data_root):
-    """A function(dataset, table) -> std (N,) or why not, for grouping.read_groups: a column std, else --std, else the dataset's own files."""
+    """A function(dataset, table) -> std (N,) or why not, for grouping.read_groups: a column std, --std, the dataset's files."""
+
     def from_dict(spread, table, source):
         import pandas as pd
+
         names = base(pd.Series(list(spread), dtype=str))
         theirs = base(table["dis"])
         if names.is_unique:
             place = pd.Index(names).get_indexer(theirs)
-        else:           # LIVE's names repeat between its folders: by position, which the names must then bear out
+        else:  # LIVE's names repeat between its folders: by position, which the names must then bear out
             place = np.arange(len(theirs)) if list(names) == list(theirs) else np.full(len(theirs), -1)
         if (place < 0).any():
-            raise UsageError(f"{source}: no std for {np.sum(place < 0)} of {len(place)} images, first {table['dis'].iloc[np.argmin(place)]}")
+            raise UsageError(
+                f"{source}: no std for {np.sum(place < 0)} of {len(place)} images, first {table['dis'].iloc[np.argmin(place)]}"
+            )
         return np.array(list(spread.values()), dtype=float)[place]
 
     def spread(dataset, table):
@@ -53,11 +58,13 @@ def spread_reader(std_file, data_root):
             return from_dict(dict(zip(given["dis"], given["std"])), table, std_file)
         if data_root:
             from datasets import load_spread
+
             try:
                 return from_dict(load_spread(dataset, data_root), table, data_root)
-            except UsageError as error:     # PIPAL has no spread, and not every dataset compared need be on this disk
+            except UsageError as error:  # PIPAL has no spread, and not every dataset compared need be on this disk
                 return str(error)
         return no_spread(dataset, table)
+
     return spread
 
 
@@ -67,16 +74,32 @@ def parse(argv):
     parser.add_argument("--format", choices=FORMATS, default="text", help="of what is printed (default text)")
     parser.add_argument("-o", "--output", metavar="FILE", help="write it to FILE instead")
     parser.add_argument("--html", metavar="FILE", help="also write one self-contained page with figures and definitions")
-    parser.add_argument("--columns", type=column_pairs, metavar="OURS=THEIRS,...", help="names of a foreign file's columns, as pred=score,mos=dmos")
-    parser.add_argument("--higher-is", choices=("worse", "better"), help="what a higher label means, where the dataset is not known")
-    parser.add_argument("--similarity", nargs="+", default=(), metavar="METRIC", help="metrics of foreign files whose higher score is better")
+    parser.add_argument(
+        "--columns",
+        type=column_pairs,
+        metavar="OURS=THEIRS,...",
+        help="names of a foreign file's columns, as pred=score,mos=dmos",
+    )
+    parser.add_argument(
+        "--higher-is", choices=("worse", "better"), help="what a higher label means, where the dataset is not known"
+    )
+    parser.add_argument(
+        "--similarity", nargs="+", default=(), metavar="METRIC", help="metrics of foreign files whose higher score is better"
+    )
     parser.add_argument("--std", metavar="FILE", help="CSV with dis,std: the spread of each label")
     parser.add_argument("--data-root", metavar="DIR", help="the datasets, for the spread of their labels")
     parser.add_argument("--raters", type=int, help="ratings behind each std (default: std is the standard error of the mean)")
     parser.add_argument("--resamples", type=int, default=Settings.resamples, help="of the bootstrap (default %(default)s)")
     parser.add_argument("--seed", type=int, default=Settings.seed)
-    parser.add_argument("--interval", choices=("percentile", "bca"), default=Settings.interval, help="that gives the verdicts (default %(default)s)")
-    parser.add_argument("--fit", choices=MAPPINGS, default=Settings.fit, help="mapping before the fitted PLCC (default %(default)s)")
+    parser.add_argument(
+        "--interval",
+        choices=("percentile", "bca"),
+        default=Settings.interval,
+        help="that gives the verdicts (default %(default)s)",
+    )
+    parser.add_argument(
+        "--fit", choices=MAPPINGS, default=Settings.fit, help="mapping before the fitted PLCC (default %(default)s)"
+    )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     args = parser.parse_args(argv)
     if args.resamples < 100:
@@ -104,19 +127,26 @@ def compare(groups, settings):
     described = [describe(found, settings) for found in measured.values()]
     for group in described:
         if group["references"] < FEW_REFERENCES:
-            group["notes"].append(f"{group['references']} references carry little: 95 % intervals held the truth in 92-94 % (percentile) and "
-                                  "89-92 % (BCa) of simulations with 25")
-    return {"settings": vars(settings), "groups": described, "stability": stability(measured, settings),
-            "audit": audit(described, settings)}, measured
+            group["notes"].append(
+                f"{group['references']} references carry little: 95 % intervals held the truth in 92-94 % (percentile) and "
+                "89-92 % (BCa) of simulations with 25"
+            )
+    return {
+        "settings": vars(settings),
+        "groups": described,
+        "stability": stability(measured, settings),
+        "audit": audit(described, settings),
+    }, measured
 
 
 def main(argv=None):
     args = parse(argv)
     settings = Settings(args.resamples, args.seed, args.interval, args.fit, args.raters)
     groups = read_groups(args.files, args.columns, args.higher_is, args.similarity, spread_reader(args.std, args.data_root))
-    unknown = set(args.similarity) - {metric for group in groups for metric in group.metrics}
+    metrics = list(dict.fromkeys(metric for group in groups for metric in group.metrics))
+    unknown = sorted(set(args.similarity) - set(metrics))
     if unknown:
-        raise UsageError(f"--similarity {' '.join(sorted(unknown))}: no such metric among {', '.join(dict.fromkeys(m for g in groups for m in g.metrics))}")
+        raise UsageError(f"--similarity {' '.join(unknown)}: no such metric among {', '.join(metrics)}")
     results, measured = compare(groups, settings)
     text = FORMATS[args.format](results)
     if args.output:
@@ -125,6 +155,7 @@ def main(argv=None):
         print(text, end="")
     if args.html:
         from page import page
+
         Path(args.html).write_text(page(results, measured), encoding="utf-8")
 
 

@@ -6,6 +6,7 @@
 Every function takes predictions already oriented (ScoreFile.sign), so a positive coefficient means "agrees with people".
 A sign is never dropped. Bad input raises ValueError, so a caller never gets a coefficient that means nothing.
 """
+
 import numpy as np
 
 COEFFICIENTS = ("plcc", "srcc", "krcc")
@@ -22,28 +23,34 @@ def checked(prediction, label, least=2):
         if not np.isfinite(values).all():
             raise ValueError(f"expected finite {name}, found {np.sum(~np.isfinite(values))} that are NaN or infinite")
         if (values == values[0]).all():
-            raise ValueError(f"expected {name} that differ, found {len(values)} times {values[0]:g}: a constant has no correlation")
+            raise ValueError(
+                f"expected {name} that differ, found {len(values)} times {values[0]:g}: a constant has no correlation"
+            )
     return x, y
 
 
 def plcc(prediction, label):
     """Pearson's linear correlation coefficient of two vectors (N,) -> float in [-1, 1], without any fitted mapping.
 
-    Raises ValueError for NaN, unequal lengths, fewer than 2 values, or a constant input. Source: Pearson 1895; scipy.stats.pearsonr.
+    Raises ValueError for NaN, unequal lengths, fewer than 2 values, or a constant input.
+    Source: Pearson 1895.
     """
     from scipy import stats
+
     return float(stats.pearsonr(*checked(prediction, label)).statistic)
 
 
 def srcc(prediction, label):
     """Spearman's rank correlation (N,), (N,) -> float in [-1, 1]; ties get mid-ranks. Raises as plcc. Source: Spearman 1904."""
     from scipy import stats
+
     return float(stats.spearmanr(*checked(prediction, label)).statistic)
 
 
 def krcc(prediction, label):
-    """Kendall's tau-b (N,), (N,) -> float in [-1, 1], corrected for ties. Raises as plcc. Source: Kendall 1945; scipy's default."""
+    """Kendall's tau-b (N,), (N,) -> float in [-1, 1], corrected for ties. Raises as plcc. Source: Kendall 1945."""
     from scipy import stats
+
     return float(stats.kendalltau(*checked(prediction, label)).statistic)
 
 
@@ -53,7 +60,7 @@ def coefficients(prediction, label):
 
 
 def rmse(mapped, label, parameters=0):
-    """Root mean squared error of mapped predictions (N,) on the label's scale; `parameters` fitted ones cost as many degrees of freedom.
+    """Root mean squared error of mapped predictions (N,) on the label's scale; each fitted parameter costs one degree of freedom.
 
     Source: ITU-T P.1401, statistical evaluation metrics. Raises ValueError for no more pairs than parameters.
     """
@@ -66,6 +73,7 @@ def margin(std, raters=None):
     raters None: std is already the standard error of the mean. Source: ITU-T P.1401.
     """
     from scipy import stats
+
     std = np.asarray(std, dtype=float)
     return 1.959963984540054 * std if raters is None else stats.t.ppf(0.975, raters - 1) * std / np.sqrt(raters)
 
@@ -87,4 +95,4 @@ def outlier_ratio(mapped, label, half_width):
 def _root_mean(errors, parameters):
     if len(errors) <= parameters:
         raise ValueError(f"expected more than {parameters} pairs for {parameters} fitted parameters, found {len(errors)}")
-    return float(np.sqrt(np.sum(errors ** 2) / (len(errors) - parameters)))
+    return float(np.sqrt(np.sum(errors**2) / (len(errors) - parameters)))

@@ -3,6 +3,7 @@
 A number with an interval is a cell: {"value", "percentile": [low, high], "bca": [low, high]}, the intervals from the bootstrap
 over references. What cannot be given is {"refused": why}, so that no report shows a number that means nothing.
 """
+
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from krasula import krasula
 from significance import TESTS, holm, zou
 
 STATISTICS = ("plcc", "plcc_fit", "srcc", "krcc")
-TESTED = {"plcc": plcc, "srcc": srcc}       # coefficients for which the classical tests are derived, or the usual approximation
+TESTED = {"plcc": plcc, "srcc": srcc}  # coefficients for which the classical tests are derived, or the usual approximation
 NEARLY_ONE = 0.99
 ALPHA = 0.05
 
@@ -26,26 +27,30 @@ ALPHA = 0.05
 @dataclass(frozen=True)
 class Settings:
     """What decides the numbers, recorded with them."""
+
     resamples: int = RESAMPLES
     seed: int = 0
-    interval: str = "percentile"     # which of the two intervals gives the verdicts
-    fit: str = "logistic4"           # the mapping before plcc_fit
-    raters: int | None = None        # ratings behind each std; None: std is the standard error of the mean
+    interval: str = "percentile"  # which of the two intervals gives the verdicts
+    fit: str = "logistic4"  # the mapping before plcc_fit
+    raters: int | None = None  # ratings behind each std; None: std is the standard error of the mean
 
 
 @dataclass(frozen=True)
 class Measured:
     """A group with its fits and resampled coefficients: what the descriptions, the stability measures and the figures draw on."""
+
     group: object
-    fits: list                       # [{mapping: Fit}] for each metric
-    pooled: dict                     # statistic -> Resampled; plcc_fit of a metric that has no monotonic fit is NaN
-    types: dict = field(default_factory=dict)     # type -> {statistic -> Resampled} or the reason why not
+    fits: list  # [{mapping: Fit}] for each metric
+    pooled: dict  # statistic -> Resampled; plcc_fit of a metric that has no monotonic fit is NaN
+    types: dict = field(default_factory=dict)  # type -> {statistic -> Resampled} or the reason why not
 
 
 def measure(group, settings):
     """Fits and bootstraps of a Group -> Measured."""
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:     # the linear algebra lets go of the interpreter's lock
-        fits = list(pool.map(lambda prediction: {name: fit(name, prediction, group.label) for name in MAPPINGS}, group.predictions))
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:  # the linear algebra lets go of the interpreter's lock
+        fits = list(
+            pool.map(lambda prediction: {name: fit(name, prediction, group.label) for name in MAPPINGS}, group.predictions)
+        )
     pooled = _bootstrap(group, fits, slice(None), settings)
     types = {}
     for kind in sorted(set(group.types)) if group.types is not None else ():
@@ -80,13 +85,15 @@ def cell(resampled, a, b=None):
     if not np.isfinite(value):
         return {"refused": "no monotonic fit"}
     try:
-        return {"value": float(value)} | {method: list(resampled.interval(a, b, method=method)) for method in ("percentile", "bca")}
+        return {"value": float(value)} | {
+            method: list(resampled.interval(a, b, method=method)) for method in ("percentile", "bca")
+        }
     except ValueError as error:
         return {"refused": str(error)}
 
 
 def verdict(cell, settings):
-    """'holds' where the difference is above zero with its interval, 'reverses' where below, 'ties' where zero is inside, else None."""
+    """'holds' where the difference is above zero with its interval, 'reverses' where below, 'ties' where zero is inside."""
     if "refused" in cell:
         return None
     low, high = cell[settings.interval]
@@ -97,21 +104,33 @@ def describe(measured, settings):
     """Everything about one group -> dict of cells (see the header), for the reports."""
     group = measured.group
     per_reference = {name: _per_reference(resampled, settings) for name, resampled in measured.pooled.items()}
-    return {"name": group.name, "dataset": group.dataset, "perturbation": group.perturbation, "pct": group.pct,
-            "pairs": len(group.label), "references": len(set(group.references)), "metrics": list(group.metrics), "notes": list(group.notes),
-            "coefficients": {metric: {"pooled": {name: cell(r, m) for name, r in measured.pooled.items()},
-                                      "per_reference": {name: _cell_of(r, m) for name, r in per_reference.items()}}
-                             for m, metric in enumerate(group.metrics)},
-            "fits": {metric: _fits(group, m, measured.fits[m], settings) for m, metric in enumerate(group.metrics)},
-            "types": {kind: _type(group, kind, found) for kind, found in measured.types.items()},
-            "pairwise": pairwise(measured, per_reference, settings),
-            "krasula": _krasula(group, settings)}
+    return {
+        "name": group.name,
+        "dataset": group.dataset,
+        "perturbation": group.perturbation,
+        "pct": group.pct,
+        "pairs": len(group.label),
+        "references": len(set(group.references)),
+        "metrics": list(group.metrics),
+        "notes": list(group.notes),
+        "coefficients": {
+            metric: {
+                "pooled": {name: cell(r, m) for name, r in measured.pooled.items()},
+                "per_reference": {name: _cell_of(r, m) for name, r in per_reference.items()},
+            }
+            for m, metric in enumerate(group.metrics)
+        },
+        "fits": {metric: _fits(group, m, measured.fits[m], settings) for m, metric in enumerate(group.metrics)},
+        "types": {kind: _type(group, kind, found) for kind, found in measured.types.items()},
+        "pairwise": pairwise(measured, per_reference, settings),
+        "krasula": _krasula(group, settings),
+    }
 
 
 def _per_reference(resampled, settings):
     try:
         return mean_over_clusters(resampled.each, settings.resamples, settings.seed)
-    except ValueError:     # one metric without a coefficient in some reference must not cost the others theirs
+    except ValueError:  # one metric without a coefficient in some reference must not cost the others theirs
         columns = np.where(np.isfinite(resampled.each).all(axis=0), 0, np.nan)
         return mean_over_clusters(np.nan_to_num(resampled.each), settings.resamples, settings.seed), columns
 
@@ -128,8 +147,14 @@ def _fits(group, m, found, settings):
     """Each mapping with its parameters and errors; plcc, rmse, ... withheld where the curve falls somewhere."""
     out = {}
     for name, mapping in found.items():
-        out[name] = {"formula": MAPPINGS[name].formula, "parameters": list(mapping.parameters), "converged": mapping.converged,
-                     "starts": mapping.starts, "agreeing": mapping.agreeing, "monotonic": mapping.monotonic}
+        out[name] = {
+            "formula": MAPPINGS[name].formula,
+            "parameters": list(mapping.parameters),
+            "converged": mapping.converged,
+            "starts": mapping.starts,
+            "agreeing": mapping.agreeing,
+            "monotonic": mapping.monotonic,
+        }
         if not mapping.monotonic:
             out[name]["refused"] = "the fitted curve is not monotonic over the data"
             continue
@@ -137,8 +162,10 @@ def _fits(group, m, found, settings):
         out[name] |= {"plcc": plcc(mapped, group.label), "rmse": rmse(mapped, group.label, parameters)}
         if group.std is not None:
             width = margin(group.std, settings.raters)
-            out[name] |= {"rmse_star": rmse_star(mapped, group.label, width, parameters),
-                          "outlier_ratio": outlier_ratio(mapped, group.label, width)}
+            out[name] |= {
+                "rmse_star": rmse_star(mapped, group.label, width, parameters),
+                "outlier_ratio": outlier_ratio(mapped, group.label, width),
+            }
     return out
 
 
@@ -147,7 +174,9 @@ def _type(group, kind, found):
     out = {"pairs": int(rows.sum()), "references": len(set(group.references[rows]))}
     if isinstance(found, str):
         return out | {"refused": found}
-    return out | {"coefficients": {metric: {name: cell(r, m) for name, r in found.items()} for m, metric in enumerate(group.metrics)}}
+    return out | {
+        "coefficients": {metric: {name: cell(r, m) for name, r in found.items()} for m, metric in enumerate(group.metrics)}
+    }
 
 
 def pairwise(measured, per_reference, settings):
@@ -155,14 +184,24 @@ def pairwise(measured, per_reference, settings):
     group, rows = measured.group, []
     r1 = {name: [coefficient(p, group.label) for p in group.predictions] for name, coefficient in TESTED.items()}
     for a, b in combinations(range(len(group.metrics)), 2):
-        row = {"a": group.metrics[a], "b": group.metrics[b], "tests": {}, "warnings": [],
-               "pooled": {name: cell(r, a, b) for name, r in measured.pooled.items()},
-               "per_reference": {name: _cell_of(r, a, b) for name, r in per_reference.items()},
-               "types": {kind: {name: cell(r, a, b) for name, r in found.items()}
-                         for kind, found in measured.types.items() if not isinstance(found, str)},
-               "p_bootstrap": {name: r.p_value(a, b) for name, r in measured.pooled.items() if "refused" not in cell(r, a, b)}}
+        row = {
+            "a": group.metrics[a],
+            "b": group.metrics[b],
+            "tests": {},
+            "warnings": [],
+            "pooled": {name: cell(r, a, b) for name, r in measured.pooled.items()},
+            "per_reference": {name: _cell_of(r, a, b) for name, r in per_reference.items()},
+            "types": {
+                kind: {name: cell(r, a, b) for name, r in found.items()}
+                for kind, found in measured.types.items()
+                if not isinstance(found, str)
+            },
+            "p_bootstrap": {name: r.p_value(a, b) for name, r in measured.pooled.items() if "refused" not in cell(r, a, b)},
+        }
         for name, coefficient in TESTED.items():
-            row["tests"][name] = _tests(r1[name][a], r1[name][b], coefficient(group.predictions[a], group.predictions[b]), len(group.label))
+            row["tests"][name] = _tests(
+                r1[name][a], r1[name][b], coefficient(group.predictions[a], group.predictions[b]), len(group.label)
+            )
         rows.append(row)
     for name in TESTED:
         for test in TESTS:
@@ -181,33 +220,42 @@ def pairwise(measured, per_reference, settings):
 def _tests(r12, r13, r23, n):
     try:
         return {"r12": r12, "r13": r13, "r23": r23, "zou": list(zou(r12, r13, r23, n))} | {
-            name: dict(zip(("statistic", "p"), test(r12, r13, r23, n))) for name, test in TESTS.items()}
+            name: dict(zip(("statistic", "p"), test(r12, r13, r23, n))) for name, test in TESTS.items()
+        }
     except ValueError as error:
         return {"r12": r12, "r13": r13, "r23": r23, "refused": str(error)}
 
 
 def _warnings(row, name, measured, settings):
-    """Where the classical tests mislead: predictions that are nearly one, and a verdict other than the bootstrap's, with the reason."""
+    """Where the classical tests mislead: predictions that are nearly one, and another verdict than the bootstrap's."""
     tests, group = row["tests"][name], measured.group
     if tests["r23"] > NEARLY_ONE:
-        yield (f"{name}: the two predictions correlate by {tests['r23']:.4f} > {NEARLY_ONE}: the tests divide by what little they do not "
-               "share, and call the smallest difference significant")
+        yield (
+            f"{name}: the two predictions correlate by {tests['r23']:.4f} > {NEARLY_ONE}: the tests divide by what little "
+            "they do not share, and call the smallest difference significant"
+        )
     difference = row["pooled"][name]
     if "refused" in tests or "refused" in difference:
         return
-    by_test, by_bootstrap = tests["williams"]["p"] < ALPHA, verdict(difference, settings) != "ties"
+    p = tests["williams"]["p"]
+    by_test, by_bootstrap = p < ALPHA, verdict(difference, settings) != "ties"
     if by_test == by_bootstrap:
         return
     a, b = (group.metrics.index(row[key]) for key in "ab")
-    ratio = np.std(measured.pooled[name].values[:, a] - measured.pooled[name].values[:, b]) / ((tests["zou"][1] - tests["zou"][0]) / 3.92)
+    values, (low, high) = measured.pooled[name].values, tests["zou"]
+    ratio = np.std(values[:, a] - values[:, b]) / ((high - low) / (2 * 1.96))
     references = len(set(group.references))
     if by_test:
-        yield (f"{name}: Williams's test finds a difference (p = {tests['williams']['p']:.2g}), the bootstrap over references does not: the test "
-               f"takes {len(group.label)} pairs as independent, but they come from {references} references, and between references the "
-               f"difference varies {ratio:.1f} times as much as the test's formula allows for")
+        yield (
+            f"{name}: Williams's test finds a difference (p = {p:.2g}), the bootstrap over references does not: the test takes "
+            f"{len(group.label)} pairs as independent, but they come from {references} references, and between references the "
+            f"difference varies {ratio:.1f} times as much as the test's formula allows for"
+        )
     else:
-        yield (f"{name}: the bootstrap over references finds a difference, Williams's test does not (p = {tests['williams']['p']:.2g}): the test's "
-               f"formula for normal data allows for {1 / ratio:.1f} times the variation seen between the {references} references")
+        yield (
+            f"{name}: the bootstrap over references finds a difference, Williams's test does not (p = {p:.2g}): the test's "
+            f"formula for normal data allows for {1 / ratio:.1f} times the variation seen between the {references} references"
+        )
 
 
 def _krasula(group, settings):
@@ -220,9 +268,14 @@ def _krasula(group, settings):
         return {"refused": str(refused)}
     areas = {name: r for name, r in found.items() if name not in ("pairs", "different")}
     pairs = list(combinations(range(len(group.metrics)), 2))
-    out = {"pairs": found["pairs"], "different": found["different"],
-           "metrics": {metric: {name: cell(r, m) for name, r in areas.items()} for m, metric in enumerate(group.metrics)},
-           "pairwise": [{"a": group.metrics[a], "b": group.metrics[b]} | {name: cell(r, a, b) for name, r in areas.items()} for a, b in pairs]}
+    out = {
+        "pairs": found["pairs"],
+        "different": found["different"],
+        "metrics": {metric: {name: cell(r, m) for name, r in areas.items()} for m, metric in enumerate(group.metrics)},
+        "pairwise": [
+            {"a": group.metrics[a], "b": group.metrics[b]} | {name: cell(r, a, b) for name, r in areas.items()} for a, b in pairs
+        ],
+    }
     for name, r in areas.items():
         for row, (a, b), p in zip(out["pairwise"], pairs, holm([r.p_value(a, b) for a, b in pairs])):
             row[name] |= {"p": r.p_value(a, b), "p_holm": float(p)}

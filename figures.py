@@ -2,6 +2,7 @@
 
 All are about 360 CSS pixels wide, so that a phone shows them as they are and a desktop several side by side.
 """
+
 import io
 import re
 
@@ -12,15 +13,26 @@ from definitions import COLUMNS
 from evidence import STATISTICS
 from fits import MAPPINGS
 
-WIDTH = 3.7             # inches; SVG counts 96 CSS pixels (72 pt) an inch
-STYLE = {"svg.fonttype": "none", "font.family": "sans-serif", "font.size": 8, "axes.spines.top": False, "axes.spines.right": False,
-         "axes.titlesize": 8.5, "legend.fontsize": 7, "axes.linewidth": 0.6, "figure.dpi": 72, "savefig.transparent": True}
-NO_FLIP = {"value": 0.0, "percentile": [0.0, 0.0], "bca": [0.0, 0.0]}    # unperturbed against itself
+WIDTH = 3.7  # inches; SVG counts 96 CSS pixels (72 pt) an inch
+STYLE = {
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.size": 8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 8.5,
+    "legend.fontsize": 7,
+    "axes.linewidth": 0.6,
+    "figure.dpi": 72,
+    "savefig.transparent": True,
+}
+NO_FLIP = {"value": 0.0, "percentile": [0.0, 0.0], "bca": [0.0, 0.0]}  # unperturbed against itself
 BLUE, ORANGE, GREY = "#1f5fa8", "#d1661b", "#888888"
 
 
 def colour(k):
     from matplotlib import colormaps
+
     return colormaps["tab10" if k < 10 else "Dark2"](k % 10)
 
 
@@ -28,13 +40,14 @@ def svg(draw, height, name, columns=1, rows=1, **options):
     """Run draw(figure, axes) on a new figure -> SVG text with ids of its own (`name`), so that many fit on a page."""
     import matplotlib
     from matplotlib.figure import Figure
+
     with matplotlib.rc_context(STYLE | {"svg.hashsalt": name}):
         figure = Figure(figsize=(WIDTH, height), layout="constrained")
         draw(figure, figure.subplots(rows, columns, squeeze=False, **options))
         out = io.StringIO()
         figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None}, dpi=170)
     text = out.getvalue()
-    text = text[text.index("<svg"):]
+    text = text[text.index("<svg") :]
     text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", text)
     return re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.S)
 
@@ -66,7 +79,12 @@ def scatter(measured, m, settings):
         if fit.monotonic:
             ax.fill_between(grid, *band(fit, group, m, grid, settings), color=ORANGE, alpha=0.35, linewidth=0)
         ax.plot(grid, fit(grid), color=ORANGE, linewidth=1.4, linestyle="-" if fit.monotonic else ":")
-        ax.set(xlabel="prediction, oriented", ylabel=f"label (higher is {group.label_higher_is})", title=f"{group.metrics[m]} on {group.name}")
+        ax.set(
+            xlabel="prediction, oriented",
+            ylabel=f"label (higher is {group.label_higher_is})",
+            title=f"{group.metrics[m]} on {group.name}",
+        )
+
     return svg(draw, 2.7, _id("scatter", group.name, group.metrics[m]))
 
 
@@ -82,12 +100,17 @@ def forest(described, order, settings):
             ax.set_ylim(-0.6, len(metrics) - 0.4)
             ax.set_title(COLUMNS[name], loc="left")
             ax.grid(axis="x", linewidth=0.3)
+
     return svg(draw, 4 * (0.17 * len(metrics) + 0.45), _id("forest", described["name"]), rows=4, sharex=True)
 
 
 def bars(described, metric, settings):
-    """SRCC of one metric by distortion type, as bars with intervals."""
-    found = {kind: of["coefficients"][metric]["srcc"] for kind, of in reversed(described["types"].items()) if "coefficients" in of}
+    """SRCC of one metric by distortion type, as bars with intervals; in brackets the number of references."""
+    found = {
+        f"{kind} ({of['references']})": of["coefficients"][metric]["srcc"]
+        for kind, of in reversed(described["types"].items())
+        if "coefficients" in of
+    }
 
     def draw(figure, axes):
         ax = axes[0, 0]
@@ -97,15 +120,22 @@ def bars(described, metric, settings):
                 _whisker(ax, cell, k, settings, BLUE)
         ax.set_yticks(range(len(found)), list(found))
         lowest = min([cell[settings.interval][0] for cell in found.values() if "value" in cell], default=0)
-        ax.set(xlim=(min(0, lowest) - 0.02, 1), ylim=(-0.7, len(found) - 0.3), title=f"{metric} on {described['name']}: SRCC by distortion type")
+        ax.set(
+            xlim=(min(0, lowest) - 0.02, 1),
+            ylim=(-0.7, len(found) - 0.3),
+            title=f"{metric} on {described['name']}: SRCC by distortion type",
+        )
         ax.axvline(0, color="black", linewidth=0.6)
+
     return svg(draw, 0.16 * len(found) + 0.7, _id("bars", described["name"], metric))
 
 
 def curves(rows, dataset, perturbation, settings):
     """SRCC and rank flips of every metric against the magnitude of a perturbation; magnitude 0 is the plain file."""
-    rows = sorted((row for row in rows if (row["dataset"], row["perturbation"]) == (dataset, perturbation) and "refused" not in row),
-                  key=lambda row: row["pct"])
+    rows = sorted(
+        (row for row in rows if (row["dataset"], row["perturbation"]) == (dataset, perturbation) and "refused" not in row),
+        key=lambda row: row["pct"],
+    )
     metrics = list(dict.fromkeys(row["metric"] for row in rows))
 
     def draw(figure, axes):
@@ -120,7 +150,10 @@ def curves(rows, dataset, perturbation, settings):
         axes[1, 0].set_ylim(bottom=0)
         axes[1, 0].set_xticks([0] + sorted({row["pct"] for row in rows}))
         figure.legend(loc="outside lower center", ncols=2, frameon=False)
-    return svg(draw, 3.6 + 0.14 * (len(metrics) + 1) // 2, _id("curves", dataset, perturbation), rows=2, sharex=True) if rows else ""
+
+    return (
+        svg(draw, 3.6 + 0.14 * (len(metrics) + 1) // 2, _id("curves", dataset, perturbation), rows=2, sharex=True) if rows else ""
+    )
 
 
 def _whisker(ax, cell, y, settings, color):
@@ -132,7 +165,9 @@ def _whisker(ax, cell, y, settings, color):
 def _line(ax, series, shift, settings, color, label):
     given = [(x + shift, cell) for x, cell in series if "value" in cell]
     if given:
-        ax.plot([x for x, _ in given], [cell["value"] for _, cell in given], "o-", color=color, markersize=3, linewidth=1, label=label)
+        ax.plot(
+            [x for x, _ in given], [cell["value"] for _, cell in given], "o-", color=color, markersize=3, linewidth=1, label=label
+        )
         for x, cell in given:
             ax.plot([x, x], cell[settings.interval], color=color, linewidth=0.9)
 

@@ -10,6 +10,7 @@ reward disagreement, so `Fit.monotonic` is checked, and the reports withhold the
 Every family is linear in all but its place and its width, so only these two are searched and the rest is solved for at each
 step (variable projection, Golub and Pereyra 1973). To add a family, write its basis and enter it in MAPPINGS.
 """
+
 from dataclasses import dataclass
 from typing import Callable, NamedTuple
 
@@ -17,14 +18,15 @@ import numpy as np
 
 from correlations import checked
 
-RACE = 2000              # pairs, evenly spaced in sorted order, on which the starts compete; the winner is fitted to all
-SAME_MINIMUM = 1e-3      # relative difference of residual sums up to which two starts reached the same minimum
-ASYMPTOTE = 1000         # standard deviations of the label; a coefficient beyond means that the data do not level off
-STARTS = [(place, width) for place in (0.2, 0.5, 0.8) for width in (0.2, 1.0)]   # quantile of x, standard deviations
+RACE = 2000  # pairs, evenly spaced in sorted order, on which the starts compete; the winner is fitted to all
+SAME_MINIMUM = 1e-3  # relative difference of residual sums up to which two starts reached the same minimum
+ASYMPTOTE = 1000  # standard deviations of the label; a coefficient beyond means that the data do not level off
+STARTS = [(place, width) for place in (0.2, 0.5, 0.8) for width in (0.2, 1.0)]  # quantile of x, standard deviations
 
 
 def _sigmoid(x, place, log_width):
     from scipy.special import expit
+
     return expit((x - place) * np.exp(-log_width))
 
 
@@ -35,13 +37,13 @@ def logistic4(x, place, log_width):
 
 
 def logistic5(x, place, log_width):
-    """y = b1 (1/2 - 1 / (1 + exp(b2 (x - b3)))) + b4 x + b5. Sheikh, Sabir, Bovik 2006, IEEE TIP 15(11) (the VQEG's 5 parameters)."""
+    """y = b1 (1/2 - 1 / (1 + exp(b2 (x - b3)))) + b4 x + b5. Sheikh, Sabir, Bovik 2006, IEEE TIP 15(11)."""
     return np.stack([_sigmoid(x, place, log_width) - 0.5, x, np.ones_like(x)], axis=1)
 
 
 def cubic(x):
     """y = b1 + b2 x + b3 x^2 + b4 x^3. ITU-T P.1401, which demands that it be monotonic."""
-    return np.stack([np.ones_like(x), x, x ** 2, x ** 3], axis=1)
+    return np.stack([np.ones_like(x), x, x**2, x**3], axis=1)
 
 
 # Parameters as in the formulas, in the data's units, from place, log width and coefficients in standardised x and y.
@@ -60,9 +62,10 @@ def _cubic_units(p, c, xc, xs, yc, ys):
 
 class Mapping(NamedTuple):
     """A family of curves: basis(x, *searched) (N, coefficients), its parameters in the data's units, how many there are."""
+
     basis: Callable
     units: Callable
-    searched: int        # 2: place and log width; 0: linear
+    searched: int  # 2: place and log width; 0: linear
     parameters: int
     formula: str
 
@@ -77,15 +80,16 @@ MAPPINGS = {
 @dataclass(frozen=True)
 class Fit:
     """A fitted mapping. Calling it maps predictions (N,) to the label's scale."""
+
     name: str
-    parameters: tuple       # b1, b2, ... of MAPPINGS[name].formula, in the data's units
-    converged: bool         # a minimum inside the search range was reached by the winning start
-    starts: int             # how many starts were tried ...
-    agreeing: int           # ... and how many of them ended at the winner's minimum
-    monotonic: bool         # never falls between the smallest and the largest prediction
-    place: tuple            # what was searched, and the coefficients solved for, both on the standardised scale
+    parameters: tuple  # b1, b2, ... of MAPPINGS[name].formula, in the data's units
+    converged: bool  # a minimum inside the search range was reached by the winning start
+    starts: int  # how many starts were tried ...
+    agreeing: int  # ... and how many of them ended at the winner's minimum
+    monotonic: bool  # never falls between the smallest and the largest prediction
+    place: tuple  # what was searched, and the coefficients solved for, both on the standardised scale
     coefficients: tuple
-    scale: tuple            # centre and scale of the predictions, centre and scale of the labels
+    scale: tuple  # centre and scale of the predictions, centre and scale of the labels
 
     def __call__(self, prediction):
         xc, xs, yc, ys = self.scale
@@ -97,7 +101,8 @@ def fit(name, prediction, label):
     """Least-squares fit of MAPPINGS[name] to predictions (N,) and labels (N,) -> Fit.
 
     Place is searched within three ranges of the data on either side, width between 1/50 and 50 standard deviations. Data that
-    do not level off drive the place there, or an asymptote out of sight: converged is then False, the curve good, its parameters arbitrary.
+    do not level off drive the place there, or an asymptote out of sight: converged is then False, the curve good,
+    its parameters arbitrary.
     Raises ValueError for NaN, lengths that differ, constant input, or no more pairs than parameters.
     """
     family = MAPPINGS[name]
@@ -108,8 +113,17 @@ def fit(name, prediction, label):
     coefficients = _solve(family.basis(x, *searched), y)
     rising = np.diff(family.basis(np.linspace(x.min(), x.max(), 2001), *searched) @ coefficients)
     parameters = family.units(searched, coefficients, *scale)
-    return Fit(name, tuple(map(float, parameters)), converged, starts, agreeing, bool((rising >= -1e-9).all()),
-               tuple(searched), tuple(coefficients), scale)
+    return Fit(
+        name,
+        tuple(map(float, parameters)),
+        converged,
+        starts,
+        agreeing,
+        bool((rising >= -1e-9).all()),
+        tuple(searched),
+        tuple(coefficients),
+        scale,
+    )
 
 
 def _solve(basis, y):
@@ -119,6 +133,7 @@ def _solve(basis, y):
 def _search(basis, x, y):
     """(place, log width), converged, starts, agreeing of the best fit to standardised x, y."""
     from scipy.optimize import least_squares
+
     reach = 3 * np.ptp(x)
     bounds = [x.min() - reach, np.log(1 / 50)], [x.max() + reach, np.log(50)]
 
@@ -126,6 +141,7 @@ def _search(basis, x, y):
         def residuals(searched):
             a = basis(x, *searched)
             return a @ _solve(a, y) - y
+
         return least_squares(residuals, start, bounds=bounds, max_nfev=200, ftol=1e-12, xtol=1e-10, gtol=1e-10)
 
     some = np.argsort(x, kind="stable")[np.linspace(0, len(x) - 1, min(len(x), RACE)).astype(int)]

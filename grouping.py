@@ -3,6 +3,7 @@
 Whatever does not fit together is refused, with the file and what to do: labels or names that differ, part of a dataset,
 scores of different protocols. Nothing is dropped to make files fit.
 """
+
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,26 +12,27 @@ from cli import UsageError
 from scorefiles import read
 
 FEWEST_PAIRS = 10
-SAME_LABEL = 1e-5        # relative: the authors stored LIVE's labels as float32
+SAME_LABEL = 1e-5  # relative: the authors stored LIVE's labels as float32
 
 
 @dataclass(frozen=True)
 class Group:
-    """M metrics on the N pairs of one dataset under one perturbation. Predictions are oriented: positive correlation = agreement."""
+    """M metrics on the N pairs of one dataset under one perturbation; predictions oriented: positive = agrees."""
+
     dataset: str
-    perturbation: str            # none, tra, sca, rot
+    perturbation: str  # none, tra, sca, rot
     pct: float | None
-    metrics: tuple               # (M,) names
-    label: np.ndarray            # (N,)
-    predictions: np.ndarray      # (M, N)
-    references: np.ndarray       # (N,) names: the clusters
-    types: np.ndarray | None     # (N,) distortion types, None where unknown
-    label_higher_is: str         # worse or better
-    notes: tuple                 # sentences on directions and on what is not known
-    std: np.ndarray | None = None                # (N,) spread of each label, None where unknown
-    no_std: str = ""                             # why it is unknown
-    floors: dict = field(default_factory=dict)   # metric -> (references (F,), predictions (F,)) of references against themselves
-    no_floors: dict = field(default_factory=dict)   # metric -> why it has none
+    metrics: tuple  # (M,) names
+    label: np.ndarray  # (N,)
+    predictions: np.ndarray  # (M, N)
+    references: np.ndarray  # (N,) names: the clusters
+    types: np.ndarray | None  # (N,) distortion types, None where unknown
+    label_higher_is: str  # worse or better
+    notes: tuple  # sentences on directions and on what is not known
+    std: np.ndarray | None = None  # (N,) spread of each label, None where unknown
+    no_std: str = ""  # why it is unknown
+    floors: dict = field(default_factory=dict)  # metric -> (references (F,), predictions (F,)) of references against themselves
+    no_floors: dict = field(default_factory=dict)  # metric -> why it has none
 
     @property
     def name(self):
@@ -55,19 +57,23 @@ def read_groups(paths, columns=None, higher_is=None, similarity=(), spread=no_sp
     """
     files = {}
     for path in paths:
-        if str(path).endswith(".floor.csv"):    # caught by a wildcard; read with the score file that it belongs to
+        if str(path).endswith(".floor.csv"):  # caught by a wildcard; read with the score file that it belongs to
             continue
         file = read(path, columns)
         key = (file.dataset or "data", file.perturbation, file.pct)
         if file.method in files.setdefault(key, {}):
-            raise UsageError(f"{path}: {file.method} under the same dataset and perturbation is already given by "
-                             f"{files[key][file.method].path}; give one of them")
+            raise UsageError(
+                f"{path}: {file.method} under the same dataset and perturbation is already given by "
+                f"{files[key][file.method].path}; give one of them"
+            )
         files[key][file.method] = file
-    template = {}    # dataset -> its first file: all files of the dataset get its rows, in its order
+    template = {}  # dataset -> its first file: all files of the dataset get its rows, in its order
     for key, members in files.items():
         template.setdefault(key[0], next(iter(members.values())))
-    return [_group(key, list(members.values()), template[key[0]], higher_is, set(similarity), spread)
-            for key, members in files.items()]
+    return [
+        _group(key, list(members.values()), template[key[0]], higher_is, set(similarity), spread)
+        for key, members in files.items()
+    ]
 
 
 def _group(key, files, template, higher_is, similarity, spread):
@@ -84,29 +90,50 @@ def _group(key, files, template, higher_is, similarity, spread):
         floor = floor if floor is not None else _floor_file(file)
         if isinstance(floor, str):
             no_floors[file.method] = floor
-        else:   # higher = worse, whatever the label's direction
-            floors[file.method] = base(floor["ref"]).to_numpy(dtype=str), floor["pred"].to_numpy() * (1 if higher == "worse" else -1)
+        else:  # higher = worse, whatever the label's direction
+            floors[file.method] = (
+                base(floor["ref"]).to_numpy(dtype=str),
+                floor["pred"].to_numpy() * (1 if higher == "worse" else -1),
+            )
     references = base(own["ref"]).to_numpy(dtype=str)
     if len(set(references)) < 2:
-        raise UsageError(f"{template.path}: all pairs are of one reference ({references[0]}); intervals resample references, "
-                         "so at least 2 are needed")
+        raise UsageError(
+            f"{template.path}: all pairs are of one reference ({references[0]}); intervals resample references, "
+            "so at least 2 are needed"
+        )
     types, std = _types(key[0], own), spread(key[0], own)
-    notes = [f"labels: higher is {labelled}",
-             f"predictions: higher is worse{', but better for ' + ', '.join(better) if better else ''}"] + ([types] if isinstance(types, str) else [])
-    return Group(*key, tuple(file.method for file in files), own["mos"].to_numpy(), np.stack(predictions), references,
-                 None if isinstance(types, str) else types, labelled, tuple(notes),
-                 *((None, std) if isinstance(std, str) else (std, "")), floors, no_floors)
+    notes = [
+        f"labels: higher is {labelled}",
+        f"predictions: higher is worse{', but better for ' + ', '.join(better) if better else ''}",
+    ] + ([types] if isinstance(types, str) else [])
+    return Group(
+        *key,
+        tuple(file.method for file in files),
+        own["mos"].to_numpy(),
+        np.stack(predictions),
+        references,
+        None if isinstance(types, str) else types,
+        labelled,
+        tuple(notes),
+        *((None, std) if isinstance(std, str) else (std, "")),
+        floors,
+        no_floors,
+    )
 
 
 def _refuse(file, table, first):
     if len(table) < FEWEST_PAIRS:
         raise UsageError(f"{file.path}: {len(table)} pairs, expected at least {FEWEST_PAIRS}: too few to compare metrics on")
     if not file.path.name.endswith(".csv") or file.expected not in (None, len(table), len(file.table)):
-        raise UsageError(f"{file.path}: {len(table)} of {file.expected or '?'} pairs of {file.dataset}: a partial file is not compared; "
-                         "finish it with the command that started it")
+        raise UsageError(
+            f"{file.path}: {len(table)} of {file.expected or '?'} pairs of {file.dataset}: a partial file is not compared; "
+            "finish it with the command that started it"
+        )
     if file.protocol != first.protocol:
-        raise UsageError(f"{file.path}: scored under the protocol {file.protocol}, {first.path} under {first.protocol}; "
-                         "compare files of one protocol")
+        raise UsageError(
+            f"{file.path}: scored under the protocol {file.protocol}, {first.path} under {first.protocol}; "
+            "compare files of one protocol"
+        )
     for column, what in (("mos", "labels"), ("pred", "predictions")):
         if np.ptp(table[column].to_numpy()) == 0:
             raise UsageError(f"{file.path}: all {len(table)} {what} are {table[column].iloc[0]:g}; a constant has no correlation")
@@ -120,36 +147,47 @@ def _same_rows(first, own, file, table):
     names, theirs = (base(t["dis"]) + " of " + base(t["ref"]) for t in (own, table))
     if list(names) != list(theirs):
         import pandas as pd
+
         index = pd.Index(theirs)
         order = index.get_indexer(names) if index.is_unique and names.is_unique else order
         wrong = np.flatnonzero((order < 0) | (theirs.to_numpy()[order] != names.to_numpy()))
         if len(wrong):
-            raise UsageError(f"{file.path}: {len(wrong)} pairs of {first.path} are not there under the same name, first "
-                             f"{names.iloc[wrong[0]]} (line {wrong[0] + 2}); expected the same pairs")
+            raise UsageError(
+                f"{file.path}: {len(wrong)} pairs of {first.path} are not there under the same name, first "
+                f"{names.iloc[wrong[0]]} (line {wrong[0] + 2}); expected the same pairs"
+            )
     label, other = own["mos"].to_numpy(), table["mos"].to_numpy()[order]
     wrong = np.flatnonzero(np.abs(label - other) > SAME_LABEL * np.maximum(np.abs(label), np.abs(other)))
     if len(wrong):
-        raise UsageError(f"{file.path}: line {order[wrong[0]] + 2}: the label of {own['dis'].iloc[wrong[0]]} is {other[wrong[0]]:g}, in "
-                         f"{first.path} {label[wrong[0]]:g} ({len(wrong)} labels differ); expected the same labels")
+        raise UsageError(
+            f"{file.path}: line {order[wrong[0]] + 2}: the label of {own['dis'].iloc[wrong[0]]} is {other[wrong[0]]:g}, in "
+            f"{first.path} {label[wrong[0]]:g} ({len(wrong)} labels differ); expected the same labels"
+        )
     return order
 
 
 def _label_direction(dataset, files, higher_is):
     from datasets import DATASETS
+
     known = {file.settings["label_higher_is"] for file in files if "label_higher_is" in file.settings}
     known |= {DATASETS[dataset].higher_is} if dataset in DATASETS else set()
     if len(known) > 1:
         raise UsageError(f"{files[0].path}: the files of {dataset} disagree on whether a higher label is better or worse")
     if known and higher_is and {higher_is} != known:
-        raise UsageError(f"{files[0].path}: a higher label of {dataset} means {known.pop()}, not {higher_is}; leave --higher-is out")
+        raise UsageError(
+            f"{files[0].path}: a higher label of {dataset} means {known.pop()}, not {higher_is}; leave --higher-is out"
+        )
     if not known and not higher_is:
-        raise UsageError(f"{files[0].path}: the dataset {dataset!r} is not known; say what a higher label means by --higher-is better|worse")
+        raise UsageError(
+            f"{files[0].path}: the dataset {dataset!r} is not known; say what a higher label means by --higher-is better|worse"
+        )
     return known.pop() if known else higher_is
 
 
 def _types(dataset, table):
     """(N,) distortion types, or why they are not known."""
     from datasets import distortion_types
+
     try:
         return np.array(distortion_types(dataset, table), dtype=str)
     except UsageError as error:
@@ -173,14 +211,20 @@ def _floor_file(file):
 def numbers_by_name(path, name, value):
     """A small CSV of a name and a number a line -> its table; UsageError with file and line for anything else."""
     import pandas as pd
+
     try:
         table = pd.read_csv(path, dtype={name: str}, encoding="utf-8-sig", keep_default_na=False)
-    except (OSError, ValueError) as error:      # ValueError: pandas' parser and decoding errors
+    except (OSError, ValueError) as error:  # ValueError: pandas' parser and decoding errors
         raise UsageError(f"{path}: expected a CSV file with the columns {name}, {value}: {error}") from None
     if not {name, value} <= set(table.columns) or table.empty:
-        raise UsageError(f"{path}: expected the columns {name}, {value} and at least one row; found {', '.join(map(str, table.columns))}")
+        raise UsageError(
+            f"{path}: expected the columns {name}, {value} and at least one row; found {', '.join(map(str, table.columns))}"
+        )
     values = pd.to_numeric(table[value], errors="coerce").to_numpy(dtype=float)
-    for wrong, what in ((~np.isfinite(values), f"{value} is no finite number"), (table[name].duplicated().to_numpy(), f"this {name} stands there twice")):
+    for wrong, what in (
+        (~np.isfinite(values), f"{value} is no finite number"),
+        (table[name].duplicated().to_numpy(), f"this {name} stands there twice"),
+    ):
         if wrong.any():
             raise UsageError(f"{path}: line {np.argmax(wrong) + 2}: {what}")
     return table.assign(**{value: values})

@@ -7,12 +7,13 @@ Source: Krasula, Fliegel, Le Callet, Klima 2016 (QoMEX), On the accuracy of obje
 areas and rates are compared by tests that take the pairs of images as independent. Each image is in thousands of pairs, so
 here the interval and the p-value come from the bootstrap over references instead.
 """
+
 import numpy as np
 
 from bootstrap import RESAMPLES, Resampled, multiplicities
 from correlations import checked
 
-BINS = 512      # of |difference of predictions|, by quantiles: only the resamples' areas are binned, the estimates are exact
+BINS = 512  # of |difference of predictions|, by quantiles: only the resamples' areas are binned, the estimates are exact
 
 
 def different(label, error, level=0.95):
@@ -22,6 +23,7 @@ def different(label, error, level=0.95):
     the sign of label_i - label_j where the two-sided z-test says that they differ, 0 where it does not ("similar").
     """
     from scipy import stats
+
     i, j = (index.astype(np.int32) for index in np.triu_indices(len(label), 1))
     difference = label[i] - label[j]
     known = np.abs(difference) > stats.norm.ppf((1 + level) / 2) * np.sqrt(error[i] ** 2 + error[j] ** 2)
@@ -48,16 +50,21 @@ def krasula(label, predictions, error, clusters, resamples=RESAMPLES, seed=0):
         _, label = checked(prediction, label)
     error = np.asarray(error, dtype=float)
     if error.shape != label.shape or not (np.isfinite(error).all() and (error > 0).all()):
-        raise ValueError(f"expected {len(label)} positive standard errors, found {np.sum(~(error > 0))} that are not, of {error.size}")
+        raise ValueError(
+            f"expected {len(label)} positive standard errors, found {np.sum(~(error > 0))} that are not, of {error.size}"
+        )
     names, member = np.unique(np.asarray(clusters), return_inverse=True)
     i, j, better = different(label, error)
     if not better.any() or better.all():
-        raise ValueError(f"expected pairs that differ and pairs that are similar, found that {np.count_nonzero(better)} of {len(i)} differ")
+        raise ValueError(
+            f"expected pairs that differ and pairs that are similar, found that {np.count_nonzero(better)} of {len(i)} differ"
+        )
     first, second = np.minimum(member[i], member[j]), np.maximum(member[i], member[j])
-    cell = first * len(names) + second                                   # which two references a pair of images is from
-    W = np.concatenate([np.ones((1, len(names))), multiplicities(len(names), resamples, seed), 1 - np.eye(len(names)),
-                        np.eye(len(names))])
-    weight = (W[:, :, None] * W[:, None, :]).reshape(len(W), -1)         # (K, cells) copies of a pair in each resample
+    cell = first * len(names) + second  # which two references a pair of images is from
+    W = np.concatenate(
+        [np.ones((1, len(names))), multiplicities(len(names), resamples, seed), 1 - np.eye(len(names)), np.eye(len(names))]
+    )
+    weight = (W[:, :, None] * W[:, None, :]).reshape(len(W), -1)  # (K, cells) copies of a pair in each resample
     parts = np.cumsum([1, resamples, len(names)])
     columns = [_one(prediction[i] - prediction[j], better, cell, weight) for prediction in predictions]
     out = {}
@@ -78,8 +85,10 @@ def _one(difference, better, cell, weight):
     place = np.empty(len(order), dtype=np.int64)
     place[order] = np.arange(len(order)) * BINS // len(order)
     cells = weight.shape[1]
-    binned = [weight @ np.bincount(cell[kind] * BINS + place[kind], minlength=cells * BINS).reshape(cells, BINS).astype(float)
-              for kind in kinds]
+    binned = [
+        weight @ np.bincount(cell[kind] * BINS + place[kind], minlength=cells * BINS).reshape(cells, BINS).astype(float)
+        for kind in kinds
+    ]
     exact, binned = _statistics(*exact), _statistics(*binned)
     return {name: values - values[0] + exact[name] for name, values in binned.items()}
 
@@ -94,5 +103,8 @@ def _statistics(similar, right, wrong, equal):
     n = r + w + e
     with np.errstate(invalid="ignore"):
         above = np.where(r * w > 0, r * w * area(right, wrong), 0)
-        return {"different_similar": area(right + wrong + equal, similar),
-                "better_worse": (r ** 2 + 2 * above + 2 * r * e + e ** 2 / 2) / n ** 2, "correct": r / n}
+        return {
+            "different_similar": area(right + wrong + equal, similar),
+            "better_worse": (r**2 + 2 * above + 2 * r * e + e**2 / 2) / n**2,
+            "correct": r / n,
+        }

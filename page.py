@@ -2,7 +2,9 @@
 
 The words and numbers are report.py's, the figures figures.py's; here they are put together.
 """
+
 from html import escape
+from pathlib import Path
 
 import figures
 from definitions import COLUMNS, DEFINITIONS
@@ -10,25 +12,8 @@ from evidence import STATISTICS, TESTED, Settings, verdict
 from report import audit_line, floor_refusal, number, p_text
 from significance import TESTS
 
-INTERVALS = {"percentile": "interval", "bca": "bca"}     # Settings.interval -> its definition
-CSS = """
-:root { color-scheme: light; }
-body { font: 15px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 1180px; padding: 0 14px 60px; color: #1c1c1c; background: #fff; }
-h1 { font-size: 1.5em; line-height: 1.25; } h2 { font-size: 1.2em; margin-top: 2.2em; border-top: 2px solid #ddd; padding-top: .8em; }
-h3 { font-size: 1em; margin: 1.6em 0 .4em; } p, li { max-width: 78ch; } a { color: #1f5fa8; }
-.scroll { overflow-x: auto; max-width: 100%; } table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; }
-th, td { padding: 3px 9px; text-align: right; white-space: nowrap; border-bottom: 1px solid #e6e6e6; }
-th:first-child, td:first-child { text-align: left; position: sticky; left: 0; background: #fff; } td small { color: #555; }
-th { font-weight: 600; border-bottom: 1px solid #999; } th a { text-decoration: none; border-bottom: 1px dotted #1f5fa8; }
-.figures { display: flex; flex-wrap: wrap; gap: 14px 22px; align-items: flex-start; } figure { margin: 0; max-width: 100%; }
-figure svg { max-width: 100%; height: auto; display: block; width: 356px; } figcaption { font-size: 12px; color: #555; max-width: 356px; }
-.holds { background: #d8ecd9; } .ties { background: #efefef; } .reverses { background: #f6d9d3; }
-.heat td { text-align: center; border: 1px solid #fff; line-height: 1.25; } .heat th { text-align: center; }
-.audit li { margin: .45em 0; overflow-wrap: anywhere; } .tag { padding: 1px 7px; border-radius: 9px; font-size: 12px; }
-.warning { border-left: 4px solid #d1661b; padding-left: 10px; } dt { font-weight: 600; margin-top: 1em; } dd { margin: 0; max-width: 78ch; }
-dt:target, dt:target + dd { background: #fff4cf; } .source { color: #555; font-size: 13px; }
-@media (max-width: 480px) { body { font-size: 14px; padding: 0 10px 40px; } th, td { padding: 3px 6px; } table { font-size: 12px; } }
-"""
+INTERVALS = {"percentile": "interval", "bca": "bca"}  # Settings.interval -> its definition
+CSS = Path(__file__).with_name("page.css")
 
 
 def link(key, text=None):
@@ -48,9 +33,13 @@ def table(head, rows, style=""):
     body = []
     for row in rows:
         cells = [entry if isinstance(entry, tuple) else ("", entry) for entry in row]
-        body.append("<tr>" + "".join(f'<td class="{kind}">{text}</td>' if kind else f"<td>{text}</td>" for kind, text in cells) + "</tr>")
+        body.append(
+            "<tr>" + "".join(f'<td class="{kind}">{text}</td>' if kind else f"<td>{text}</td>" for kind, text in cells) + "</tr>"
+        )
     head = "".join(f"<th>{entry}</th>" for entry in head)
-    return f'<div class="scroll"><table class="{style}"><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table></div>'
+    return (
+        f'<div class="scroll"><table class="{style}"><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table></div>'
+    )
 
 
 def drawn(figure, caption):
@@ -61,9 +50,12 @@ def page(results, measured):
     """results, measured: as compare.compare returns them -> the HTML text."""
     settings, options = results["settings"], Settings(**results["settings"])
     interval = INTERVALS[settings["interval"]]
-    parts = [f"<h1>Which metric agrees with people: {escape(', '.join(group['name'] for group in results['groups']))}</h1>",
-             f"<p>{link(interval, 'Intervals')}: 95 %, {settings['interval']}, {settings['resamples']} resamples of the references, seed {settings['seed']}. "
-             f"{link('plcc_fit')}: after {link(settings['fit'])}. Every column's name leads to its definition and reference.</p>"]
+    parts = [
+        f"<h1>Which metric agrees with people: {escape(', '.join(group['name'] for group in results['groups']))}</h1>",
+        f"<p>{link(interval, 'Intervals')}: 95 %, {settings['interval']}, {settings['resamples']} resamples of the "
+        f"references, seed {settings['seed']}. "
+        f"{link('plcc_fit')}: after {link(settings['fit'])}. Every column's name leads to its definition and reference.</p>",
+    ]
     if results["audit"]:
         parts += _audit(results["audit"], settings)
     for group in results["groups"]:
@@ -71,24 +63,40 @@ def page(results, measured):
     if results["stability"]:
         parts += _stability(results["stability"], settings, options)
     parts.append("<h2>Definitions and references</h2><dl>")
-    parts += [f'<dt id="def-{key}">{escape(d.name)}</dt><dd>{escape(d.meaning)} <span class="source">{escape(d.source)}</span></dd>'
-              for key, d in DEFINITIONS.items()]
+    parts += [
+        f'<dt id="def-{key}">{escape(d.name)}</dt><dd>{escape(d.meaning)} <span class="source">{escape(d.source)}</span></dd>'
+        for key, d in DEFINITIONS.items()
+    ]
     parts.append("</dl>")
-    return ('<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
-            f"<title>Comparison of metrics</title><style>{CSS}</style></head><body>\n" + "\n".join(parts) + "\n</body></html>\n")
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>Comparison of metrics</title><style>{CSS.read_text(encoding='utf-8')}</style></head><body>\n"
+        + "\n".join(parts) + "\n</body></html>\n"
+    )
 
 
 def _audit(entries, settings):
     """Pooled verdicts as a table of colours; every check, in words, one tap below it."""
-    columns = list(dict.fromkeys((check["group"], check["what"]) for entry in entries for check in entry["checks"] if check["what"] in STATISTICS))
+    columns = list(
+        dict.fromkeys(
+            (check["group"], check["what"]) for entry in entries for check in entry["checks"] if check["what"] in STATISTICS
+        )
+    )
     yield f"<h2>{link('audit', 'Audit')}: does “A beats B” survive?</h2>"
-    yield (f"<p>A is the metric with the higher {link('srcc')}, averaged over the unperturbed groups. Each cell: the difference with its {link('interval', 'interval')}; "
-           "<span class='tag holds'>holds</span> above zero, <span class='tag ties'>ties</span> around it, <span class='tag reverses'>reverses</span> below.</p>")
+    yield (
+        f"<p>A is the metric with the higher {link('srcc')}, averaged over the unperturbed groups. Each cell: "
+        f"the difference with its {link('interval', 'interval')}; "
+        "<span class='tag holds'>holds</span> above zero, <span class='tag ties'>ties</span> around it, "
+        "<span class='tag reverses'>reverses</span> below.</p>"
+    )
     rows = []
     for entry in entries:
         by = {(check["group"], check["what"]): check for check in entry["checks"]}
-        rows.append([f"{escape(entry['a'])} beats {escape(entry['b'])}", (entry["verdict"], entry["verdict"])]
-                    + [(by[key]["verdict"] or "", cell_html(by[key], settings)) if key in by else "" for key in columns])
+        rows.append(
+            [f"{escape(entry['a'])} beats {escape(entry['b'])}", (entry["verdict"], entry["verdict"])]
+            + [(by[key]["verdict"] or "", cell_html(by[key], settings)) if key in by else "" for key in columns]
+        )
     yield table(["claim", "over all checks"] + [f"{escape(group)} {link(what)}" for group, what in columns], rows)
     yield "<details><summary>Every check: per reference and by distortion type too</summary><ul class='audit'>"
     yield "".join(f"<li>{escape(audit_line(entry))}</li>" for entry in entries) + "</ul></details>"
@@ -98,43 +106,106 @@ def _group(group, found, settings, options):
     of, metrics = group["coefficients"], group["metrics"]
     order = sorted(metrics, key=lambda metric: -of[metric]["pooled"]["srcc"].get("value", -2))
     yield f"<h2>{escape(group['name'])}</h2>"
-    yield f"<p>{group['pairs']} {link('pairs', 'pairs')} of <b>{group['references']} {link('pairs', 'references')}</b>; {escape('; '.join(group['notes']))}.</p>"
+    notes = escape("; ".join(group["notes"]))
+    references = f"<b>{group['references']} {link('pairs', 'references')}</b>"
+    yield f"<p>{group['pairs']} {link('pairs', 'pairs')} of {references}; {notes}.</p>"
     yield "<h3>Coefficients</h3>"
-    yield table(["metric"] + [link(name) for name in STATISTICS] + [link("per_reference", f"{COLUMNS[name]}, mean of references") for name in STATISTICS],
-                [[escape(metric)] + [cell_html(of[metric][scope][name], settings) for scope in ("pooled", "per_reference") for name in STATISTICS]
-                 for metric in order])
+    yield table(
+        ["metric"]
+        + [link(name) for name in STATISTICS]
+        + [link("per_reference", f"{COLUMNS[name]}, mean of references") for name in STATISTICS],
+        [
+            [escape(metric)]
+            + [cell_html(of[metric][scope][name], settings) for scope in ("pooled", "per_reference") for name in STATISTICS]
+            for metric in order
+        ],
+    )
     other = "percentile" if settings["interval"] == "bca" else "bca"
     yield f"<details><summary>The same with the other interval ({DEFINITIONS[INTERVALS[other]].name}), differences too</summary>"
-    yield table([link(INTERVALS[other])] + [link(name) for name in STATISTICS],
-                [[escape(metric)] + [cell_html(of[metric]["pooled"][name], settings, other) for name in STATISTICS] for metric in order]
-                + [[f"{escape(row['a'])} − {escape(row['b'])}"] + [cell_html(row["pooled"][name], settings, other) for name in STATISTICS]
-                   for row in group["pairwise"]]) + "</details>"
-    yield '<div class="figures">' + drawn(figures.forest(group, order, options), f"Coefficients with their {link('interval', '95 % intervals')} over references.")
-    yield "".join(drawn(figures.scatter(found, metrics.index(metric), options),
-                        f"Curve: {link(options.fit)}; band: {link('interval', '95 % over references')}; dotted: not monotonic.") for metric in order) + "</div>"
+    yield (
+        table(
+            [link(INTERVALS[other])] + [link(name) for name in STATISTICS],
+            [
+                [escape(metric)] + [cell_html(of[metric]["pooled"][name], settings, other) for name in STATISTICS]
+                for metric in order
+            ]
+            + [
+                [f"{escape(row['a'])} − {escape(row['b'])}"]
+                + [cell_html(row["pooled"][name], settings, other) for name in STATISTICS]
+                for row in group["pairwise"]
+            ],
+        )
+        + "</details>"
+    )
+    yield '<div class="figures">' + drawn(
+        figures.forest(group, order, options), f"Coefficients with their {link('interval', '95 % intervals')} over references."
+    )
+    yield (
+        "".join(
+            drawn(
+                figures.scatter(found, metrics.index(metric), options),
+                f"Curve: {link(options.fit)}; band: {link('interval', '95 % over references')}; dotted: not monotonic.",
+            )
+            for metric in order
+        )
+        + "</div>"
+    )
     if group["pairwise"]:
         yield from _pairwise(group, order, settings, options)
     if group["types"]:
         yield f"<h3>By {link('types', 'distortion type')}</h3>"
-        yield '<div class="figures">' + "".join(drawn(figures.bars(group, metric, options), f"{link('srcc')} with {link('interval', '95 % intervals')}.")
-                                                for metric in order) + "</div>"
+        yield (
+            '<div class="figures">'
+            + "".join(
+                drawn(
+                    figures.bars(group, metric, options),
+                    f"{link('srcc')} with {link('interval', '95 % intervals')}; in brackets: {link('pairs', 'references')}.",
+                )
+                for metric in order
+            )
+            + "</div>"
+        )
     yield "<h3>Fitted mappings</h3>"
-    yield table(["metric", "mapping"] + [link("plcc", "PLCC after it"), link("rmse"), link("rmse_star"), link("outlier_ratio"), link("convergence"), "parameters b1, b2, …"],
-                [[escape(metric), link(name)] + [number(fit[key]) if key in fit else "–" for key in ("plcc", "rmse", "rmse_star", "outlier_ratio")]
-                 + [f"{fit['agreeing']}/{fit['starts']}" + ("" if fit["converged"] else ", not converged"),
-                    ", ".join(f"{b:.4g}" for b in fit["parameters"]) + ("" if fit["monotonic"] else " (not monotonic: withheld)")]
-                 for metric in order for name, fit in group["fits"][metric].items()])
+    yield table(
+        ["metric", "mapping"]
+        + [
+            link("plcc", "PLCC after it"),
+            link("rmse"),
+            link("rmse_star"),
+            link("outlier_ratio"),
+            link("convergence"),
+            "parameters b1, b2, …",
+        ],
+        [
+            [escape(metric), link(name)]
+            + [number(fit[key]) if key in fit else "–" for key in ("plcc", "rmse", "rmse_star", "outlier_ratio")]
+            + [
+                f"{fit['agreeing']}/{fit['starts']}" + ("" if fit["converged"] else ", not converged"),
+                ", ".join(f"{b:.4g}" for b in fit["parameters"]) + ("" if fit["monotonic"] else " (not monotonic: withheld)"),
+            ]
+            for metric in order
+            for name, fit in group["fits"][metric].items()
+        ],
+    )
     yield "<h3>Different or similar, better or worse</h3>"
     krasula, names = group["krasula"], ("different_similar", "better_worse", "correct")
     if "refused" in krasula:
         yield f"<p>Refused: {escape(krasula['refused'])}.</p>"
         return
-    yield f"<p>{krasula['different']} of {krasula['pairs']} pairs of images {link('different_similar', 'differ significantly')}.</p>"
-    yield table(["metric"] + [link(name) for name in names],
-                [[escape(metric)] + [cell_html(krasula["metrics"][metric][name], settings) for name in names] for metric in order])
-    yield table(["A − B"] + [text for name in names for text in (link(name), link("p_bootstrap", "p"))],
-                [[f"{escape(row['a'])} − {escape(row['b'])}"] + [text for name in names for text in (cell_html(row[name], settings), p_text(row[name]["p_holm"]))]
-                 for row in krasula["pairwise"]])
+    differ = link("different_similar", "differ significantly")
+    yield f"<p>{krasula['different']} of {krasula['pairs']} pairs of images {differ}.</p>"
+    yield table(
+        ["metric"] + [link(name) for name in names],
+        [[escape(metric)] + [cell_html(krasula["metrics"][metric][name], settings) for name in names] for metric in order],
+    )
+    yield table(
+        ["A − B"] + [text for name in names for text in (link(name), link("p_bootstrap", "p"))],
+        [
+            [f"{escape(row['a'])} − {escape(row['b'])}"]
+            + [text for name in names for text in (cell_html(row[name], settings), p_text(row[name]["p_holm"]))]
+            for row in krasula["pairwise"]
+        ],
+    )
 
 
 def _pairwise(group, order, settings, options):
@@ -144,21 +215,45 @@ def _pairwise(group, order, settings, options):
         pairs[row["b"], row["a"]] = row, -1
     for name in TESTED:
         yield f"<h3>Row minus column in {link(name)}</h3>"
-        yield (f"<p>Green: the row is better with its {link('interval', 'interval')}; grey: a tie; red: worse. Below the difference: "
-               f"{link('p_bootstrap')} and {link('williams')}, both after {link('holm', 'Holm')}; the colours are of single intervals, not corrected.</p>")
-        yield table([""] + [escape(metric) for metric in order],
-                    [[escape(a)] + [_heat(*pairs[a, b], name, options) if a != b else "" for b in order] for a in order], "heat")
+        yield (
+            f"<p>Green: the row is better with its {link('interval', 'interval')}; grey: a tie; red: worse. "
+            f"Below the difference: "
+            f"{link('p_bootstrap')} and {link('williams')}, both after {link('holm', 'Holm')}; "
+            "the colours are of single intervals, not corrected.</p>"
+        )
+        yield table(
+            [""] + [escape(metric) for metric in order],
+            [[escape(a)] + [_heat(*pairs[a, b], name, options) if a != b else "" for b in order] for a in order],
+            "heat",
+        )
     yield "<h3>Paired differences, A − B</h3>"
-    yield table(["A − B"] + [link(name) for name in STATISTICS],
-                [[f"{escape(row['a'])} − {escape(row['b'])}"] + [(verdict(row["pooled"][name], options) or "", cell_html(row["pooled"][name], settings))
-                                                                 for name in STATISTICS] for row in group["pairwise"]])
+    yield table(
+        ["A − B"] + [link(name) for name in STATISTICS],
+        [
+            [f"{escape(row['a'])} − {escape(row['b'])}"]
+            + [(verdict(row["pooled"][name], options) or "", cell_html(row["pooled"][name], settings)) for name in STATISTICS]
+            for row in group["pairwise"]
+        ],
+    )
     yield "<h3>Tests for dependent correlations</h3>"
     rows = [(row, name, row["tests"][name]) for row in group["pairwise"] for name in TESTED]
-    yield table(["A − B", "of", link("r12")] + [link(test) for test in TESTS] + [link("zou")],
-                [[f"{escape(row['a'])} − {escape(row['b'])}", link(name), number(tests["r23"], 4)]
-                 + ([p_text(tests[test]["p_holm"]) for test in TESTS] + [f"[{number(tests['zou'][0])}, {number(tests['zou'][1])}]"] if "zou" in tests
-                    else [f"refused: {escape(tests['refused'])}"] + [""] * len(TESTS)) for row, name, tests in rows])
-    yield "".join(f'<p class="warning">{escape(row["a"])} − {escape(row["b"])}: {escape(text)}.</p>' for row in group["pairwise"] for text in row["warnings"])
+    yield table(
+        ["A − B", "of", link("r12")] + [link(test) for test in TESTS] + [link("zou")],
+        [
+            [f"{escape(row['a'])} − {escape(row['b'])}", link(name), number(tests["r23"], 4)]
+            + (
+                [p_text(tests[test]["p_holm"]) for test in TESTS] + [f"[{number(tests['zou'][0])}, {number(tests['zou'][1])}]"]
+                if "zou" in tests
+                else [f"refused: {escape(tests['refused'])}"] + [""] * len(TESTS)
+            )
+            for row, name, tests in rows
+        ],
+    )
+    yield "".join(
+        f'<p class="warning">{escape(row["a"])} − {escape(row["b"])}: {escape(text)}.</p>'
+        for row in group["pairwise"]
+        for text in row["warnings"]
+    )
 
 
 def _heat(row, sign, name, options):
@@ -174,14 +269,33 @@ def _heat(row, sign, name, options):
 def _stability(rows, settings, options):
     yield "<h2>Robustness</h2><p>Perturbed against plain scores of the same metric on the same pairs.</p>"
     given = [row for row in rows if "refused" not in row]
-    yield table(["dataset", "perturbation", "metric"] + [link("change", f"{COLUMNS[name]} change") for name in STATISTICS] + [link("flips"), link("floor")]
-                + [link("pairs", "references")],
-                [[escape(row["dataset"]), f"{row['perturbation']}-{row['pct']:g}", escape(row["metric"])]
-                 + [cell_html(row["change"][name], settings) for name in STATISTICS]
-                 + [cell_html(row["flips"], settings), cell_html(row["floor"], settings), str(row["references"])] for row in given])
+    yield table(
+        ["dataset", "perturbation", "metric"]
+        + [link("change", f"{COLUMNS[name]} change") for name in STATISTICS]
+        + [link("flips"), link("floor")]
+        + [link("pairs", "references")],
+        [
+            [escape(row["dataset"]), f"{row['perturbation']}-{row['pct']:g}", escape(row["metric"])]
+            + [cell_html(row["change"][name], settings) for name in STATISTICS]
+            + [cell_html(row["flips"], settings), cell_html(row["floor"], settings), str(row["references"])]
+            for row in given
+        ],
+    )
     yield f"<p>{escape(floor_refusal(given))}</p>"
-    yield "".join(f"<p>{escape(row['dataset'])} {row['perturbation']}-{row['pct']:g} {escape(row['metric'])}: refused: {escape(row['refused'])}.</p>"
-                  for row in rows if "refused" in row)
-    yield '<div class="figures">' + "".join(
-        drawn(figures.curves(rows, dataset, perturbation, options), f"{link('srcc')} and {link('flips')} with {link('interval', '95 % intervals')}; 0: plain.")
-        for dataset, perturbation in dict.fromkeys((row["dataset"], row["perturbation"]) for row in given)) + "</div>"
+    yield "".join(
+        f"<p>{escape(row['dataset'])} {row['perturbation']}-{row['pct']:g} {escape(row['metric'])}: "
+            f"refused: {escape(row['refused'])}.</p>"
+        for row in rows
+        if "refused" in row
+    )
+    yield (
+        '<div class="figures">'
+        + "".join(
+            drawn(
+                figures.curves(rows, dataset, perturbation, options),
+                f"{link('srcc')} and {link('flips')} with {link('interval', '95 % intervals')}; 0: plain.",
+            )
+            for dataset, perturbation in dict.fromkeys((row["dataset"], row["perturbation"]) for row in given)
+        )
+        + "</div>"
+    )

@@ -2,12 +2,12 @@
 
 To add a format, write a function results -> str and enter it in FORMATS.
 """
-import csv
-import io
+
 import json
 
-from definitions import COLUMNS, LATEX
+from definitions import COLUMNS
 from evidence import STATISTICS
+from longform import csv_text
 
 
 def number(value, digits=3):
@@ -26,8 +26,10 @@ def table(head, rows):
     """Aligned columns; the first to the left, the others to the right."""
     rows = [[str(entry) for entry in row] for row in [head, *rows]]
     widths = [max(len(row[k]) for row in rows) for k in range(len(head))]
-    return "\n".join("  ".join([row[0].ljust(widths[0])] + [entry.rjust(width) for entry, width in zip(row[1:], widths[1:])]).rstrip()
-                     for row in rows)
+    return "\n".join(
+        "  ".join([row[0].ljust(widths[0])] + [entry.rjust(width) for entry, width in zip(row[1:], widths[1:])]).rstrip()
+        for row in rows
+    )
 
 
 def p_text(p):
@@ -37,15 +39,22 @@ def p_text(p):
 def text(results):
     """What is printed by default: per group the coefficients, fits and pairwise differences; then robustness; then the audit."""
     settings = results["settings"]
-    parts = [f"Intervals: 95 %, {settings['interval']}, bootstrap over references, {settings['resamples']} resamples, seed {settings['seed']}. "
-             f"plcc_fit: after {settings['fit']}. -: refused, the reason is in --format json and on the page."]
+    parts = [
+        f"Intervals: 95 %, {settings['interval']}, bootstrap over references, "
+        f"{settings['resamples']} resamples, seed {settings['seed']}. "
+        f"plcc_fit: after {settings['fit']}. -: refused, the reason is in --format json and on the page."
+    ]
     for group in results["groups"]:
         parts.append("\n".join(_group(group, settings)))
     if results["stability"]:
         parts.append("\n".join(_stability(results["stability"], settings)))
     if results["audit"]:
-        parts.append("\n".join(["Audit: does \"A beats B\" survive? Every coefficient, pooled and per reference, and every distortion type [..]"]
-                               + ["  " + audit_line(entry) for entry in results["audit"]]))
+        parts.append(
+            "\n".join(
+                ['Audit: does "A beats B" survive? Every coefficient, pooled and per reference, and every distortion type [..]']
+                + ["  " + audit_line(entry) for entry in results["audit"]]
+            )
+        )
     return "\n\n".join(parts) + "\n"
 
 
@@ -55,8 +64,10 @@ def places(checks):
     for group in dict.fromkeys(check["group"] for check in checks):
         own = [check for check in checks if check["group"] == group]
         types = [check["type"] for check in own if check["type"]]
-        parts.append(f"{group}: " + ", ".join([check["what"] for check in own if not check["type"]]
-                                              + (["types " + " ".join(types)] if types else [])))
+        parts.append(
+            f"{group}: "
+            + ", ".join([check["what"] for check in own if not check["type"]] + (["types " + " ".join(types)] if types else []))
+        )
     return "; ".join(parts)
 
 
@@ -64,33 +75,66 @@ def audit_line(entry):
     """'A beats B: ties. Holds in n of N; ties in k (where)'."""
     by = {kind: [check for check in entry["checks"] if check["verdict"] == kind] for kind in ("holds", "ties", "reverses")}
     where = [f"; {kind} in {len(by[kind])} ({places(by[kind])})" for kind in ("reverses", "ties") if by[kind]]
-    return (f"{entry['a']} beats {entry['b']}: {entry['verdict']}. Holds in {len(by['holds'])} of {sum(map(len, by.values()))}" + "".join(where))
+    return (
+        f"{entry['a']} beats {entry['b']}: {entry['verdict']}. Holds in {len(by['holds'])} of {sum(map(len, by.values()))}"
+        + "".join(where)
+    )
 
 
 def _group(group, settings):
     yield f"== {group['name']}: {group['pairs']} pairs of {group['references']} references; {'; '.join(group['notes'])}"
     order = sorted(group["metrics"], key=lambda metric: -group["coefficients"][metric]["pooled"]["srcc"].get("value", -2))
     of = group["coefficients"]
-    yield table(["metric"] + [COLUMNS[name] for name in STATISTICS] + ["SRCC, mean of references"],
-                [[metric] + [shown(of[metric]["pooled"][name], settings) for name in STATISTICS]
-                 + [shown(of[metric]["per_reference"]["srcc"], settings)] for metric in order])
+    yield table(
+        ["metric"] + [COLUMNS[name] for name in STATISTICS] + ["SRCC, mean of references"],
+        [
+            [metric]
+            + [shown(of[metric]["pooled"][name], settings) for name in STATISTICS]
+            + [shown(of[metric]["per_reference"]["srcc"], settings)]
+            for metric in order
+        ],
+    )
     yield "Fits:"
-    yield table(["  metric", "mapping", "PLCC", "RMSE", "RMSE*", "outliers", "starts agree", "parameters"],
-                [[f"  {metric}", name] + [number(fit[key]) if key in fit else "-" for key in ("plcc", "rmse", "rmse_star", "outlier_ratio")]
-                 + [f"{fit['agreeing']}/{fit['starts']}" + ("" if fit["converged"] else ", not converged"), " ".join(f"{b:.4g}" for b in fit["parameters"])
-                    + ("" if fit["monotonic"] else " (not monotonic: withheld)")]
-                 for metric in order for name, fit in group["fits"][metric].items()])
+    yield table(
+        ["  metric", "mapping", "PLCC", "RMSE", "RMSE*", "outliers", "starts agree", "parameters"],
+        [
+            [f"  {metric}", name]
+            + [number(fit[key]) if key in fit else "-" for key in ("plcc", "rmse", "rmse_star", "outlier_ratio")]
+            + [
+                f"{fit['agreeing']}/{fit['starts']}" + ("" if fit["converged"] else ", not converged"),
+                " ".join(f"{b:.4g}" for b in fit["parameters"]) + ("" if fit["monotonic"] else " (not monotonic: withheld)"),
+            ]
+            for metric in order
+            for name, fit in group["fits"][metric].items()
+        ],
+    )
     if group["types"]:
         yield "SRCC by distortion type:"
-        yield table(["  type", "pairs"] + order,
-                    [[f"  {kind}", found["pairs"]] + [shown(found["coefficients"][metric]["srcc"], settings, 2) if "coefficients" in found else "-"
-                                                      for metric in order] for kind, found in group["types"].items()])
+        yield table(
+            ["  type", "pairs", "references"] + order,
+            [
+                [f"  {kind}", found["pairs"], found["references"]]
+                + [
+                    shown(found["coefficients"][metric]["srcc"], settings, 2) if "coefficients" in found else "-"
+                    for metric in order
+                ]
+                for kind, found in group["types"].items()
+            ],
+        )
     if group["pairwise"]:
         yield "Differences A - B (p: Williams on SRCC and the bootstrap, both after Holm over all pairs):"
-        yield table(["  A - B"] + [COLUMNS[name] for name in STATISTICS] + ["p Williams", "p bootstrap"],
-                    [[f"  {row['a']} - {row['b']}"] + [shown(row["pooled"][name], settings) for name in STATISTICS]
-                     + [p_text(row["tests"]["srcc"]["williams"]["p_holm"]) if "williams" in row["tests"]["srcc"] else "-",
-                        p_text(row["p_bootstrap_holm"]["srcc"])] for row in group["pairwise"]])
+        yield table(
+            ["  A - B"] + [COLUMNS[name] for name in STATISTICS] + ["p Williams", "p bootstrap"],
+            [
+                [f"  {row['a']} - {row['b']}"]
+                + [shown(row["pooled"][name], settings) for name in STATISTICS]
+                + [
+                    p_text(row["tests"]["srcc"]["williams"]["p_holm"]) if "williams" in row["tests"]["srcc"] else "-",
+                    p_text(row["p_bootstrap_holm"]["srcc"]),
+                ]
+                for row in group["pairwise"]
+            ],
+        )
         for row in group["pairwise"]:
             for warning in row["warnings"]:
                 yield f"  warning: {row['a']} - {row['b']}: {warning}"
@@ -100,20 +144,30 @@ def _group(group, settings):
     else:
         names = ("different_similar", "better_worse", "correct")
         yield f"Krasula's analysis ({krasula['different']} of {krasula['pairs']} pairs of images differ significantly):"
-        yield table(["  metric"] + [COLUMNS[name] for name in names],
-                    [[f"  {metric}"] + [shown(krasula["metrics"][metric][name], settings) for name in names] for metric in order])
+        yield table(
+            ["  metric"] + [COLUMNS[name] for name in names],
+            [[f"  {metric}"] + [shown(krasula["metrics"][metric][name], settings) for name in names] for metric in order],
+        )
         for row in krasula["pairwise"]:
-            yield f"  {row['a']} - {row['b']}: " + ", ".join(f"{COLUMNS[name]} {shown(row[name], settings)} p {p_text(row[name]['p_holm'])}"
-                                                               for name in names)
+            yield f"  {row['a']} - {row['b']}: " + ", ".join(
+                f"{COLUMNS[name]} {shown(row[name], settings)} p {p_text(row[name]['p_holm'])}" for name in names
+            )
 
 
 def _stability(rows, settings):
     yield "== Robustness: perturbed against plain scores of the same metric"
     given = [row for row in rows if "refused" not in row]
-    yield table(["dataset", "perturbation", "metric"] + [f"{COLUMNS[name]} change" for name in STATISTICS] + ["rank flips", "noise floor"],
-                [[row["dataset"], f"{row['perturbation']}-{row['pct']:g}", row["metric"]]
-                 + [shown(row["change"][name], settings) for name in STATISTICS]
-                 + [shown(row["flips"], settings), shown(row["floor"], settings, 1)] for row in given])
+    yield table(
+        ["dataset", "perturbation", "metric", "references"]
+        + [f"{COLUMNS[name]} change" for name in STATISTICS]
+        + ["rank flips", "noise floor"],
+        [
+            [row["dataset"], f"{row['perturbation']}-{row['pct']:g}", row["metric"], row["references"]]
+            + [shown(row["change"][name], settings) for name in STATISTICS]
+            + [shown(row["flips"], settings), shown(row["floor"], settings, 1)]
+            for row in given
+        ],
+    )
     for row in rows:
         if "refused" in row:
             yield f"{row['dataset']} {row['perturbation']}-{row['pct']:g} {row['metric']}: refused: {row['refused']}"
@@ -126,63 +180,6 @@ def floor_refusal(rows):
     return f"Noise floor refused for {len(missing)} of {len(rows)}: {missing[0]}" if missing else ""
 
 
-def flat(results):
-    """Every number with its place, one dict a row: what CSV prints, and what a notebook would want."""
-    def row(group, scope, metric, other, statistic, cell, **more):
-        interval = [cell.get(method, ["", ""]) for method in ("percentile", "bca")]
-        return {"group": group, "scope": scope, "metric": metric, "minus": other, "statistic": statistic, "value": cell.get("value", ""),
-                "percentile_low": interval[0][0], "percentile_high": interval[0][1], "bca_low": interval[1][0], "bca_high": interval[1][1],
-                "references": more.get("references", ""), "p": more.get("p", ""), "p_holm": more.get("p_holm", ""),
-                "refused": cell.get("refused", "")}
-
-    for group in results["groups"]:
-        name, references = group["name"], group["references"]
-        for metric, scopes in group["coefficients"].items():
-            for scope, cells in scopes.items():
-                yield from (row(name, scope, metric, "", statistic, cell, references=references) for statistic, cell in cells.items())
-        for kind, found in group["types"].items():
-            for metric, cells in found.get("coefficients", {}).items():
-                yield from (row(name, f"type {kind}", metric, "", statistic, cell, references=found["references"]) for statistic, cell in cells.items())
-        for metric, fits in group["fits"].items():
-            for mapping, fit in fits.items():
-                yield from (row(name, mapping, metric, "", key, {"value": fit[key]} if key in fit else {"refused": fit.get("refused", "no spread")})
-                            for key in ("plcc", "rmse", "rmse_star", "outlier_ratio"))
-                yield from (row(name, mapping, metric, "", f"b{k}", {"value": b}) for k, b in enumerate(fit["parameters"], 1))
-        for pair in group["pairwise"]:
-            a, b = pair["a"], pair["b"]
-            for statistic, cell in pair["pooled"].items():
-                yield row(name, "pooled", a, b, statistic, cell, references=references, p=pair["p_bootstrap"].get(statistic, ""),
-                          p_holm=pair.get("p_bootstrap_holm", {}).get(statistic, ""))
-            yield from (row(name, "per_reference", a, b, statistic, cell, references=references) for statistic, cell in pair["per_reference"].items())
-            for kind, cells in pair["types"].items():
-                yield from (row(name, f"type {kind}", a, b, statistic, cell) for statistic, cell in cells.items())
-            for statistic, tests in pair["tests"].items():
-                yield from (row(name, test, a, b, statistic, {"value": found["statistic"]}, p=found["p"], p_holm=found["p_holm"])
-                            for test, found in tests.items() if isinstance(found, dict))
-        if "metrics" in group["krasula"]:
-            for metric, cells in group["krasula"]["metrics"].items():
-                yield from (row(name, "krasula", metric, "", statistic, cell, references=references) for statistic, cell in cells.items())
-            for pair in group["krasula"]["pairwise"]:
-                yield from (row(name, "krasula", pair["a"], pair["b"], statistic, cell, p=cell.get("p", ""), p_holm=cell.get("p_holm", ""))
-                            for statistic, cell in pair.items() if statistic not in ("a", "b"))
-        else:
-            yield row(name, "krasula", "", "", "", group["krasula"])
-    for found in results["stability"]:
-        name = f"{found['dataset']} {found['perturbation']}-{found['pct']:g}"
-        cells = {f"change of {key}": cell for key, cell in found.get("change", {}).items()} | {key: found[key] for key in ("flips", "floor") if key in found}
-        yield from (row(name, "robustness", found["metric"], "", key, cell, references=found["references"]) for key, cell in cells.items())
-    for entry in results["audit"]:
-        yield from (row("audit", f"{check['group']} {check['what']}", entry["a"], entry["b"], check["verdict"] or "refused", check) for check in entry["checks"])
-
-
-def csv_text(results):
-    out, rows = io.StringIO(), list(flat(results))
-    writer = csv.DictWriter(out, rows[0], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return out.getvalue()
-
-
 def json_text(results):
     return json.dumps(results, indent=1, allow_nan=False) + "\n"
 
@@ -192,26 +189,41 @@ def latex(results):
     settings, parts = results["settings"], []
     for group in results["groups"]:
         best = {name: _not_worse(group, name, settings) for name in STATISTICS}
-        lines = [r"\begin{table}", r"\centering", r"\begin{tabular}{l" + "c" * len(STATISTICS) + "}", r"\toprule",
-                 " & ".join(["Metric"] + [LATEX[name] for name in STATISTICS]) + r" \\", r"\midrule"]
+        lines = [
+            r"\begin{table}",
+            r"\centering",
+            r"\begin{tabular}{l" + "c" * len(STATISTICS) + "}",
+            r"\toprule",
+            " & ".join(["Metric"] + [COLUMNS[name] for name in STATISTICS]) + r" \\",
+            r"\midrule",
+        ]
         for metric in group["metrics"]:
             cells = []
             for name in STATISTICS:
                 cell = group["coefficients"][metric]["pooled"][name]
                 value = "--" if "refused" in cell else number(cell["value"])
-                interval = "" if "refused" in cell else " {{\\scriptsize [{}, {}]}}".format(*map(number, cell[settings["interval"]]))
+                interval = (
+                    "" if "refused" in cell else " {{\\scriptsize [{}, {}]}}".format(*map(number, cell[settings["interval"]]))
+                )
                 cells.append((rf"\textbf{{{value}}}" if metric in best[name] else value) + interval)
             lines.append(" & ".join([_escaped(metric)] + cells) + r" \\")
-        lines += [r"\bottomrule", r"\end{tabular}",
-                  rf"\caption{{{_escaped(group['name'])}: {group['pairs']} pairs of {group['references']} references. Bold: not significantly different "
-                  rf"from the best. Brackets: 95\,\% intervals of a bootstrap over references ({settings['resamples']} resamples).}}", r"\end{table}"]
+        lines += [
+            r"\bottomrule",
+            r"\end{tabular}",
+            rf"\caption{{{_escaped(group['name'])}: {group['pairs']} pairs of {group['references']} references. Bold: not "
+            rf"significantly different "
+            rf"from the best. Brackets: 95\,\% intervals of a bootstrap over references ({settings['resamples']} resamples).}}",
+            r"\end{table}",
+        ]
         parts.append("\n".join(lines))
     return "% needs \\usepackage{booktabs}\n" + "\n\n".join(parts) + "\n"
 
 
 def _not_worse(group, name, settings):
     """The best metric in a statistic, and those whose difference from it holds zero in its interval."""
-    values = {metric: of["pooled"][name]["value"] for metric, of in group["coefficients"].items() if "value" in of["pooled"][name]}
+    values = {
+        metric: of["pooled"][name]["value"] for metric, of in group["coefficients"].items() if "value" in of["pooled"][name]
+    }
     if not values:
         return set()
     best = max(values, key=values.get)

@@ -6,6 +6,7 @@ SRCC alone is no such measure: it can rise under a rotation while most images ch
 - flip_rate: share of pairs of distorted images of one reference that swap their order;
 - floor_percentile: how bad the metric finds a reference against its own perturbed self, among the real distortions.
 """
+
 import numpy as np
 
 from bootstrap import RESAMPLES, mean_over_clusters, ratio, resample
@@ -23,7 +24,9 @@ def flip_rate(plain, perturbed, clusters, resamples=RESAMPLES, seed=0):
         a, b = (np.sign(v[member == c][:, None] - v[member == c]) for v in (plain, perturbed))
         flips[c], pairs[c] = np.sum(a * b < 0) / 2, np.sum(a != 0) / 2
     if not pairs.all():
-        raise ValueError(f"{np.sum(pairs == 0)} of {len(names)} references have no two images of different score: no order to flip")
+        raise ValueError(
+            f"{np.sum(pairs == 0)} of {len(names)} references have no two images of different score: no order to flip"
+        )
     return resample(ratio(flips, pairs), len(names), resamples, seed)
 
 
@@ -39,7 +42,9 @@ def floor_percentile(floor, floor_clusters, plain, clusters, resamples=RESAMPLES
     names, member = np.unique(np.asarray(clusters), return_inverse=True)
     found, counts = np.unique(np.asarray(floor_clusters), return_counts=True)
     if list(found) != list(names) or (counts != 1).any():
-        raise ValueError(f"expected one noise-floor score for each of {len(names)} references, found {len(floor)} for {len(found)}")
+        raise ValueError(
+            f"expected one noise-floor score for each of {len(names)} references, found {len(floor)} for {len(found)}"
+        )
     floor = np.asarray(floor, dtype=float)[np.argsort(floor_clusters, kind="stable")][:, None]
     shares = [np.mean((np.sign(floor[c] - plain[member == c]) + 1) / 2) * 100 for c in range(len(names))]
     return mean_over_clusters(np.array(shares)[:, None], resamples, seed)

@@ -1,4 +1,5 @@
 """The cluster bootstrap: equal to SciPy on the resamples written out, paired, seeded, and covering what it says it covers."""
+
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -19,7 +20,7 @@ def clustered(seed, clusters=7, most=9, values=5):
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.integers(0, 10 ** 6), st.sampled_from([3, 7, 12]), st.sampled_from([2, 5, 50]))
+@given(st.integers(0, 10**6), st.sampled_from([3, 7, 12]), st.sampled_from([2, 5, 50]))
 def test_every_resample_equals_scipy_on_the_resample_written_out(seed, clusters, values):
     label, predictions, cluster = clustered(seed, clusters, values=values)
     result = cluster_bootstrap(label, predictions, cluster, resamples=20, seed=seed)
@@ -58,7 +59,7 @@ def test_the_seed_decides_and_nothing_else():
     label, predictions, cluster = clustered(2)
     alone = cluster_bootstrap(label, predictions[1], cluster, statistics=("srcc",), resamples=40, seed=4)["srcc"].values
     together = cluster_bootstrap(label, predictions, cluster, resamples=40, seed=4)["srcc"].values
-    np.testing.assert_allclose(alone[:, 0], together[:, 1], atol=1e-14)      # the same resamples for every metric: paired
+    np.testing.assert_allclose(alone[:, 0], together[:, 1], atol=1e-14)  # the same resamples for every metric: paired
     other = cluster_bootstrap(label, predictions, cluster, resamples=40, seed=5)["srcc"].values
     assert np.abs(other - together).max() > 1e-3
 
@@ -85,8 +86,10 @@ def test_bca_agrees_with_scipy_on_independent_data():
     ours = resample(ratio(sample[:, None], np.ones((60, 1))), 60, resamples=20000, seed=0)
     for method, name in (("bca", "BCa"), ("percentile", "percentile")):
         theirs = stats.bootstrap((sample,), np.mean, n_resamples=20000, method=name, rng=np.random.default_rng(0))
-        np.testing.assert_allclose(ours.interval(0, method=method), theirs.confidence_interval, atol=0.03)   # Monte Carlo noise
-    assert ours.interval(0, method="bca")[1] > ours.interval(0, method="percentile")[1] + 0.03    # a skewed mean is corrected upwards
+        np.testing.assert_allclose(ours.interval(0, method=method), theirs.confidence_interval, atol=0.03)  # Monte Carlo noise
+    assert (
+        ours.interval(0, method="bca")[1] > ours.interval(0, method="percentile")[1] + 0.03
+    )  # a skewed mean is corrected upwards
 
 
 def test_refusals():
@@ -112,12 +115,12 @@ def coverage(clusters, simulations, seed, size=10, resamples=500):
     KRCC = 2/pi asin(r). Metric 0 and metric 1 are equally good, so their difference is truly 0.
     """
     rng = np.random.default_rng(seed)
-    r = 2 / np.sqrt(2 * (2 + 1 + 1))                    # signal 2; label: none besides; metrics: cluster noise 1, own noise 1
+    r = 2 / np.sqrt(2 * (2 + 1 + 1))  # signal 2; label: none besides; metrics: cluster noise 1, own noise 1
     truth = {"plcc": r, "srcc": 6 / np.pi * np.arcsin(r / 2), "krcc": 2 / np.pi * np.arcsin(r)}
     cluster = np.repeat(np.arange(clusters), size)
     hits = {}
     for simulation in range(simulations):
-        label = np.repeat(rng.normal(size=clusters), size) + rng.normal(size=clusters * size)        # variance 2
+        label = np.repeat(rng.normal(size=clusters), size) + rng.normal(size=clusters * size)  # variance 2
         predictions = label + np.repeat(rng.normal(size=(2, clusters)), size, axis=1) + rng.normal(size=(2, clusters * size))
         for name, result in cluster_bootstrap(label, predictions, cluster, resamples=resamples, seed=simulation).items():
             for method in ("bca", "percentile"):
@@ -147,8 +150,10 @@ def test_coverage_with_200_references():
 
 
 @pytest.mark.slow
-def test_coverage_with_25_references_is_stated():
-    """25 clusters carry less than they say; the figure is stated in compare.py's output (bootstrap.py: COVERAGE_25)."""
-    shares = coverage(25, simulations=2000, seed=2)
+def test_coverage_with_25_references_is_what_compare_states():
+    """25 clusters carry less than they say: compare.py prints 92-94 % for percentile and 89-92 % for BCa intervals."""
+    shares = coverage(25, simulations=1000, seed=2)
     print(shares)
-    assert all(0.88 <= share <= 0.97 for share in shares.values()), shares
+    for key, share in shares.items():
+        low, high = {"percentile": (0.915, 0.945), "bca": (0.885, 0.925)}[key[2]]
+        assert low <= share <= high, (key, share)

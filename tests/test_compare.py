@@ -1,4 +1,5 @@
 """compare.py as a person runs it: the right verdicts from score files, and one line and no number from bad ones."""
+
 import contextlib
 import csv
 import io
@@ -46,13 +47,22 @@ def table(noise, references=12, each=10, seed=0, shift=0.0):
     label = np.round(rng.uniform(0, 100, references * each), 3)
     pred = label / 100 + noise * np.random.default_rng(seed).normal(size=len(label)) + shift
     names = [f"r{k // each:02d}_{k % each}.png" for k in range(len(label))]
-    return pd.DataFrame({"dis": names, "ref": [name[:3] + ".png" for name in names], "mos": label, "pred": pred,
-                         "type": [str(k % 2) for k in range(len(label))]})
+    return pd.DataFrame(
+        {
+            "dis": names,
+            "ref": [name[:3] + ".png" for name in names],
+            "mos": label,
+            "pred": pred,
+            "type": [str(k % 2) for k in range(len(label))],
+        }
+    )
 
 
 def write(folder, name, frame, **settings):
     frame.to_csv(folder / f"{name}.csv", index=False)
-    (folder / f"{name}.json").write_text(json.dumps({"pairs_expected": len(frame), "label_higher_is": "worse", "pred_higher_is": "worse"} | settings))
+    (folder / f"{name}.json").write_text(
+        json.dumps({"pairs_expected": len(frame), "label_higher_is": "worse", "pred_higher_is": "worse"} | settings)
+    )
     return folder / f"{name}.csv"
 
 
@@ -79,13 +89,16 @@ def test_json_equals_scipy_and_is_complete(two):
             assert group["coefficients"][metric]["per_reference"][name]["value"] == pytest.approx(own, abs=1e-12)
             for kind, part in frame.groupby("type"):
                 assert group["types"][str(kind)]["coefficients"][metric][name]["value"] == pytest.approx(
-                    function(part.pred, part.mos).statistic, abs=1e-12)
+                    function(part.pred, part.mos).statistic, abs=1e-12
+                )
             low, high = pooled[name]["percentile"]
             assert low < pooled[name]["value"] < high and pooled[name]["bca"] != [low, high]
         assert set(group["fits"][metric]) == {"logistic4", "logistic5", "cubic"}
         assert all({"parameters", "converged", "monotonic", "agreeing"} <= set(fit) for fit in group["fits"][metric].values())
     tests = group["pairwise"][0]["tests"]["srcc"]
-    assert all(tests[test]["p_holm"] == tests[test]["p"] < 1e-6 for test in ("williams", "steiger", "meng"))    # one pair: Holm changes nothing
+    assert all(
+        tests[test]["p_holm"] == tests[test]["p"] < 1e-6 for test in ("williams", "steiger", "meng")
+    )  # one pair: Holm changes nothing
 
 
 def test_the_seed_decides(two):
@@ -96,7 +109,11 @@ def test_the_seed_decides(two):
 def test_csv_and_latex(two, tmp_path):
     rows = list(csv.DictReader(io.StringIO(run(*two, *FAST, "--format", "csv").stdout)))
     pooled = [row for row in rows if (row["group"], row["scope"], row["statistic"]) == ("toy", "pooled", "srcc")]
-    assert [(row["metric"], row["minus"], row["references"]) for row in pooled] == [("good", "", "12"), ("poor", "", "12"), ("good", "poor", "12")]
+    assert [(row["metric"], row["minus"], row["references"]) for row in pooled] == [
+        ("good", "", "12"),
+        ("poor", "", "12"),
+        ("good", "poor", "12"),
+    ]
     assert float(pooled[0]["value"]) - float(pooled[1]["value"]) == pytest.approx(float(pooled[2]["value"]), abs=1e-12)
     run(*two, *FAST, "--format", "latex", "-o", tmp_path / "t.tex")
     latex = (tmp_path / "t.tex").read_text()
@@ -124,15 +141,27 @@ def test_the_page_stands_alone_and_every_link_arrives(two, tmp_path):
     assert result.returncode == 0, result.stderr
     text = (tmp_path / "out.html").read_text()
     page = Page(text)
-    assert {target.split(":")[0] for target in page.fetched if target} <= {"data"}            # nothing comes from elsewhere
+    assert {target.split(":")[0] for target in page.fetched if target} <= {"data"}  # nothing comes from elsewhere
     assert "script" not in page.tags and "link" not in page.tags and 'name="viewport"' in text
     assert {link[1:] for link in page.links} <= set(page.ids)
     assert len(page.ids) == len(set(page.ids))
-    assert page.tags.count("svg") == 2 + 3 + 3 + 1                        # forests, scatters, bars, curves; the heat map is a table
+    assert page.tags.count("svg") == 2 + 3 + 3 + 1  # forests, scatters, bars, curves; the heat map is a table
     heads = re.findall(r"<th>(.*?)</th>", text)
     unlinked = {head for head in heads if "href" not in head}
-    assert unlinked <= {"metric", "mapping", "claim", "over all checks", "A − B", "of", "", "good", "poor", "dataset", "perturbation",
-                        "parameters b1, b2, …"}, unlinked                 # every column of numbers leads to its definition
+    assert unlinked <= {
+        "metric",
+        "mapping",
+        "claim",
+        "over all checks",
+        "A − B",
+        "of",
+        "",
+        "good",
+        "poor",
+        "dataset",
+        "perturbation",
+        "parameters b1, b2, …",
+    }, unlinked  # every column of numbers leads to its definition
 
 
 def test_robustness_from_perturbed_files(tmp_path):
@@ -145,7 +174,9 @@ def test_robustness_from_perturbed_files(tmp_path):
     pd.DataFrame({"ref": references, "pred": -100.0}).to_csv(tmp_path / "toy_stable_rot-1.floor.csv", index=False)
     result = run(*files, *FAST, "--format", "json")
     rows = {(row["metric"], row["pct"]): row for row in json.loads(result.stdout)["stability"]}
-    assert rows["stable", 1]["flips"]["value"] == 0 and rows["stable", 3]["change"]["srcc"]["value"] == pytest.approx(0, abs=1e-12)
+    assert rows["stable", 1]["flips"]["value"] == 0 and rows["stable", 3]["change"]["srcc"]["value"] == pytest.approx(
+        0, abs=1e-12
+    )
     assert 0 < rows["shaky", 1]["flips"]["value"] < rows["shaky", 3]["flips"]["value"]
     assert rows["shaky", 3]["change"]["srcc"]["percentile"][1] < 0
     assert rows["stable", 1]["floor"]["value"] == 0
@@ -156,7 +187,9 @@ def test_robustness_from_perturbed_files(tmp_path):
 
 def test_a_reference_against_itself_in_the_file_is_the_floor(tmp_path):
     frame = table(0.1)
-    own = pd.DataFrame({"dis": sorted(set(frame["ref"])), "ref": sorted(set(frame["ref"])), "mos": 0.0, "pred": 99.0, "type": "0"})
+    own = pd.DataFrame(
+        {"dis": sorted(set(frame["ref"])), "ref": sorted(set(frame["ref"])), "mos": 0.0, "pred": 99.0, "type": "0"}
+    )
     files = write(tmp_path, "toy_m", frame), write(tmp_path, "toy_m_tra-1", pd.concat([frame, own]), pairs_expected=120)
     row = results(*files)["stability"][0]
     assert row["floor"]["value"] == 100
@@ -182,7 +215,9 @@ def test_foreign_columns_and_directions(tmp_path):
     asked = run(*options)
     assert asked.returncode == 2 and "--higher-is" in asked.stderr
     found = json.loads(run(*options, "--higher-is", "worse").stdout)["groups"][0]["coefficients"]
-    assert found["mine"]["pooled"]["srcc"]["value"] > 0.8 and found["ssim"]["pooled"]["srcc"]["value"] < -0.5      # a reversed sign shows
+    assert (
+        found["mine"]["pooled"]["srcc"]["value"] > 0.8 and found["ssim"]["pooled"]["srcc"]["value"] < -0.5
+    )  # a reversed sign shows
     found = json.loads(run(*options, "--higher-is", "worse", "--similarity", "ssim").stdout)["groups"][0]["coefficients"]
     assert found["ssim"]["pooled"]["srcc"]["value"] > 0.5
 
@@ -228,33 +263,53 @@ def test_other_refusals(two, tmp_path):
     single = write(tmp_path, "one_m", frame.assign(ref="r.png"))
     partial = write(tmp_path, "toy_part", frame, pairs_expected=500)
     corrected = write(tmp_path, "toy_corrected", frame, settings={"protocol": "corrected"})
-    for arguments, message in [((single,), "all pairs are of one reference"), ((partial,), "120 of 500 pairs"),
-                               ((two[0], corrected), "compare files of one protocol"), ((two[0], two[0]), "already given"),
-                               ((tmp_path / "no_such.csv",), "no such score file"), ((two[0], "--similarity", "goood"), "no such metric"),
-                               ((two[0], "--resamples", "10"), "at least 100"), ((two[0], "--html", tmp_path / "no" / "x.html"), "no folder"),
-                               ((two[0], "--higher-is", "better"), "not better"), ((two[0], "--std", tmp_path / "x.csv"), "x.csv")]:
+    for arguments, message in [
+        ((single,), "all pairs are of one reference"),
+        ((partial,), "120 of 500 pairs"),
+        ((two[0], corrected), "compare files of one protocol"),
+        ((two[0], two[0]), "already given"),
+        ((tmp_path / "no_such.csv",), "no such score file"),
+        ((two[0], "--similarity", "goood"), "no such metric"),
+        ((two[0], "--resamples", "10"), "at least 100"),
+        ((two[0], "--html", tmp_path / "no" / "x.html"), "no folder"),
+        ((two[0], "--higher-is", "better"), "not better"),
+        ((two[0], "--std", tmp_path / "x.csv"), "x.csv"),
+    ]:
         result = run(*arguments, *FAST) if "--resamples" not in arguments else run(*arguments)
         assert result.returncode == 2 and result.stdout == "" and message in result.stderr, (arguments, result.stderr)
 
 
 @pytest.mark.skipif(not SCORES.is_dir(), reason="the authors' released score files are not there")
 def test_the_verdicts_on_the_released_scores(tmp_path):
-    """In SRCC DINOv1 l2 and CLIP l2 tie on LIVE and TID2013, and FSIMc beats DINOv1 l2 on TID2013; in PLCC both verdicts change."""
-    files = [SCORES / f"{dataset}_{metric}.csv" for dataset in ("live", "tid2013") for metric in ("dinov1_l2", "clip_vitb32_l2", "psnr", "fsim")]
+    """In SRCC DINOv1 l2 and CLIP l2 tie on LIVE and TID2013, FSIMc beats DINOv1 l2 on TID2013; in PLCC both change."""
+    files = [
+        SCORES / f"{dataset}_{metric}.csv"
+        for dataset in ("live", "tid2013")
+        for metric in ("dinov1_l2", "clip_vitb32_l2", "psnr", "fsim")
+    ]
     result = run(*files, "--html", tmp_path / "out.html", "--format", "json")
     assert result.returncode == 0, result.stderr
     groups = {group["name"]: group for group in json.loads(result.stdout)["groups"]}
-    interval = {(name, row["a"], row["b"], statistic): row["pooled"][statistic]["percentile"]
-                for name, group in groups.items() for row in group["pairwise"] for statistic in ("srcc", "plcc")}
+    interval = {
+        (name, row["a"], row["b"], statistic): row["pooled"][statistic]["percentile"]
+        for name, group in groups.items()
+        for row in group["pairwise"]
+        for statistic in ("srcc", "plcc")
+    }
     for name in ("live", "tid2013"):
         low, high = interval[name, "dinov1_l2", "clip_vitb32_l2", "srcc"]
         assert low < 0 < high
-    assert interval["live", "dinov1_l2", "clip_vitb32_l2", "plcc"][1] < 0                 # CLIP is ahead
-    assert interval["tid2013", "dinov1_l2", "fsim", "srcc"][1] < 0                        # FSIMc is ahead
+    assert interval["live", "dinov1_l2", "clip_vitb32_l2", "plcc"][1] < 0  # CLIP is ahead
+    assert interval["tid2013", "dinov1_l2", "fsim", "srcc"][1] < 0  # FSIMc is ahead
     low, high = interval["tid2013", "dinov1_l2", "fsim", "plcc"]
     assert low < 0 < high
     assert (groups["live"]["references"], groups["tid2013"]["references"]) == (29, 25)
-    assert set(groups["live"]["types"]) == {"jp2k", "jpeg", "wn", "gblur", "fastfading"} and groups["live"]["types"]["jp2k"]["pairs"] == 169
-    assert groups["tid2013"]["coefficients"]["psnr"]["pooled"]["srcc"]["value"] == pytest.approx(0.687, abs=5e-4)   # Table 3 of the paper
+    assert (
+        set(groups["live"]["types"]) == {"jp2k", "jpeg", "wn", "gblur", "fastfading"}
+        and groups["live"]["types"]["jp2k"]["pairs"] == 169
+    )
+    assert groups["tid2013"]["coefficients"]["psnr"]["pooled"]["srcc"]["value"] == pytest.approx(
+        0.687, abs=5e-4
+    )  # Table 3 of the paper
     text = (tmp_path / "out.html").read_text()
     assert "fsim beats dinov1_l2" in text and "clip_vitb32_l2 beats dinov1_l2" in text

@@ -1,4 +1,5 @@
 """Coefficients equal SciPy's, fits recover what made the data, errors follow ITU-T P.1401, and nothing comes from bad input."""
+
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -9,7 +10,7 @@ from fits import MAPPINGS, fit
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(0, 10 ** 6), st.integers(2, 200), st.sampled_from([3, 10, 10 ** 6]))
+@given(st.integers(0, 10**6), st.integers(2, 200), st.sampled_from([3, 10, 10**6]))
 def test_coefficients_equal_scipy_with_ties(seed, n, values):
     rng = np.random.default_rng(seed)
     x, y = rng.integers(0, values, (2, n)).astype(float)
@@ -25,14 +26,17 @@ def test_the_sign_is_kept():
 
 
 @pytest.mark.parametrize("function", [plcc, srcc, krcc, coefficients, lambda x, y: fit("logistic4", x, y)])
-@pytest.mark.parametrize("x, y, message", [
-    ([1, 2, np.nan, 4, 5, 6], [1, 2, 3, 4, 5, 6], "finite predictions, found 1"),
-    ([1, 2, 3, 4, 5, 6], [1, 2, np.inf, 4, 5, 6], "finite labels, found 1"),
-    ([1, 2, 3], [1, 2], "one length, found shapes"),
-    ([1], [1], "at least . pairs, found 1"),
-    ([2, 2, 2, 2, 2, 2], [1, 2, 3, 4, 5, 6], "predictions that differ, found 6 times 2"),
-    ([1, 2, 3, 4, 5, 6], [3, 3, 3, 3, 3, 3], "labels that differ, found 6 times 3"),
-])
+@pytest.mark.parametrize(
+    "x, y, message",
+    [
+        ([1, 2, np.nan, 4, 5, 6], [1, 2, 3, 4, 5, 6], "finite predictions, found 1"),
+        ([1, 2, 3, 4, 5, 6], [1, 2, np.inf, 4, 5, 6], "finite labels, found 1"),
+        ([1, 2, 3], [1, 2], "one length, found shapes"),
+        ([1], [1], "at least . pairs, found 1"),
+        ([2, 2, 2, 2, 2, 2], [1, 2, 3, 4, 5, 6], "predictions that differ, found 6 times 2"),
+        ([1, 2, 3, 4, 5, 6], [3, 3, 3, 3, 3, 3], "labels that differ, found 6 times 3"),
+    ],
+)
 def test_bad_input_gives_no_number(function, x, y, message):
     with pytest.raises(ValueError, match=message):
         function(x, y)
@@ -41,7 +45,8 @@ def test_bad_input_gives_no_number(function, x, y, message):
 def test_importing_costs_nothing_heavy():
     import subprocess
     import sys
-    code = "import sys, correlations, fits, bootstrap, grouping; sys.exit(bool({'torch', 'pandas', 'scipy', 'matplotlib'} & set(sys.modules)))"
+
+    code = "import sys, compare; sys.exit(bool({'torch', 'pandas', 'scipy', 'matplotlib'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
@@ -53,9 +58,11 @@ TRUE = {"logistic4": (90.0, 10.0, 3.0, 0.7), "logistic5": (40.0, 1.5, 4.0, 3.0, 
 def test_fits_recover_known_parameters(name, noise):
     x = np.random.default_rng(0).uniform(0, 8, 3000)
     b = TRUE[name]
-    y = {"logistic4": lambda: b[1] + (b[0] - b[1]) / (1 + np.exp(-(x - b[2]) / b[3])),
-         "logistic5": lambda: b[0] * (0.5 - 1 / (1 + np.exp(b[1] * (x - b[2])))) + b[3] * x + b[4],
-         "cubic": lambda: b[0] + b[1] * x + b[2] * x ** 2 + b[3] * x ** 3}[name]()
+    y = {
+        "logistic4": lambda: b[1] + (b[0] - b[1]) / (1 + np.exp(-(x - b[2]) / b[3])),
+        "logistic5": lambda: b[0] * (0.5 - 1 / (1 + np.exp(b[1] * (x - b[2])))) + b[3] * x + b[4],
+        "cubic": lambda: b[0] + b[1] * x + b[2] * x**2 + b[3] * x**3,
+    }[name]()
     found = fit(name, x, y + noise * np.random.default_rng(1).normal(size=len(x)))
     assert found.parameters == pytest.approx(b, rel=1e-4 if noise == 0 else 0.08)
     assert found.converged and found.monotonic and found.agreeing >= 1
@@ -65,12 +72,14 @@ def test_fits_recover_known_parameters(name, noise):
 def test_a_fit_is_no_worse_than_scipys_from_the_true_start():
     """scipy.optimize.curve_fit, started at the truth and free of bounds, is the independent implementation."""
     from scipy.optimize import curve_fit
+
     rng = np.random.default_rng(3)
     x = rng.gamma(2, 1, 500)
     y = 80 / (1 + np.exp(-(x - 1) / 0.8)) + 8 * rng.normal(size=500)
 
     def formula(x, b1, b2, b3, b4):
         return b2 + (b1 - b2) / (1 + np.exp(-(x - b3) / b4))
+
     theirs, _ = curve_fit(formula, x, y, p0=(80, 0, 1, 0.8), maxfev=20000)
     ours = fit("logistic4", x, y)
     assert rmse(ours(x), y) <= rmse(formula(x, *theirs), y) * (1 + 1e-6)
@@ -89,14 +98,14 @@ def test_units_do_not_matter():
 def test_a_curve_that_falls_is_said_to():
     rng = np.random.default_rng(5)
     x = rng.uniform(-1, 1, 300)
-    assert not fit("cubic", x, x ** 2 + 0.05 * rng.normal(size=300)).monotonic
-    assert not fit("logistic4", x, -x + 0.05 * rng.normal(size=300)).monotonic       # a metric that disagrees with people
+    assert not fit("cubic", x, x**2 + 0.05 * rng.normal(size=300)).monotonic
+    assert not fit("logistic4", x, -x + 0.05 * rng.normal(size=300)).monotonic  # a metric that disagrees with people
     assert fit("cubic", x, x + 0.05 * rng.normal(size=300)).monotonic
 
 
 def test_data_that_do_not_level_off_are_said_not_to_converge():
     x = np.linspace(0, 3, 400)
-    found = fit("logistic4", x, -np.exp(-x))       # an exponential: the lower asymptote is out of sight
+    found = fit("logistic4", x, -np.exp(-x))  # an exponential: the lower asymptote is out of sight
     assert not found.converged and rmse(found(x), -np.exp(-x)) < 1e-2
 
 
@@ -107,7 +116,7 @@ def test_errors_by_hand():
     assert rmse(mapped, label, parameters=2) == pytest.approx(np.sqrt(14 / 2))
     assert rmse_star(mapped, label, half) == pytest.approx(np.sqrt((0.25 + 2.25) / 4))
     assert outlier_ratio(mapped, label, half) == 0.5
-    assert margin(np.array([2.0]), raters=16) == pytest.approx(2.131449546 * 2 / 4)      # Student's t, 15 degrees of freedom
+    assert margin(np.array([2.0]), raters=16) == pytest.approx(2.131449546 * 2 / 4)  # Student's t, 15 degrees of freedom
     assert margin(np.array([0.5])) == pytest.approx(0.979982)
     with pytest.raises(ValueError, match="more than 4 pairs"):
         rmse(mapped, label, parameters=4)

@@ -1,0 +1,119 @@
+"""The results of compare.py in long form, for --format csv and for notebooks: every number with its place, one dict a row.
+
+    pandas.DataFrame(longform.flat(results))
+"""
+import csv
+import io
+
+
+def flat(results):
+    """Yields a dict for every number in `results` (compare.compare); all have the same keys, empty where they do not apply."""
+
+    def row(group, scope, metric, other, statistic, cell, **more):
+        interval = [cell.get(method, ["", ""]) for method in ("percentile", "bca")]
+        return {
+            "group": group,
+            "scope": scope,
+            "metric": metric,
+            "minus": other,
+            "statistic": statistic,
+            "value": cell.get("value", ""),
+            "percentile_low": interval[0][0],
+            "percentile_high": interval[0][1],
+            "bca_low": interval[1][0],
+            "bca_high": interval[1][1],
+            "references": more.get("references", ""),
+            "p": more.get("p", ""),
+            "p_holm": more.get("p_holm", ""),
+            "refused": cell.get("refused", ""),
+        }
+
+    for group in results["groups"]:
+        name, references = group["name"], group["references"]
+        for metric, scopes in group["coefficients"].items():
+            for scope, cells in scopes.items():
+                yield from (
+                    row(name, scope, metric, "", statistic, cell, references=references) for statistic, cell in cells.items()
+                )
+        for kind, found in group["types"].items():
+            for metric, cells in found.get("coefficients", {}).items():
+                yield from (
+                    row(name, f"type {kind}", metric, "", statistic, cell, references=found["references"])
+                    for statistic, cell in cells.items()
+                )
+        for metric, fits in group["fits"].items():
+            for mapping, fit in fits.items():
+                yield from (
+                    row(
+                        name,
+                        mapping,
+                        metric,
+                        "",
+                        key,
+                        {"value": fit[key]} if key in fit else {"refused": fit.get("refused", "no spread")},
+                    )
+                    for key in ("plcc", "rmse", "rmse_star", "outlier_ratio")
+                )
+                yield from (row(name, mapping, metric, "", f"b{k}", {"value": b}) for k, b in enumerate(fit["parameters"], 1))
+        for pair in group["pairwise"]:
+            a, b = pair["a"], pair["b"]
+            for statistic, cell in pair["pooled"].items():
+                yield row(
+                    name,
+                    "pooled",
+                    a,
+                    b,
+                    statistic,
+                    cell,
+                    references=references,
+                    p=pair["p_bootstrap"].get(statistic, ""),
+                    p_holm=pair.get("p_bootstrap_holm", {}).get(statistic, ""),
+                )
+            yield from (
+                row(name, "per_reference", a, b, statistic, cell, references=references)
+                for statistic, cell in pair["per_reference"].items()
+            )
+            for kind, cells in pair["types"].items():
+                yield from (row(name, f"type {kind}", a, b, statistic, cell) for statistic, cell in cells.items())
+            for statistic, tests in pair["tests"].items():
+                yield from (
+                    row(name, test, a, b, statistic, {"value": found["statistic"]}, p=found["p"], p_holm=found["p_holm"])
+                    for test, found in tests.items()
+                    if isinstance(found, dict)
+                )
+        if "metrics" in group["krasula"]:
+            for metric, cells in group["krasula"]["metrics"].items():
+                yield from (
+                    row(name, "krasula", metric, "", statistic, cell, references=references) for statistic, cell in cells.items()
+                )
+            for pair in group["krasula"]["pairwise"]:
+                yield from (
+                    row(
+                        name, "krasula", pair["a"], pair["b"], statistic, cell, p=cell.get("p", ""), p_holm=cell.get("p_holm", "")
+                    )
+                    for statistic, cell in pair.items()
+                    if statistic not in ("a", "b")
+                )
+        else:
+            yield row(name, "krasula", "", "", "", group["krasula"])
+    for found in results["stability"]:
+        name = f"{found['dataset']} {found['perturbation']}-{found['pct']:g}"
+        cells = {f"change of {key}": cell for key, cell in found.get("change", {}).items()} | {
+            key: found[key] for key in ("flips", "floor") if key in found
+        }
+        yield from (
+            row(name, "robustness", found["metric"], "", key, cell, references=found["references"]) for key, cell in cells.items()
+        )
+    for entry in results["audit"]:
+        yield from (
+            row("audit", f"{check['group']} {check['what']}", entry["a"], entry["b"], check["verdict"] or "refused", check)
+            for check in entry["checks"]
+        )
+
+
+def csv_text(results):
+    out, rows = io.StringIO(), list(flat(results))
+    writer = csv.DictWriter(out, rows[0], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue()

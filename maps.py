@@ -117,7 +117,7 @@ def distance_map(model, column, distorted, reference, batch=8):
             raise scoring.not_finite(model, "the pair", ("none", 0.0))
         blocks = [(f.embedding, g.embedding)] if column.feature == "embedding" else list(zip(f.blocks, g.blocks))
         refuse_width(column, model.options.protocol, blocks[0][0].ndim == 4)
-        return part, [on_grid(terms(a, b), column.name) for a, b in blocks], column.compare(f, g).double().reshape(len(part), -1)[:, 0]
+        return part, [on_grid(terms(a, b), column.name) for a, b in blocks], model.compare(f, g, [column])[0][:, 0]
 
     with torch.inference_mode():
         for tiles in engine.cut([distorted]):

@@ -14,6 +14,7 @@ from cli import UsageError, WorkError, warn
 from distances import Features
 from loading import images_of
 from robustness import PERTURBATIONS
+from scorer import Scorer  # noqa: F401  (scores of images in memory: from scoring import Scorer)
 
 BATCHES = 4   # batches in a block of references, and in a unit of distorted images: enough to fill them, little to lose
 

@@ -1,0 +1,157 @@
+"""A score from Python, for images in memory; a torch module with gradients, so that a score can be a loss.
+
+    from scoring import Scorer
+    score = Scorer("dinov1", "l2")(reference, distorted)     # a 0-dim tensor; (B,) for batches
+
+reference, distorted: PIL images (RGB or grey), numpy arrays (H, W, 3) or (B, H, W, 3), tensors (3, H, W) or (B, 3, H, W), or
+lists of PIL images of one size. Arrays and tensors are floats in [0, 1], in the order R, G, B: OpenCV gives B, G, R, which
+nothing here can notice. Scores are those of run_single_img.py. To optimise an image:
+
+    import torch
+    from scoring import Scorer
+
+    loss = Scorer("st_vgg16", "l2")     # any backbone or metric of run.py --list, or my_metric.py:function
+    torch.manual_seed(0)
+    reference = torch.rand(3, 28, 28).repeat_interleave(8, 1).repeat_interleave(8, 2)
+    image = torch.full_like(reference, 0.5).requires_grad_()
+    optimizer = torch.optim.Adam([image], lr=0.02)
+    scores = []
+    for step in range(5):
+        optimizer.zero_grad()
+        score = loss(reference, image)
+        score.backward()
+        optimizer.step()
+        image.data.clamp_(0, 1)
+        scores.append(float(score))
+
+Gradients are finite everywhere, identical images included. Those that end in log(s + 1)^0.25 (skld, jsd, wsd, deep_*) have
+an infinite slope at s = 0: there the slope of (log(s + 1) + distances.EPSILON)^0.25 is taken; the scores are as published. The
+rounding of the luma in msssim is passed over by the gradient. Higher is worse but where `higher_is` says better (psnr).
+"""
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+import methods
+from cli import UsageError
+
+SLACK = 1e-4   # how far outside [0, 1] rounding may have put a value
+
+
+class Scorer(torch.nn.Module):
+    """One score of run.py as a function of images: Scorer("dinov1", "l2"), Scorer("embed_dinov1"), Scorer("psnr").
+
+    device, weights ("pretrained" or "random"), weights_dir, precision, protocol, layers: as run.py's options. check=False leaves out
+    the check of the range, which costs a look at every pixel and stops at a network's output that leaves [0, 1]. It stays on
+    `device` (images are brought there) and has no trainable parameters. Attributes: column (the score's name), higher_is.
+    Raises UsageError: unknown names, missing weights.
+    """
+
+    def __init__(self, method, distance=None, device="cpu", weights="pretrained", weights_dir=None, precision="paper", protocol="paper",
+                 layers=None, batch_size=8, check=True):
+        super().__init__()
+        options = methods.Options(weights, weights_dir, device, precision, protocol, layers=layers)
+        default = ["cos"] if method.startswith("embed_") else []
+        models = methods.build([method], [distance] if distance else default, options)
+        if len(models) != 1 or len(models[0].columns) != 1:
+            raise UsageError(f"Scorer({method!r}): expected a method with one score")
+        self.model, self.batch_size, self.check = models[0], batch_size, check
+        self.column, self.higher_is = self.model.columns[0].name, self.model.columns[0].higher_is
+        self.features = self.model.load()
+
+    def forward(self, reference, distorted):
+        """Images as the module's docstring says -> scores, float32: 0-dim for one pair, (B,) for a batch.
+
+        Raises ValueError naming the likely mistake: two sizes, too small, not in [0, 1], another layout or dtype.
+        """
+        import scoring
+        x, y = (self.images(image, role) for image, role in ((distorted, "distorted"), (reference, "reference")))
+        if x.shape != y.shape:
+            raise ValueError(f"expected images of one size, found reference {tuple(y.shape)}, distorted {tuple(x.shape)}")
+        height, width = x.shape[-2:]
+        if min(height, width) < self.model.min_side:
+            raise ValueError(f"{width} x {height} pixels, too small for {self.column}, which needs {self.model.min_side} a side")
+        single = x.ndim == 3
+        x, y = (self.short_side(t[None] if single else t) for t in (x, y))
+        tiles = scoring.tiles(x.shape[-1], x.shape[-2], self.model)
+        x, y = (torch.stack([t[..., r:r + h, c:c + w] for r, c, h, w in tiles], 1).flatten(0, 1) for t in (x, y))
+        values = [self.model.compare(self.features(a), self.features(b), self.model.columns)[0][:, 0]
+                  for a, b in zip(x.split(self.batch_size), y.split(self.batch_size))]
+        scores = torch.cat(values).unflatten(0, (-1, len(tiles))).mean(1).float()
+        if (x.requires_grad or y.requires_grad) and torch.is_grad_enabled() and not scores.requires_grad:
+            raise ValueError(f"{self.column} gives no gradient: it leaves torch on the way to its number")
+        return scores[0] if single else scores
+
+    def short_side(self, x):
+        """Brought down as the protocol wants it (DISTS, corrected); to within a rounding to 8 bits as for files."""
+        short = self.model.short_side
+        if not short or min(x.shape[2:]) <= short:
+            return x
+        size = [int(short * side / min(x.shape[2:])) for side in x.shape[2:]]
+        return F.interpolate(x, size=size, mode="bilinear", align_corners=False, antialias=True)
+
+    def images(self, image, role):
+        """Anything the module's docstring names -> float32 (3, H, W) or (B, 3, H, W) on the device. Raises ValueError."""
+        from PIL import Image
+        if isinstance(image, Image.Image):
+            x = from_pil(image, role)
+        elif isinstance(image, (list, tuple)) and image and all(isinstance(i, Image.Image) for i in image):
+            if len({i.size for i in image}) > 1:
+                raise ValueError(f"{role}: expected images of one size in a batch, found {sorted({i.size for i in image})}")
+            x = torch.stack([from_pil(i, role) for i in image])
+        elif isinstance(image, np.ndarray):
+            x = from_array(image, role)
+        elif isinstance(image, torch.Tensor):
+            x = from_tensor(image, role)
+        else:
+            raise ValueError(f"{role}: expected a PIL image, a numpy array or a tensor, or a list of PIL images, found {type(image).__name__}")
+        if self.check:
+            check_range(x, role)
+        return x.to(self.model.options.device, torch.float32)
+
+
+def from_pil(image, role):
+    if image.mode not in ("RGB", "L"):
+        raise ValueError(f"{role}: expected a PIL image in mode RGB or L, found {image.mode}; images.open_rgb(path) reads any file as RGB")
+    return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1) / 255
+
+
+def from_array(array, role):
+    """numpy (H, W, 3) or (B, H, W, 3) -> tensor, channels first."""
+    layout = "(H, W, 3) or (B, H, W, 3), as Pillow, scikit-image and OpenCV have it"
+    if array.ndim not in (3, 4) or array.shape[-1] != 3:
+        hint = "channels first? Use torch.from_numpy, or np.moveaxis(x, -3, -1)" if array.ndim in (3, 4) and array.shape[-3] == 3 else other_layout(array)
+        raise ValueError(f"{role}: expected a numpy array {layout}, found {array.shape}: {hint}")
+    refuse_integers(array.dtype.kind in "iub", array, role)
+    return torch.from_numpy(np.ascontiguousarray(array)).movedim(-1, -3)
+
+
+def from_tensor(tensor, role):
+    """(3, H, W) or (B, 3, H, W), checked."""
+    if tensor.ndim not in (3, 4) or tensor.shape[-3] != 3:
+        hint = "channels last (H, W, C)? Use x.movedim(-1, -3)" if tensor.ndim in (3, 4) and tensor.shape[-1] == 3 else other_layout(tensor)
+        raise ValueError(f"{role}: expected a tensor (3, H, W) or (B, 3, H, W), found {tuple(tensor.shape)}: {hint}")
+    refuse_integers(not tensor.is_floating_point(), tensor, role)
+    return tensor
+
+
+def other_layout(x):
+    if x.ndim == 2:
+        return "grey without channels? Stack it three times"
+    return "transparency, or grey? Give the three channels R, G, B" if x.ndim in (3, 4) else "expected one image or a batch of images"
+
+
+def refuse_integers(are, x, role):
+    if are:
+        raise ValueError(f"{role}: expected floats in [0, 1], found {str(x.dtype).removeprefix('torch.')}: in [0, 255]? Divide by 255")
+
+
+def check_range(x, role):
+    low, high = (float(v) for v in torch.aminmax(x.detach()))
+    if not np.isfinite([low, high]).all():
+        raise ValueError(f"{role}: expected values in [0, 1], found NaN or infinity")
+    if low >= -SLACK and high <= 1 + SLACK:
+        return
+    likely = "in [-1, 1]? Use (x + 1) / 2" if -1 - SLACK <= low < 0 and high <= 1 + SLACK else \
+        "in [0, 255]? Divide by 255" if low >= 0 and high > 2 else "normalised by mean and std, or past the range? Undo it, or clamp(0, 1)"
+    raise ValueError(f"{role}: expected values in [0, 1], found {low:.4g} to {high:.4g}: {likely}")

@@ -5,6 +5,7 @@ blocks 0..last (last = -1: none are kept) and, if asked for, the embedding as (B
 L2-normalised. Blocks after the last one needed are not run. Every torch/timm/clip detail of a backbone lives here.
 """
 import re
+import warnings
 from functools import partial
 
 import torch
@@ -156,7 +157,9 @@ def build_timm(tag, window, state=None, eps=None, trunk=TimmTrunk, projected=Fal
 def build_clip(trunk, arguments, window, state=None):
     """OpenAI's CLIP image tower through its package, its weights rounded to float16 as clip.load does on every device."""
     try:
-        from clip.model import CLIP, build_model, convert_weights
+        with warnings.catch_warnings():   # clip-anytorch still imports pkg_resources, which says that it is going away
+            warnings.simplefilter("ignore")
+            from clip.model import CLIP, build_model, convert_weights
     except ImportError as error:
         raise UsageError(f"OpenAI's package `clip` cannot be imported ({error}); install it with: pip install 'setuptools>=77.0.3,<82' "
                          "clip-anytorch==2.6.0 (the index's own `clip` is another program)") from None

@@ -1,0 +1,75 @@
+"""Every method of --list scores one small real pair; and the names that methods.py understands or refuses."""
+import numpy as np
+import pytest
+from PIL import Image
+
+import listing
+import methods
+import models
+import scoring
+from cli import UsageError
+from metrics import METRICS
+
+NAMES = list(dict.fromkeys(row[0] for row in listing.method_rows()))
+PASSES = {base: [n for n in NAMES if methods.parse(n)[0] == base and n not in METRICS] for base in models.BACKBONES}
+PASSES |= {m.features: [n for n in METRICS if METRICS[n].features == m.features] for m in METRICS.values()}
+# METHOD section 6: in float32 an all-zero row counts 1, so `cos` of these CNNs does not vanish for identical images
+NOT_ZERO = ("clip_rn50-random_cos", "st_alexnet_cos", "st_vgg16_cos")
+
+
+def test_every_method_of_the_paper_is_listed():
+    paper = {*models.BACKBONES, *METRICS, *(f"embed_{n}" for n, b in models.BACKBONES.items() if b.embedding)}
+    assert set(NAMES) == paper == {n for names in PASSES.values() for n in names}
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    """A 224 x 224 crop of a photograph that scikit-image carries, and the same with noise."""
+    from skimage import data
+    folder = tmp_path_factory.mktemp("pair")
+    pixels = data.astronaut()[:224, 100:324].astype(float)
+    noisy = pixels + np.random.default_rng(0).normal(0, 20, pixels.shape)
+    for name, array in (("reference", pixels), ("distorted", noisy)):
+        Image.fromarray(array.clip(0, 255).astype(np.uint8)).save(folder / f"{name}.png")
+    return str(folder / "reference.png"), str(folder / "distorted.png")
+
+
+@pytest.mark.parametrize("base", PASSES)
+def test_scores_a_real_pair(base, pair):
+    distances = ["l2", "cos"] + ["skld", "jsd", "wsd"] * (models.BACKBONES[base].kind == "tokens") if base in models.BACKBONES else []
+    [model] = methods.build(PASSES[base], distances, methods.Options(weights="random", precision="fp32"))
+    reference, distorted = (scoring.Image(path, 224, 224) for path in pair)
+    plan = scoring.Plan(model, [(reference, reference), (distorted, reference)], [("none", 0.0)], None, 8)
+    [(_, _, values)] = scoring.score(plan, lambda perturbation, unit: model.columns)
+    assert len(values) == len(PASSES[base]) + max(0, len(distances) - 1)
+    scores = {column: found[:, 0] for column, found in values.items()}
+    for column, (same, other) in scores.items():
+        assert np.isfinite([same, other]).all(), column
+        if column == "psnr":
+            assert same == pytest.approx(80) and other < 30
+        elif column in NOT_ZERO:
+            assert other > same > 0, column
+        else:
+            assert abs(same) < 2e-6 and other > 3 * abs(same) + 1e-8, column
+
+
+@pytest.mark.parametrize("names, distances, told", [
+    (["dinov3"], ["l2"], "unknown method 'dinov3'; nearest known: dinov2, dinov1"),
+    (["dinov1"], ["l3"], "unknown distance 'l3'"),
+    (["dinov1"], [], "a backbone needs a distance"),
+    (["psnr"], ["l2"], "take no distance"),
+    (["embed_dinov1"], ["l2"], "takes the distance cos only"),
+    (["clip_rn50"], ["skld"], "not defined for the maps of a CNN"),
+    (["embed_st_vgg16"], ["cos"], "has no embedding|unknown method"),
+])
+def test_what_is_refused(names, distances, told):
+    with pytest.raises(UsageError, match=told):
+        methods.build(names, distances, methods.Options())
+
+
+def test_one_pass_a_backbone_and_what_is_not_the_default_is_in_the_name():
+    built = methods.build(["dinov1", "embed_dinov1", "psnr", "msssim"], ["l2", "cos"], methods.Options())
+    assert [[c.name for c in m.columns] for m in built] == [["dinov1_l2", "dinov1_cos", "embed_dinov1_cos"], ["psnr", "msssim"]]
+    odd = methods.Options(weights="random", layers=(0, 1, 2, 11), normalize="imagenet", window=240)
+    assert methods.build(["dinov1"], ["l2"], odd)[0].columns[0].name == "dinov1-random-layers0-2.11-norm-imagenet-window240-stride200_l2"
+    assert methods.build(["timm:test_vit.r160_in1k"], ["l2"], methods.Options())[0].columns[0].name == "timm-test_vit.r160_in1k_l2"

@@ -1,0 +1,160 @@
+"""models.py and trunks.py: layouts, blocks, embeddings, precision, checkpoints in other layouts, and what is refused."""
+import pytest
+import torch
+
+import models
+import trunks
+from cli import UsageError
+from models import BACKBONES, load_backbone
+
+SMALL = "timm:test_vit.r160_in1k"
+
+
+def windows(n=2, seed=0):
+    return torch.rand(n, 3, 224, 224, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture(scope="module")
+def small():
+    return load_backbone(SMALL, weights="random")
+
+
+def test_registry_entries_are_whole():
+    assert len(BACKBONES) == 10
+    for name, entry in BACKBONES.items():
+        assert entry.kind in ("tokens", "maps") and entry.what
+        assert entry.weights is None or (entry.weights.name == name and entry.weights.licence and entry.weights.citation)
+
+
+def test_blocks_are_the_outputs_of_the_blocks_prefix_tokens_first(small):
+    caught = []
+    hooks = [b.register_forward_hook(lambda m, i, o: caught.append(o)) for b in small.trunk.model.blocks]
+    with torch.inference_mode():
+        found = small(windows(), embedding=True)
+        last = small.trunk.model.forward_features(windows())
+    for hook in hooks:
+        hook.remove()
+    assert all(torch.equal(a, b) for a, b in zip(found.blocks, caught)) and len(found.blocks) == small.layers
+    assert torch.allclose(found.embedding, torch.nn.functional.normalize(last, dim=-1), atol=1e-6)
+
+
+def test_blocks_after_the_last_one_needed_are_not_run(small):
+    some = load_backbone(SMALL, weights="random", layers=[0, 2])
+    calls = []
+    hooks = [b.register_forward_hook(lambda *_, i=i: calls.append(i)) for i, b in enumerate(some.trunk.model.blocks)]
+    with torch.inference_mode():
+        found, whole = some(windows()), small(windows())
+    [hook.remove() for hook in hooks]
+    assert calls == [0, 1, 2] and len(found.blocks) == 2
+    assert torch.equal(found.blocks[0], whole.blocks[0]) and torch.equal(found.blocks[1], whole.blocks[2])
+
+
+@pytest.mark.parametrize("name", ["timm:test_resnet.r160_in1k", "timm:test_convnext.r160_in1k", "timm:test_efficientnet.r160_in1k"])
+def test_any_timm_model_with_intermediates(name):
+    backbone = load_backbone(name, weights="random")
+    with torch.inference_mode():
+        found = backbone(windows(), embedding=True)
+    assert backbone.kind == "maps" and len(found.blocks) == backbone.layers > 1
+    assert torch.allclose(found.embedding.norm(dim=-1), torch.ones(2, 1), atol=1e-5)
+
+
+def test_the_seed_decides_random_weights():
+    one, again, other = (load_backbone(SMALL, weights="random", seed=s).trunk.state_dict() for s in (0, 0, 1))
+    assert all(torch.equal(one[k], again[k]) for k in one) and any(not torch.equal(one[k], other[k]) for k in one)
+
+
+def test_normalisation_is_off_by_default(small):
+    mean, std = (torch.tensor(s).view(1, 3, 1, 1) for s in models.IMAGENET)
+    normal = load_backbone(SMALL, weights="random", normalize="imagenet")
+    with torch.inference_mode():
+        assert torch.allclose(normal(windows()).blocks[0], small((windows() - mean) / std).blocks[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("precision, most", [("bf16", 0.2), ("fp16", 0.03)])
+def test_lower_precision_is_near_and_returns_float32(small, precision, most):
+    low = load_backbone(SMALL, weights="random", precision=precision)
+    with torch.inference_mode():
+        a, b = low(windows()).blocks[-1], small(windows()).blocks[-1]
+    assert a.dtype == torch.float32 and 0 < (a - b).abs().max() < most * b.abs().max()
+
+
+def test_clip_is_rounded_to_float16_and_computes_in_it_only_under_paper():
+    paper = load_backbone("clip_rn50", weights="random")
+    full = load_backbone("clip_rn50", weights="random", precision="fp32")
+    assert paper.trunk.visual.conv1.weight.dtype == torch.float16 and full.trunk.visual.conv1.weight.dtype == torch.float32
+    assert torch.equal(paper.trunk.visual.conv1.weight.float(), full.trunk.visual.conv1.weight)
+    assert paper.trunk.visual.bn1.weight.dtype == torch.float32
+    with torch.inference_mode():
+        found = full(windows(1), embedding=True)
+    assert [b.shape[1:] for b in found.blocks] == [(64, 56, 56), (256, 56, 56), (512, 28, 28), (1024, 14, 14), (2048, 7, 7)]
+    assert found.embedding.shape == (1, 1, 1024)
+
+
+def huggingface(state):
+    """timm's keys of a ViT as Hugging Face's ViTModel names them, q, k, v apart."""
+    found = {}
+    for key, value in state.items():
+        if ".attn.qkv." in key:
+            block, kind = key.split(".")[1], key.split(".")[-1]
+            for name, part in zip(("query", "key", "value"), value.chunk(3)):
+                found[f"vit.encoder.layer.{block}.attention.attention.{name}.{kind}"] = part
+            continue
+        for ours, theirs in (("cls_token", "embeddings.cls_token"), ("pos_embed", "embeddings.position_embeddings"),
+                             ("patch_embed.proj", "embeddings.patch_embeddings.projection"), ("blocks.", "encoder.layer."),
+                             ("attn.proj", "attention.output.dense"), ("mlp.fc1", "intermediate.dense"), ("mlp.fc2", "output.dense"),
+                             ("norm1", "layernorm_before"), ("norm2", "layernorm_after")):
+            key = key.replace(ours, theirs)
+        key = key.replace("norm.", "layernorm.") if key.startswith("norm.") else key
+        found[("classifier" + key[4:]) if key.startswith("head") else f"vit.{key}"] = value
+    return found
+
+
+def test_huggingface_checkpoints_are_accepted():
+    import timm
+    state = timm.create_model("vit_tiny_patch16_224", num_classes=10).state_dict()
+    back = trunks.from_huggingface(huggingface(state))
+    assert set(back) == set(state) and all(torch.equal(back[k], state[k]) for k in state)
+    broken = {k: v for k, v in huggingface(state).items() if "layer.3.attention.attention.key.weight" not in k}
+    with pytest.raises(UsageError, match="lacks the key of blocks.3.attn.qkv.weight"):
+        trunks.from_huggingface(broken)
+
+
+def test_dinov2_positions_are_resized_by_the_scale_factor_without_antialias():
+    state = {"pos_embed": torch.randn(1, 1 + 37 * 37, 8, generator=torch.Generator().manual_seed(0))}
+    found = trunks.resize_dinov2(state, 224)["pos_embed"]
+    assert found.shape == (1, 257, 8) and torch.equal(found[:, 0], state["pos_embed"][:, 0])
+    grid = state["pos_embed"][0, 1:].T.reshape(1, 8, 37, 37)
+    by_size = torch.nn.functional.interpolate(grid, size=(16, 16), mode="bicubic")   # what later libraries do
+    assert 1e-3 < (found[0, 1:].T.reshape(1, 8, 16, 16) - by_size).abs().max() < 2
+
+
+def test_a_checkpoint_of_another_architecture_names_its_keys(tmp_path):
+    import timm
+    torch.save(timm.create_model("test_vit2").state_dict(), tmp_path / "timm-test_vit.r160_in1k.pth")
+    with pytest.raises(UsageError, match=r"timm-test_vit.r160_in1k.pth: .*not of the architecture.*(blocks|size mismatch|eys)"):
+        load_backbone(SMALL, weights_dir=tmp_path)
+    torch.save({"a": torch.zeros(1)}, tmp_path / "clip_rn50.pth")
+    with pytest.raises(UsageError, match="not of the architecture OpenAI CLIP"):
+        load_backbone("clip_rn50", weights_dir=tmp_path)
+
+
+def test_own_weights_are_loaded_from_the_folder(tmp_path):
+    import timm
+    model = timm.create_model("test_vit", img_size=224).eval()
+    torch.save(model.state_dict(), tmp_path / "timm-test_vit.r160_in1k.pth")
+    with torch.inference_mode():
+        found = load_backbone(SMALL, weights_dir=tmp_path)(windows(), embedding=True)
+        want = torch.nn.functional.normalize(model.forward_features(windows()), dim=-1)
+    assert torch.allclose(found.embedding, want, atol=1e-5)
+
+
+@pytest.mark.parametrize("arguments, told", [
+    (dict(name="dinov3"), "unknown backbone 'dinov3'; nearest known: dinov"),
+    (dict(name="timm:vit_giant_nonsense"), "unknown timm model"),
+    (dict(name=SMALL, weights="random", precision="tf32"), "tf32 needs a CUDA device"),
+    (dict(name=SMALL, weights="random", layers=[0, 99]), "has the blocks 0 to"),
+    (dict(name="dinov1", weights_dir="/nowhere"), "/nowhere"),
+])
+def test_what_is_refused(arguments, told):
+    with pytest.raises(UsageError, match=told):
+        load_backbone(**arguments)

@@ -55,8 +55,8 @@ def points(pairs, scores):
 def compare(pairs, scores, anchor=None):
     """BD-rate of every codec against the anchor (default: the first) -> [{codec, anchor, bd_rate, low, high, images, left_out}].
 
-    bd_rate: mean over images in percent; low, high: 95 % bootstrap interval over images (BCa, 2000 resamples), None with one image;
-    left_out: {reference: why it has no BD-rate}. Raises UsageError for an unknown anchor, a single codec, or a codec
+    bd_rate: mean over images in percent; low, high: 95 % bootstrap interval over images (BCa, 2000 resamples), None with one
+    image; left_out: {reference: why it has no BD-rate}. Raises UsageError for an unknown anchor, a single codec, or a codec
     without one image that has a BD-rate.
     """
     from bootstrap import ratio, resample
@@ -115,6 +115,7 @@ def report(pairs, scores, column, anchor=None):
     for e in compare(pairs, scores, anchor):
         interval = "no interval from one image" if e["low"] is None else f"{e['low']:+.1f} to {e['high']:+.1f} %"
         tie = "" if e["low"] is None or not e["low"] <= 0 <= e["high"] else ", a tie"
-        text.append(f"BD-rate of {e['codec']} against {e['anchor']}: {e['bd_rate']:+.1f} % ({interval}{tie}), {e['images']} images")
+        text.append(f"BD-rate of {e['codec']} against {e['anchor']}: {e['bd_rate']:+.1f} % ({interval}{tie}), "
+                    f"{e['images']} images")
         text += [f"  without {reference}: {why}" for reference, why in e["left_out"].items()]
     return "\n".join(text)

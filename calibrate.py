@@ -36,7 +36,8 @@ class Calibration:
         near = self.errors[np.argsort(np.abs(self.scores - x), kind="stable")[:n]]
         label = float(self.fit([x])[0])
         low, high = label + np.quantile(near, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-        return {"label": label, "low": float(low), "high": float(high), "extrapolated": bool(not self.scores[0] <= x <= self.scores[-1])}
+        outside = not self.scores[0] <= x <= self.scores[-1]
+        return {"label": label, "low": float(low), "high": float(high), "extrapolated": bool(outside)}
 
     def statement(self):
         """Which dataset, which fit, how good: the line that stands under calibrated scores."""
@@ -47,10 +48,11 @@ class Calibration:
         parameters = ", ".join(f"b{i} {v:.5g}" for i, v in enumerate(self.fit.parameters, 1))
         parameters += "" if self.fit.converged else " (arbitrary: the data do not level off; the curve is good)"
         mapped = self.fit(self.file.sign * table["pred"].to_numpy())
-        return (f"predicted from {self.column}: the label of {self.file.dataset} ({label}; higher is {self.file.label_higher_is}) by {MAPPING} "
-                f"{MAPPINGS[MAPPING].formula}, x = {'' if self.file.sign > 0 else '-'}{self.column}, {parameters}, fitted to {len(table)} pairs of "
-                f"{self.file.path.name}: PLCC {plcc(mapped, table['mos']):.3f}, RMSE {np.sqrt(np.mean(self.errors ** 2)):.3g} on references not "
-                f"fitted to; interval: {100 * LEVEL:.0f} % of the labels at such a score"
+        rmse = np.sqrt(np.mean(self.errors ** 2))
+        return (f"predicted from {self.column}: the label of {self.file.dataset} ({label}; higher is {self.file.label_higher_is}) "
+                f"by {MAPPING} {MAPPINGS[MAPPING].formula}, x = {'' if self.file.sign > 0 else '-'}{self.column}, {parameters}, "
+                f"fitted to {len(table)} pairs of {self.file.path.name}: PLCC {plcc(mapped, table['mos']):.3f}, RMSE {rmse:.3g} "
+                f"on references not fitted to; interval: {100 * LEVEL:.0f} % of the labels at such a score"
                 + ("" if self.file.settings else "; the file has no JSON, so its protocol and weights were not checked"))
 
 
@@ -62,8 +64,8 @@ def known(dataset, what):
 def calibration(path, columns, settings):
     """Fit the map of a finished score file to one of the score columns -> Calibration.
 
-    columns: names of what is being scored; settings: {column: what decides its scores}, compared with the file's. Raises UsageError: a
-    partial or perturbed file, another method, other settings, fewer than 3 references, a fit that does not rise.
+    columns: names of what is being scored; settings: {column: what decides its scores}, compared with the file's. Raises
+    UsageError: a partial or perturbed file, another method, other settings, fewer than 3 references, a fit that does not rise.
     """
     file = read(path)
     if file.method not in columns:
@@ -72,7 +74,7 @@ def calibration(path, columns, settings):
     if not file.complete:
         raise UsageError(f"--calibrate {path}: {len(file.table)} of {file.expected or '?'} pairs; finish the run first")
     if file.perturbation != "none":
-        raise UsageError(f"--calibrate {path}: scores under {file.perturbation}-{file.pct:g}; give the file without a perturbation")
+        raise UsageError(f"--calibrate {path}: scores under {file.perturbation}-{file.pct:g}; give the unperturbed file")
     theirs = file.settings.get("settings", {})
     differ = [f"{k}: {theirs[k]} there, {settings[file.method][k]} here" for k in DECIDES
               if k in theirs and theirs[k] != settings[file.method][k]]
@@ -97,6 +99,6 @@ def fitted(x, y, path, strict=False):
     except ValueError as error:
         raise UsageError(f"--calibrate {path}: {error}") from None
     if strict and not found.monotonic:
-        raise UsageError(f"--calibrate {path}: the fitted curve does not rise with the score, so it predicts no opinion: this metric "
-                         "does not agree with the labels of this dataset")
+        raise UsageError(f"--calibrate {path}: the fitted curve does not rise with the score, so it predicts no opinion: this "
+                         "metric does not agree with the labels of this dataset")
     return found

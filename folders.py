@@ -71,8 +71,8 @@ def pair_folders(reference, distorted):
         theirs = images_in(folder)
         common = [stem for stem in originals if stem in theirs]
         if not common:
-            raise UsageError(f"{folder}: no file has the name of one in {reference}, extension and case aside (there, for example, "
-                             f"{next(iter(originals.values())).name}; here {next(iter(theirs.values())).name}); use --manifest")
+            raise UsageError(f"{folder}: no file has the name of one in {reference}, extension and case aside (there, for "
+                             f"example, {originals[min(originals)].name}; here {theirs[min(theirs)].name}); use --manifest")
         pairs += [Pair(str(originals[stem]), str(theirs[stem]), name) for stem in common]
         alone[name] = [theirs[stem].name for stem in theirs if stem not in originals]
         alone[f"{reference}, for {name}"] = [originals[stem].name for stem in originals if stem not in theirs]
@@ -182,7 +182,8 @@ def report(pairs, scores, column, with_comparisons=True):
                        "-" if e["low"] is None else f"{e['low']:.6g} to {e['high']:.6g}") for e in lines]
     widths = [max(len(row[i]) for row in cells) for i in range(len(head))]
     text = [f"{column.name}: higher is {column.higher_is}"]
-    text += ["  ".join(c.ljust(w) if i in (0, 4) else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths))).rstrip() for row in cells]
+    for row in cells:
+        text.append("  ".join(c.ljust(w) if i in (0, 4) else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths))).rstrip())
     if with_comparisons and len(lines) > 1:
         text += [f"{e['a']} - {e['b']}: {e['difference']:+.6g} ({e['low']:+.6g} to {e['high']:+.6g}): "
                  + (e["better"] if e["better"] == "tie" else f"{e['better']} is better") for e in compared]
@@ -196,10 +197,11 @@ def report(pairs, scores, column, with_comparisons=True):
 def write_csv(path, pairs, scores):
     """dis,ref[,group][,bitrate] and a column a score, a line a pair. Appears at once, when all is scored."""
     from results import write_atomically
-    names = ["dis", "ref"] + (["group"] if any(p.group for p in pairs) else []) + (["bitrate"] if pairs[0].bitrate is not None else [])
-    get = {"dis": lambda p: p.distorted, "ref": lambda p: p.reference, "group": lambda p: p.group, "bitrate": lambda p: repr(p.bitrate)}
+    own = {"dis": "distorted", "ref": "reference", "group": "group", "bitrate": "bitrate"}   # column: attribute of a Pair
+    own = {name: attribute for name, attribute in own.items() if getattr(pairs[0], attribute) not in ("", None)}
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*names, *scores[0]])
-    writer.writerows([*(get[name](pair) for name in names), *(repr(v) for v in found.values())] for pair, found in zip(pairs, scores))
+    writer.writerow([*own, *scores[0]])
+    for pair, found in zip(pairs, scores):
+        writer.writerow([*(getattr(pair, attribute) for attribute in own.values()), *(repr(value) for value in found.values())])
     write_atomically(Path(path), text.getvalue())

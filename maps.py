@@ -75,8 +75,8 @@ def terms_of(model, column):
 def refuse_width(column, protocol, is_cnn):
     """UsageError for the published cosine of a CNN. timm's backbones are known to be CNNs only once they are loaded."""
     if is_cnn and column.distance == "cos" and column.feature == "features" and protocol == "paper":
-        raise UsageError(f"--map: {column.name} takes its cosine along the width of the image, as published, so its terms have no place "
-                         "in a row; use --protocol corrected (the cosine along the channels) or -d l2")
+        raise UsageError(f"--map: {column.name} takes its cosine along the width of the image, as published, so its terms have no "
+                         "place in a row; use --protocol corrected (the cosine along the channels) or -d l2")
 
 
 # ---- places
@@ -90,7 +90,7 @@ def on_grid(terms, name):
     side = isqrt(tokens)
     prefix = tokens - side * side
     if side < 2 or prefix > MOST_PREFIX:
-        raise UsageError(f"--map: the {tokens} tokens of {name} form no square grid with a place in the window; use another method")
+        raise UsageError(f"--map: the {tokens} tokens of {name} form no square grid in the window; use another method")
     spread = terms[:, :prefix].sum(1) / tokens
     return (terms[:, prefix:] * (side * side / tokens) + spread[:, None]).unflatten(1, (side, side))
 

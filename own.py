@@ -27,7 +27,8 @@ class OwnModel(Model):
 
 
 def own_model(key, names, distances, options):
-    """A maker of methods.MAKERS: 'my_metric.py:function' -> Model. Runs the file. Raises UsageError for a missing or broken file or function."""
+    """A maker of methods.MAKERS: 'my_metric.py:function' -> Model. Runs the file. Raises UsageError for a missing or broken
+    file or function."""
     file, _, function_name = key.rpartition(":")
     path = Path(file)
     label = f"{path.stem}-{function_name}"
@@ -55,7 +56,7 @@ def load(path, name):
         raise UsageError(f"-m {path}:{name}: {path} cannot be imported: {told(error, path)}") from error
     function = getattr(module, name, None)
     if not callable(function):
-        there = [n for n, value in vars(module).items() if callable(value) and getattr(value, "__module__", "") == module.__name__]
+        there = [n for n, v in vars(module).items() if callable(v) and getattr(v, "__module__", "") == module.__name__]
         raise UsageError(f"-m {path}:{name}: {path} has no function {name!r}; it has {', '.join(there) or 'none'}")
     return function
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from cli import UsageError, one_line, run_main
 
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000")   # Okabe and Ito 2008: safe for colour-blind readers
+# Okabe and Ito 2008: told apart by colour-blind readers
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000")
 MARKERS = "osD^vP"
 
 
@@ -54,8 +55,8 @@ def difference(path, reference, distorted, found, with_layers=False):
     for ax, image, title in zip(axes, (reference, distorted), ("reference", "distorted")):
         ax.imshow(image)
         ax.set_title(title, fontsize="small")
-    mean = f"{found.score:.4g}" if found.mean_is == "the score" else f"{found.score:.4g}, mean of the map ({found.mean_is}) {found.total.mean():.3g}"
-    heat(upper, axes[2], found.total, f"{found.column}  {mean}")
+    mean = "" if found.mean_is == "the score" else f", mean of the map ({found.mean_is}) {found.total.mean():.3g}"
+    heat(upper, axes[2], found.total, f"{found.column}  {found.score:.4g}{mean}")
     for ax in axes:
         ax.set_axis_off()
     if rows:
@@ -128,7 +129,8 @@ def scatter(score_file, path):
     ax.set_xlabel(f"{score_file.method} (higher is {score_file.pred_higher_is})")
     ax.set_ylabel(f"{label} (higher is {score_file.label_higher_is})")
     found = coefficients(score_file.sign * table["pred"], table["mos"])
-    ax.set_title(f"{score_file.path.name.removesuffix('.csv')}: " + ", ".join(f"{k.upper()} {v:.3f}" for k, v in found.items()), fontsize="medium")
+    told = ", ".join(f"{name.upper()} {value:.3f}" for name, value in found.items())
+    ax.set_title(f"{score_file.path.name.removesuffix('.csv')}: {told}", fontsize="medium")
     fig.legend(loc="outside right upper", fontsize="small", title="type", ncols=math.ceil(len(names) / 20), markerscale=1.5)
     save(fig, path)
 

@@ -26,7 +26,7 @@ def arguments(argv):
     what = parser.add_argument_group("which images")
     what.add_argument("-ref", "--reference", metavar="FILE|DIR")
     what.add_argument("-dis", "--distorted", nargs="+", default=[], metavar="FILE|DIR")
-    what.add_argument("--manifest", metavar="FILE.csv", help="pairs by name instead: columns ref, dis and, if you like, codec and bitrate")
+    what.add_argument("--manifest", metavar="FILE.csv", help="pairs by name instead: columns ref, dis and, optionally, codec, bitrate")
     out = parser.add_argument_group("what to show")
     out.add_argument("--json", action="store_true", help="scores and settings as JSON")
     out.add_argument("-o", "--output", metavar="FILE.csv", help="the scores of every pair")
@@ -36,18 +36,21 @@ def arguments(argv):
                      help="save the raw map (default name: that of --map); with --map-layers its blocks, too: FILE-layers.npy")
     out.add_argument("--curve", metavar="FILE.png", help="draw score against bitrate, a curve a codec (one score)")
     out.add_argument("--anchor", metavar="CODEC", help="codec that BD-rates refer to (default: the manifest's first)")
-    out.add_argument("--calibrate", nargs="+", default=[], metavar="FILE.csv", help="finished run of the same method: adds the predicted opinion")
+    out.add_argument("--calibrate", nargs="+", default=[], metavar="FILE.csv",
+                     help="finished run of the same method on a dataset: adds the predicted opinion")
     add_scoring_arguments(parser)
     return parser.parse_args(argv)
 
 
 def add_scoring_arguments(parser):
     """What decides a score, shared by all that scores images without a dataset."""
-    parser.add_argument("-m", "--model", nargs="+", required=True, metavar="NAME", help="methods (python run.py --list), my_metric.py:function")
-    parser.add_argument("-d", "--distance", nargs="+", default=[], metavar="NAME", help=" ".join(methods.DISTANCE_NAMES) + "; for backbones")
+    parser.add_argument("-m", "--model", nargs="+", required=True, metavar="NAME",
+                        help="methods (python run.py --list), my_metric.py:function")
+    parser.add_argument("-d", "--distance", nargs="+", default=[], metavar="NAME",
+                        help=" ".join(methods.DISTANCE_NAMES) + "; for backbones")
     parser.add_argument("-r", "--resizeHW", type=int, metavar="N", help="resize both images to N x N first")
     parser.add_argument("--weights-dir", metavar="DIR", help="use DIR/<backbone>.pth (.pt, .safetensors) and download nothing")
-    parser.add_argument("--weights", choices=("pretrained", "random"), default="pretrained", help="random: seeded, for trying things out")
+    parser.add_argument("--weights", choices=("pretrained", "random"), default="pretrained", help="random: seeded, to try things out")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--precision", choices=methods.models.PRECISIONS, default="paper")
     parser.add_argument("--protocol", choices=("paper", "corrected"), default="paper")
@@ -85,7 +88,8 @@ def check_usage(args, pairs, columns):
         raise UsageError("--npy: expected a file name, or --map beside it")
     if args.map or args.npy is not None:
         if len(pairs) > 1 or len(columns) > 1:
-            raise UsageError(f"--map and --npy: expected one pair of files and {one_score}; found {len(pairs)} pairs, {len(columns)} scores")
+            raise UsageError(f"--map and --npy: expected one pair of files and {one_score}; found {len(pairs)} pairs, "
+                             f"{len(columns)} scores")
         unused = [name for name, value in (("-o", args.output), ("--calibrate", args.calibrate), ("--json", args.json)) if value]
         if unused:
             raise UsageError(f"{', '.join(unused)}: not together with --map or --npy")
@@ -123,7 +127,8 @@ def score_pairs(pairs, models, fusions, args):
     scores, plans = [{} for _ in pairs], []
     for model in models:
         scoring.check_sizes(model, work, [pair.distorted for pair in pairs], plain, args.resizeHW)
-        plans.append(scoring.Plan(model, work, plain, args.resizeHW, args.batch_size or scoring.default_batch(model.options.device)))
+        batch = args.batch_size or scoring.default_batch(model.options.device)
+        plans.append(scoring.Plan(model, work, plain, args.resizeHW, batch))
     for model, plan in zip(models, plans):
         with progress(sum(plan.windows()), "window" if model.window else "image", model.name) as bar:
             for _, unit, values in scoring.score(plan, lambda p, u: model.columns, bar):
@@ -148,8 +153,10 @@ def show_map(pair, model, args):
     work, plain = work_of([pair], args), ("none", 0.0)
     scoring.check_sizes(model, work, [pair.distorted], [plain], args.resizeHW)
     requests = [(pair.distorted, "distorted", [plain]), (pair.reference, "reference", [plain])]
-    (distorted,), (reference,) = loading.images_of(requests, args.resizeHW, model.short_side, torch.device(model.options.device), 0)
-    found = maps.distance_map(model, model.columns[0], distorted, reference, args.batch_size or scoring.default_batch(model.options.device))
+    device = model.options.device
+    (distorted,), (reference,) = loading.images_of(requests, args.resizeHW, model.short_side, torch.device(device), 0)
+    batch = args.batch_size or scoring.default_batch(device)
+    found = maps.distance_map(model, model.columns[0], distorted, reference, batch)
     print(f"{pair.distorted}  {found.column}  {found.score:.6g}")
     print(f"map: mean {found.total.mean():.6g} ({found.mean_is}), largest {found.total.max():.6g}")
     if args.map:
@@ -164,8 +171,8 @@ def calibrations(args, models, fusions):
     if not args.calibrate:
         return {}
     import calibrate
-    settings = {c.name: {"protocol": args.protocol, "precision": args.precision, "resizeHW": args.resizeHW, "weights": model.files()}
-                for model in models for c in model.columns}
+    same = {"protocol": args.protocol, "precision": args.precision, "resizeHW": args.resizeHW}
+    settings = {c.name: same | {"weights": model.files()} for model in models for c in model.columns}
     for column, (_, factors) in fusions.items():
         own = [settings[c.name] for c in factors.values()]
         settings[column.name] = own[0] | {"weights": fused_files.each_once(s["weights"] for s in own)}
@@ -212,7 +219,8 @@ def main(argv):
 
 def predicted(found, opinions):
     """{psnr_predicted_label: ..., _low, _high, _extrapolated} of the calibrated scores of one pair."""
-    return {f"{column}_predicted_{what}": value for column, opinion in opinions.items() for what, value in opinion(found[column]).items()}
+    return {f"{column}_predicted_{what}": value for column, opinion in opinions.items()
+            for what, value in opinion(found[column]).items()}
 
 
 def print_lines(pairs, scores, opinions):

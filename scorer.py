@@ -41,14 +41,14 @@ SLACK = 1e-4   # how far outside [0, 1] rounding may have put a value
 class Scorer(torch.nn.Module):
     """One score of run.py as a function of images: Scorer("dinov1", "l2"), Scorer("embed_dinov1"), Scorer("psnr").
 
-    device, weights ("pretrained" or "random"), weights_dir, precision, protocol, layers: as run.py's options. check=False leaves out
-    the check of the range, which costs a look at every pixel and stops at a network's output that leaves [0, 1]. It stays on
-    `device` (images are brought there) and has no trainable parameters. Attributes: column (the score's name), higher_is.
-    Raises UsageError: unknown names, missing weights.
+    device, weights ("pretrained" or "random"), weights_dir, precision, protocol, layers: as run.py's options. check=False
+    leaves out the check of the range, which costs a look at every pixel and stops at a network's output that leaves [0, 1].
+    It stays on `device` (images are brought there) and has no trainable parameters. Attributes: column (the score's name),
+    higher_is. Raises UsageError: unknown names, missing weights.
     """
 
-    def __init__(self, method, distance=None, device="cpu", weights="pretrained", weights_dir=None, precision="paper", protocol="paper",
-                 layers=None, batch_size=8, check=True):
+    def __init__(self, method, distance=None, device="cpu", weights="pretrained", weights_dir=None, precision="paper",
+                 protocol="paper", layers=None, batch_size=8, check=True):
         super().__init__()
         options = methods.Options(weights, weights_dir, device, precision, protocol, layers=layers)
         default = ["cos"] if method.startswith("embed_") else []
@@ -104,7 +104,8 @@ class Scorer(torch.nn.Module):
         elif isinstance(image, torch.Tensor):
             x = from_tensor(image, role)
         else:
-            raise ValueError(f"{role}: expected a PIL image, a numpy array or a tensor, or a list of PIL images, found {type(image).__name__}")
+            raise ValueError(f"{role}: expected a PIL image, a numpy array or a tensor, or a list of PIL images, "
+                             f"found {type(image).__name__}")
         if self.check:
             check_range(x, role)
         return x.to(self.model.options.device, torch.float32)
@@ -112,7 +113,8 @@ class Scorer(torch.nn.Module):
 
 def from_pil(image, role):
     if image.mode not in ("RGB", "L"):
-        raise ValueError(f"{role}: expected a PIL image in mode RGB or L, found {image.mode}; images.open_rgb(path) reads any file as RGB")
+        raise ValueError(f"{role}: expected a PIL image in mode RGB or L, found {image.mode}; "
+                         "images.open_rgb(path) reads any file as RGB")
     return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1) / 255
 
 
@@ -120,7 +122,7 @@ def from_array(array, role):
     """numpy (H, W, 3) or (B, H, W, 3) -> tensor, channels first."""
     layout = "(H, W, 3) or (B, H, W, 3), as Pillow, scikit-image and OpenCV have it"
     if array.ndim not in (3, 4) or array.shape[-1] != 3:
-        hint = "channels first? Use torch.from_numpy, or np.moveaxis(x, -3, -1)" if array.ndim in (3, 4) and array.shape[-3] == 3 else other_layout(array)
+        hint = other_layout(array, array.ndim in (3, 4) and array.shape[-3] == 3, "channels first? Use np.moveaxis(x, -3, -1)")
         raise ValueError(f"{role}: expected a numpy array {layout}, found {array.shape}: {hint}")
     refuse_integers(array.dtype.kind in "iub", array, role)
     return torch.from_numpy(np.ascontiguousarray(array)).movedim(-1, -3)
@@ -129,21 +131,26 @@ def from_array(array, role):
 def from_tensor(tensor, role):
     """(3, H, W) or (B, 3, H, W), checked."""
     if tensor.ndim not in (3, 4) or tensor.shape[-3] != 3:
-        hint = "channels last (H, W, C)? Use x.movedim(-1, -3)" if tensor.ndim in (3, 4) and tensor.shape[-1] == 3 else other_layout(tensor)
+        last = tensor.ndim in (3, 4) and tensor.shape[-1] == 3
+        hint = other_layout(tensor, last, "channels last (H, W, C)? Use x.movedim(-1, -3)")
         raise ValueError(f"{role}: expected a tensor (3, H, W) or (B, 3, H, W), found {tuple(tensor.shape)}: {hint}")
     refuse_integers(not tensor.is_floating_point(), tensor, role)
     return tensor
 
 
-def other_layout(x):
+def other_layout(x, moved, how):
+    """The likely mistake behind a shape; `moved`: the channels stand at the other end, and `how` to mend that."""
+    if moved:
+        return how
     if x.ndim == 2:
         return "grey without channels? Stack it three times"
-    return "transparency, or grey? Give the three channels R, G, B" if x.ndim in (3, 4) else "expected one image or a batch of images"
+    return "grey or with transparency? Give the three channels R, G, B" if x.ndim in (3, 4) else "neither an image nor a batch"
 
 
 def refuse_integers(are, x, role):
     if are:
-        raise ValueError(f"{role}: expected floats in [0, 1], found {str(x.dtype).removeprefix('torch.')}: in [0, 255]? Divide by 255")
+        found = str(x.dtype).removeprefix("torch.")
+        raise ValueError(f"{role}: expected floats in [0, 1], found {found}: in [0, 255]? Divide by 255")
 
 
 def check_range(x, role):
@@ -152,6 +159,10 @@ def check_range(x, role):
         raise ValueError(f"{role}: expected values in [0, 1], found NaN or infinity")
     if low >= -SLACK and high <= 1 + SLACK:
         return
-    likely = "in [-1, 1]? Use (x + 1) / 2" if -1 - SLACK <= low < 0 and high <= 1 + SLACK else \
-        "in [0, 255]? Divide by 255" if low >= 0 and high > 2 else "normalised by mean and std, or past the range? Undo it, or clamp(0, 1)"
+    if -1 - SLACK <= low < -SLACK and high <= 1 + SLACK:
+        likely = "in [-1, 1]? Use (x + 1) / 2"
+    elif low >= 0 and high > 2:
+        likely = "in [0, 255]? Divide by 255"
+    else:
+        likely = "normalised by mean and std, or past the range? Undo it, or clamp(0, 1)"
     raise ValueError(f"{role}: expected values in [0, 1], found {low:.4g} to {high:.4g}: {likely}")

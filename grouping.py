@@ -45,7 +45,10 @@ def base(names):
 
 
 def no_spread(dataset, table):
-    return "no spread of the labels was given (a column std, --std or --data-root)"
+    """Why there is no spread when none was given."""
+    from datasets import DATASETS
+    known = DATASETS[dataset].no_spread if dataset in DATASETS else ""
+    return "no spread of the labels was given (a column std, --std or --data-root)" + (f"; {known}" if known else "")
 
 
 def read_groups(paths, columns=None, higher_is=None, similarity=(), spread=no_spread):

@@ -109,7 +109,7 @@ def of_folder(fusion, folder, target):
     Path(target).mkdir(parents=True, exist_ok=True)
     for cell in cells:
         table = folder.rows(cell)
-        path = Path(target) / (stem(cell.dataset, fusion.label, cell.perturbation, cell.pct) + ".csv")
+        path = Path(target) / (stem(cell.dataset, fusion.label, cell.perturbation, cell.pct or 0.0) + ".csv")
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(COLUMNS)

@@ -2,6 +2,7 @@
 
 Read off the registries, as is the table of methods in the README (`python listing.py` prints it as Markdown).
 """
+import fused
 import methods
 from cli import run_main
 from datasets import DATASETS
@@ -46,6 +47,9 @@ def show():
         print(f"      licence: {licence}; cite: {citation}")
         if note:
             print(f"      note: {note}")
+    for name, preset in fused.PRESETS.items():
+        print(f"  {name}: fused, {preset.expression}\n      exponents: {preset.origin}")
+    print("  'A * B^k': any fused metric of factors named as in score files, such as 'stlpips_alex * psnr^0.5'")
     print("  timm:NAME and embed_timm:NAME: any of timm's models that offers intermediates, such as timm:vit_small_patch16_224.dino")
 
 

@@ -16,7 +16,7 @@ import images
 import loading
 import results
 import scoring
-from cli import UsageError, progress, warn
+from cli import UsageError, one_line, progress, warn
 from scorefiles import stem
 
 TABLE = ("dataset", "method", "perturbation", "pct", "plcc", "srcc", "krcc", "n", "expected", "file")
@@ -44,6 +44,9 @@ def prepare(name, args):
     """Load a dataset and check every image of the pairs asked for (with --skip-bad of all, since what is left out is a setting,
     which --limit must not change). UsageError lists all that is missing or unreadable."""
     dataset = datasets.load(name, args.data_root, args.higher_is, keep_missing=args.skip_bad)
+    if args.noise_floor:   # each reference against its own perturbed self
+        own = [replace(p, dis=p.ref, label=0.0, std=None) for p in {p.ref: p for p in dataset.pairs}.values()]
+        dataset = replace(dataset, pairs=own, expected=len(own), label="none (noise floor)")
     chosen = list(range(len(dataset.pairs)))[:args.limit]
     files = {i: [dataset.path(rel) for rel in (dataset.pairs[i].dis, dataset.pairs[i].ref)]
              for i in (range(len(dataset.pairs)) if args.skip_bad else chosen)}
@@ -100,7 +103,7 @@ def open_outputs(model, weights, prepared, asked, args):
     folder, found = Path(args.savedir), {}
     for column in model.columns:
         for perturbation in asked:
-            name = stem(prepared.dataset.name, args.saveas or column.name, *perturbation)
+            name = stem(prepared.dataset.name, args.saveas or column.name, *perturbation) + (".floor" if args.noise_floor else "")
             found[column.name, perturbation] = results.Output(folder, name, document(model, weights, column, prepared, perturbation, args),
                                                               prepared.dataset.pairs, args.shard, model.options.layers)
     batch = args.batch_size or next((b for o in found.values() if not args.overwrite and (b := o.batch_begun())), None)
@@ -212,8 +215,11 @@ def merge(lines, folder):
     """correlations.csv: these lines replace those of the same score file; lines of files that are gone leave."""
     path, kept = folder / "correlations.csv", {}
     if path.exists():
-        with open(path, newline="", encoding="utf-8") as file:
-            kept = {line["file"]: line for line in csv.DictReader(file) if line.get("file") and (folder / line["file"]).exists()}
+        try:
+            with open(path, newline="", encoding="utf-8") as file:
+                kept = {line["file"]: line for line in csv.DictReader(file) if line.get("file") and (folder / line["file"]).exists()}
+        except (ValueError, csv.Error) as error:
+            raise UsageError(f"{path}: not readable ({one_line(error)}); delete it, it is made anew") from None
     kept |= {line["file"]: line for line in lines if line["n"]}
     text = io.StringIO()
     writer = csv.DictWriter(text, TABLE, extrasaction="ignore", lineterminator="\n")

@@ -45,14 +45,13 @@ def as_csv(rows):
     return text.getvalue()
 
 
-def after_whole_lines(file):
-    """Where the last whole line of a binary file ends; 0 where there is none."""
-    end = file.seek(0, os.SEEK_END)
-    file.seek(max(0, end - 1))
-    if file.read(1) not in (b"", b"\n"):
-        file.seek(0)
-        end = file.read().rfind(b"\n") + 1
-    return end
+def whole_lines(path):
+    """The bytes of a file up to its last line's end; b"" where there is no file."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return b""
+    return data[:data.rfind(b"\n") + 1]
 
 
 def differences(old, new, prefix=""):
@@ -91,6 +90,7 @@ class Output:
 
     def clear(self):
         self.done, self.complete, self.header = {}, False, None
+        self.end = 0       # where the partial file's last whole line ends
         self.doomed = []   # files made otherwise, to be dropped (--overwrite) as soon as there are rows to put in their place
 
     def open(self, overwrite=False):
@@ -125,6 +125,8 @@ class Output:
     def rows_if_same(self, path, overwrite):
         """The rows of a file that was made as this run makes it; else UsageError, or {} and the file is doomed."""
         try:
+            if path != self.final and not whole_lines(path):   # killed, or not yet come, before its first row
+                return {}
             self.compare(path, ("settings",) if path == self.final and not overwrite else ("settings", "environment"))
             return self.rows_of(path)
         except UsageError:
@@ -151,8 +153,7 @@ class Output:
 
     def rows_of(self, path):
         """{pair index: row} of a file. The last line of a partial file may be torn: it is left out. A finished file is whole."""
-        data = path.read_bytes()
-        whole = data[:data.rfind(b"\n") + 1]
+        whole = whole_lines(path)
         try:
             header, *rows = list(csv.reader(io.StringIO(whole.decode(), newline=""), strict=True)) or [None]
         except (ValueError, csv.Error) as error:
@@ -166,7 +167,7 @@ class Output:
             if i is None or len(row) != len(header) or not self.sound(i, row) or found.setdefault(i, row) != row:
                 raise UsageError(f"{path}: line {line}: not a row of this dataset ({short(row)}); move the file away or use "
                                  "--overwrite")
-        if path == self.final and (whole != data or set(found) != self.needed):
+        if path == self.final and (len(whole) < path.stat().st_size or set(found) != self.needed):
             raise UsageError(f"{path}: {len(found)} whole rows, expected {len(self.needed)}; move it away or use --overwrite")
         self.header = header or self.header
         return found
@@ -192,13 +193,14 @@ class Output:
         """Append whole lines to the partial file, after its last whole line, and see them on the disk."""
         try:
             self.drop()
-            with open(self.partial, "a+b") as file:   # opened for each unit: thousands of files may be under way
-                end = after_whole_lines(file)
-                if not end:   # nothing was made by the settings beside it, if there are any
-                    write_atomically(beside(self.partial), as_json(self.document))
-                    text = as_csv([self.header]) + text
-                file.truncate(end)
-                file.write(text.encode())
+            if not self.partial.exists() or self.partial.stat().st_size != self.end:   # begun by another run, or taken away
+                self.end = len(whole_lines(self.partial))
+            if not self.end:   # nothing was made by the settings beside it, if there are any
+                write_atomically(beside(self.partial), as_json(self.document))
+                text = as_csv([self.header]) + text
+            with open(self.partial, "ab") as file:   # opened for each unit: thousands of files may be under way
+                file.truncate(self.end)
+                self.end += file.write(text.encode())
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
@@ -223,8 +225,8 @@ class Output:
             write_atomically(self.final, as_csv([self.header, *(self.done[i] for i in sorted(self.needed))]))
             self.complete = True
         for path in self.partials():
+            beside(path).unlink(missing_ok=True)   # this one first: nothing looks for it alone
             path.unlink(missing_ok=True)
-            beside(path).unlink(missing_ok=True)
         return True
 
 

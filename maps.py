@@ -20,6 +20,7 @@ import metrics
 import models
 import scoring
 from cli import UsageError
+from distances import Features
 
 MOST_PREFIX = 16   # class and register tokens; more means that the tokens form no square grid
 
@@ -113,6 +114,7 @@ def distance_map(model, column, distorted, reference, batch=8):
 
     def compute(part):
         f, g = (engine.features(engine.pixels([image], part)) for image in (distorted, reference))
+        g = Features.gather([(g, j) for j in range(len(part))])   # in the memory layout of the engine: the same last digit
         if not (scoring.all_finite(f) & scoring.all_finite(g)).all():
             raise scoring.not_finite(model, "the pair", ("none", 0.0))
         blocks = [(f.embedding, g.embedding)] if column.feature == "embedding" else list(zip(f.blocks, g.blocks))

@@ -57,6 +57,10 @@ def spawn(*argv, script="run.py", **options):
                             stderr=subprocess.PIPE, **options)
 
 
+def bytes_of(folder):
+    return {p.name: p.read_bytes() for p in sorted(folder.iterdir()) if p.is_file()}
+
+
 def finished(folder):
     """{name: bytes} of all that a run leaves, its locks aside; nothing may be left of the way there."""
     found = {p.name: p.read_bytes() for p in Path(folder).iterdir() if p.is_file()}

@@ -1,19 +1,15 @@
-"""Score files in every state a run can leave or meet: torn, of other settings, of shards, on a full disk, without their JSON."""
+"""Score files in every state a run can leave or meet: torn, changed, of other settings, of shards, on a full disk."""
 import errno
 import json
 import os
-import resource
-import shutil
-import subprocess
 import threading
 
 import pytest
 
-import experiment
 import results
 from cli import UsageError, WorkError
 from labels import Pair
-from small_dataset import call, finished, make, refused, spawn
+from small_dataset import bytes_of, finished
 
 PAIRS = [Pair("größe 1.png", "r.png", 1.0, ""), Pair('a "b",c.png', "r.png", 0.1, ""), Pair("d.png", "日本.png", -2.5, ""),
          Pair("e.png", "r.png", 1e-300, "")]
@@ -36,16 +32,6 @@ def filled(folder, n=len(PAIRS), shard=None, first=0, **settings):
     for i in range(first, first + n):
         one.append([i], [SCORES[i]])
     return one
-
-
-def bytes_of(folder):
-    return {p.name: p.read_bytes() for p in sorted(folder.iterdir()) if p.is_file()}
-
-
-@pytest.fixture
-def tiny(tmp_path):
-    """run.py's arguments that score 8 pairs with PSNR into tmp_path/out, in a fraction of a second."""
-    return ["-dat", make(tmp_path / "data"), "-m", "psnr", "--batch-size", "1", "-sdir", tmp_path / "out"]
 
 
 # ---- whole lines
@@ -80,8 +66,9 @@ def test_order_of_rows_is_the_dataset_s(tmp_path):
 
 
 @pytest.mark.parametrize("change", [
-    lambda t: t.replace(b"0.3333", b"nan"), lambda t: t.replace(b"12345.678901234567", b"inf"), lambda t: t.replace(b"d.png", b"f.png"),
-    lambda t: t.replace(b",-2.5,", b",2.5,"), lambda t: t.replace(b",2e-07", b""), lambda t: t.replace(b",2e-07", b",2e-07,1"),
+    lambda t: t.replace(b"0.3333", b"nan"), lambda t: t.replace(b"12345.678901234567", b"inf"),
+    lambda t: t.replace(b"d.png", b"f.png"), lambda t: t.replace(b",-2.5,", b",2.5,"), lambda t: t.replace(b",2e-07", b""),
+    lambda t: t.replace(b",2e-07", b",2e-07,1"),
     lambda t: t + t.splitlines(True)[1].replace(b"0.1", b"0.2"), lambda t: t[:40] + bytes(20) + t[60:], lambda t: b"\xff" + t,
     lambda t: t.replace(b"dis,ref", b"ref,dis"), lambda t: t[:-2], lambda t: b"".join(t.splitlines(True)[:-1]), lambda t: b""])
 def test_a_finished_file_that_was_changed_is_not_used(change, tmp_path):
@@ -216,62 +203,6 @@ def test_a_full_disk_at_the_end_keeps_what_was_scored(call_name, tmp_path, monke
     assert output(tmp_path).open().finish()
 
 
-def limit_file_size(most):
-    resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
-
-
-def test_a_disk_that_takes_no_more_of_a_file(tiny, tmp_path, capsys):
-    """The system cuts a write short in the middle of a line, as a full disk does."""
-    make(tmp_path / "data", pairs=40)
-    process = spawn(*tiny, preexec_fn=lambda: limit_file_size(1100))   # the JSON is smaller, the 40 rows are not
-    printed, told = process.communicate()
-    assert process.returncode == 1 and printed == "" and len(told.splitlines()) == 1, told
-    assert "cannot be written: File too large" in told and "start again" in told
-    assert not (tmp_path / "out/tiny_psnr.csv").exists()
-    assert call(capsys, *tiny)[0] == 0
-    assert call(capsys, *tiny[:-1], tmp_path / "undisturbed")[0] == 0
-    assert finished(tmp_path / "out") == finished(tmp_path / "undisturbed")
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of 16 KiB in memory; only root can mount one."""
-    place = tmp_path / "small"
-    place.mkdir()
-    if not shutil.which("mount") or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", place], capture_output=True).returncode:
-        pytest.skip("mounting a small tmpfs is not allowed here")
-    yield place
-    subprocess.run(["umount", place], check=True)
-
-
-def test_a_small_file_system(tiny, small_disk, capsys):
-    tiny[-1] = small_disk / "out"
-    free = os.statvfs(small_disk)
-    (small_disk / "filler").write_bytes(bytes(free.f_bavail * free.f_frsize - 4096))   # one page for all the files to come
-    assert "No space left on device" in refused(capsys, *tiny, code=1)
-    (small_disk / "filler").unlink()
-    assert call(capsys, *tiny)[0] == 0 and "tiny_psnr.csv" in finished(small_disk / "out")
-
-
-def test_savedirs_that_cannot_be_written(tiny, tmp_path, capsys, monkeypatch):
-    (tmp_path / "file").write_text("")
-    (tmp_path / "loop").symlink_to("loop")
-    for place in (tmp_path / "file", tmp_path / "file/out", tmp_path / "loop", tmp_path / ("x" * 300)):
-        tiny[-1] = place
-        assert f"-sdir {place}: cannot be written to" in refused(capsys, *tiny)
-    from filelock import FileLock
-
-    def forbidden(*_, **__):   # permissions do not hold for root, so the refusal is played
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-
-    def without_locks(*_, **__):
-        raise NotImplementedError("FileSystem does not appear to support flock")
-    tiny[-1] = tmp_path / "out"
-    for refusal, told in ((forbidden, "Permission denied"), (without_locks, "support flock")):
-        monkeypatch.setattr(FileLock, "acquire", refusal)
-        assert told in refused(capsys, *tiny)
-
-
 def test_a_partial_file_taken_away_while_scoring_is_begun_anew(tmp_path):
     one = filled(tmp_path, 2)
     (tmp_path / "x_m.csv.partial").unlink()
@@ -299,76 +230,3 @@ def test_a_second_run_waits_and_says_so(tmp_path, capsys):
     thread.join()
     assert order == ["first", "second"]
     assert f"another run is writing {tmp_path / 'a'}; waiting for it to end" in capsys.readouterr().err
-
-
-# ---- run.py
-
-def test_limit_is_continued_and_finished_files_are_used(tiny, tmp_path, capsys, monkeypatch):
-    assert call(capsys, *tiny[:-1], tmp_path / "whole")[0] == 0
-    code, printed, _ = call(capsys, *tiny, "--limit", "3")
-    assert code == 0 and "3/8" in printed and "never taken for a complete one" in printed
-    assert set(bytes_of(tmp_path / "out")) == {"correlations.csv", "tiny_psnr.csv.partial", "tiny_psnr.json.partial"}
-    assert call(capsys, *tiny, "--limit", "2")[0] == 0
-    assert call(capsys, *tiny)[0] == 0 and finished(tmp_path / "out") == finished(tmp_path / "whole")
-    monkeypatch.setattr(experiment.scoring, "Engine", None)   # nothing is computed again
-    code, printed, _ = call(capsys, *tiny, "--overwrite")
-    assert code == 0 and "psnr" in printed and finished(tmp_path / "out") == finished(tmp_path / "whole")
-
-
-def test_refused_files_are_kept_and_named(tiny, tmp_path, capsys):
-    assert call(capsys, *tiny)[0] == 0
-    before = bytes_of(tmp_path / "out")
-    line = refused(capsys, *tiny, "-r", "48")
-    assert "tiny_psnr.csv: made with other settings (resizeHW: null there, 48 now); use --overwrite" in line
-    (tmp_path / "data/tiny.csv").write_text((tmp_path / "data/tiny.csv").read_text().replace("7.5", "7.25"))
-    assert "dataset_sha256: " in refused(capsys, *tiny)
-    assert bytes_of(tmp_path / "out") == before
-    assert call(capsys, *tiny, "--overwrite")[0] == 0 and ",7.25," in (tmp_path / "out/tiny_psnr.csv").read_text()
-
-
-def test_a_changed_metric_file_is_noticed_by_its_sha(tiny, tmp_path, capsys):
-    metric = tmp_path / "mine.py"
-    metric.write_text("def far(reference, distorted):\n    return (reference - distorted).abs().mean()\n")
-    tiny[tiny.index("psnr")] = f"{metric}:far"
-    assert call(capsys, *tiny, "--limit", "3")[0] == 0
-    metric.write_text(metric.read_text().replace("mean", "max"))
-    before = bytes_of(tmp_path / "out")
-    assert "tiny_mine-far.csv.partial: made with other settings (weights: " in refused(capsys, *tiny)
-    assert bytes_of(tmp_path / "out") == before
-
-
-def test_a_finished_file_without_its_json(tiny, tmp_path, capsys):
-    assert call(capsys, *tiny)[0] == 0
-    (tmp_path / "out/tiny_psnr.json").unlink()
-    before = bytes_of(tmp_path / "out")
-    assert "there is no tiny_psnr.json beside it that says how it was made" in refused(capsys, *tiny)
-    assert bytes_of(tmp_path / "out") == before
-    assert call(capsys, *tiny, "--overwrite")[0] == 0 and "tiny_psnr.json" in finished(tmp_path / "out")
-
-
-def test_skip_bad_scores_the_rest_and_lists_what_was_left_out(tiny, tmp_path, capsys):
-    (tmp_path / "data/d2.png").write_bytes(b"")
-    (tmp_path / "data/d7.png").unlink()
-    assert "2 of 10 images can't be used" in refused(capsys, *tiny) or "d7.png" in refused(capsys, *tiny)
-    assert call(capsys, *tiny, "--skip-bad", "--limit", "3")[0] == 0
-    code, printed, told = call(capsys, *tiny, "--skip-bad")   # what is left out does not depend on --limit: it goes on
-    assert code == 0 and "6/8" in printed and "2 pairs left out (--skip-bad), named in the JSON" in printed
-    assert "2 of 8 pairs left out" in told
-    about = json.loads((tmp_path / "out/tiny_psnr.json").read_text())
-    assert about["settings"]["left_out"] == ["d2.png", "d7.png"] and about["pairs_used"] == 6 and about["pairs_expected"] == 8
-    assert about["left_out"] == {"d2.png": "d2.png: an empty file (0 bytes)", "d7.png": "d7.png: cannot be read (No such file or directory)"}
-    with open(tmp_path / "out/correlations.csv") as file:
-        assert ",6,8,tiny_psnr.csv" in file.read()
-
-
-@pytest.mark.parametrize("broken", [b"\xff\xfe", b"", b"nonsense", b"file\n\x00\n", b'"'])
-def test_a_broken_correlations_file(broken, tiny, tmp_path, capsys):
-    """It is made anew from the score files of the run, or refused by name."""
-    assert call(capsys, *tiny)[0] == 0
-    good = (tmp_path / "out/correlations.csv").read_bytes()
-    (tmp_path / "out/correlations.csv").write_bytes(broken)
-    code, _, told = call(capsys, *tiny)
-    if code == 0:
-        assert (tmp_path / "out/correlations.csv").read_bytes() == good
-    else:
-        assert code == 2 and "correlations.csv: " in told and "delete it" in told and len(told.splitlines()) == 1

@@ -202,7 +202,10 @@ def coefficients(row):
 
 
 def report(rows, folder):
-    """Print the table of these rows and merge them into correlations.csv."""
+    """Print the table of these rows and merge them into correlations.csv; of noise floors, which have no label, the files."""
+    if rows[0].output.final.name.endswith(".floor.csv"):
+        print("\n".join(f"noise floor: {row.output.final}" for row in rows))
+        return
     lines = [coefficients(row) for row in rows]
     with results.locked(folder, ["correlations.csv"]):
         merge(lines, folder)

@@ -52,13 +52,15 @@ class Model:
     short_side: int | None = None
     note: str = ""
     loader: object = field(default=None, repr=False)
+    carried: tuple = ()     # trained files inside installed packages
 
     def files(self):
-        """[{name, sha256, path}] of the weight files; UsageError when one cannot be had. Nothing is loaded."""
-        if self.options.weights == "random":
-            return [{"name": "random", "seed": 0}] if self.weights else []
+        """[{name, sha256, file}] of the weight files; UsageError when one cannot be had. Nothing is loaded."""
+        inside = [{"name": name, "sha256": files.sha256(files.package_file(name))} for name in self.carried]
+        if self.options.weights == "random" and self.weights:
+            return [{"name": "random", "seed": 0}, *inside]
         paths = [(w, files.resolve(w, self.options.weights_dir)) for w in self.weights]
-        return [{"name": w.name, "sha256": files.sha256(path), "file": path.name} for w, path in paths]
+        return [{"name": w.name, "sha256": files.sha256(path), "file": path.name} for w, path in paths] + inside
 
     def load(self):
         """-> features(x): float (B, 3, H, W) in [0, 1] on the device -> distances.Features."""
@@ -182,7 +184,7 @@ def backbone_model(base, names, distances, options):
                 raise UsageError(f"--per-layer: {d} is no sum over blocks; it takes l2 and cos")
             columns.append(Column(f"{method}_{d}", name, d, "features", block_column(d, options)))
     return Model(method, options, columns, options.window, (entry.weights,) if entry.weights else (), options.window, None,
-                 entry.note, load_backbone)
+                 entry.note, load_backbone, entry.carried)
 
 
 def embedding_column(f, g):
@@ -230,7 +232,8 @@ def metric_model(key, names, distances, options):
             return entry.distance(f.blocks, g.blocks, options.protocol)
         return Column(entry.name + random, entry.name, None, "metric", compare, entry.higher_is)
     return Model(key + random, options, [column(e) for e in entries], None, entries[0].weights,
-                 max(e.min_side for e in entries), entries[0].short_side.get(options.protocol), "", load_metric)
+                 max(e.min_side for e in entries), entries[0].short_side.get(options.protocol), "; ".join(dict.fromkeys(e.note for e in entries if "training mode" in e.note)),
+                 load_metric, tuple(dict.fromkeys(name for e in entries for name in e.carried)))
 
 
 def load_metric(model):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import weights as files
 from cli import UsageError, unknown
+from metrics import METRICS
 from weights import Weights
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -31,6 +32,7 @@ class Backbone:
     half: bool = False         # float16 for the authors, model and features (METHOD.md section 5)
     embedding: bool = True
     note: str = ""
+    carried: tuple = ()        # trained files inside installed packages (weights.package_file)
 
 
 def timm_backbone(tag, trunk="TimmTrunk", prepare=None, **options):
@@ -88,8 +90,10 @@ BACKBONES = {
         "TeCoA4 convnext_base_w, LAION-2B (in no table)", "maps",
         timm_backbone("convnext_base.clip_laion2b", "ConvNextTrunk", projected=True),
         Weights("openclip_convnext_laion_tecoa4", hub="chs20/TeCoA4-convnext_base_w-laion2B-s13B-b82K-augreg", **TECOA), CLIP),
-    "st_alexnet": Backbone("ST-LPIPS AlexNet trunk, 5 ReLU stages", "maps", stlpips_backbone("alex"), embedding=False, note=STLPIPS),
-    "st_vgg16": Backbone("ST-LPIPS VGG16 trunk, 5 ReLU stages", "maps", stlpips_backbone("vgg"), embedding=False, note=STLPIPS),
+    "st_alexnet": Backbone("ST-LPIPS AlexNet trunk, 5 ReLU stages", "maps", stlpips_backbone("alex"), embedding=False, note=STLPIPS,
+                           carried=METRICS["stlpips_alex"].carried),
+    "st_vgg16": Backbone("ST-LPIPS VGG16 trunk, 5 ReLU stages", "maps", stlpips_backbone("vgg"), embedding=False, note=STLPIPS,
+                         carried=METRICS["stlpips_vgg"].carried),
 }
 
 

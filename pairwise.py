@@ -54,7 +54,8 @@ def score_paths(folder):
     """{name: path} of a folder's score files; a partial one goes by its final name, and gives way to a complete one."""
     if not Path(folder).is_dir():
         raise UsageError(f"{folder}: no such folder; expected one with score files")
-    paths = [path for ending in ("*_*.csv.partial", "*_*.csv") for path in sorted(Path(folder).glob(ending))]
+    paths = [path for ending in ("*_*.csv.partial", "*_*.csv") for path in sorted(Path(folder).glob(ending))
+             if ".floor." not in path.name]
     return {path.name.removesuffix(".partial"): path for path in paths}
 
 

@@ -43,6 +43,8 @@ def arguments(argv):
     where.add_argument("--weights", choices=("pretrained", "random"), default="pretrained", help="random: seeded, for trying things out")
     where.add_argument("-sdir", "--savedir", default="results", metavar="DIR", help="default: results")
     where.add_argument("-s", "--saveas", metavar="NAME", help="file name instead of the method's; one method and distance only")
+    what.add_argument("--noise-floor", action="store_true",
+                      help="score each reference against its own perturbed self instead, into <name>.floor.csv (see compare.py)")
     how = parser.add_argument_group("how")
     how.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     how.add_argument("--precision", choices=PRECISIONS, default="paper", help="paper: float16 where the authors had it (OpenAI CLIP)")

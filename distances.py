@@ -1,7 +1,7 @@
 """Distances between the features of two windows: pure functions, two feature stacks -> one number a window.
 
 A stack is a `Features`: blocks of tokens (B, T, C) or of maps (B, C, H, W), and/or an embedding. Argument order is
-(distorted, reference). Formulas: METHOD in the README; Ghildyal et al., ICASSP 2025, and Liao et al., IEEE TIP 2024
+(distorted, reference). Formulas: METHOD.md; Ghildyal et al., ICASSP 2025, and Liao et al., IEEE TIP 2024
 (skld, jsd, wsd). Add a distance by adding an entry to DISTANCES.
 """
 from dataclasses import dataclass

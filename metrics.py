@@ -6,7 +6,7 @@ A metric is features of the whole image (no windows) and a distance between thos
     score = metric.distance(features(distorted), features(reference), protocol)                 # (B,) tensor
 
 Images are (B, 3, H, W) float32 RGB in [0, 1]. Metrics with the same `features` share one pass over each image. Sources:
-METHOD in the README. Add a metric by adding an entry to METRICS. Importing this file imports no torch.
+METHOD.md. Add a metric by adding an entry to METRICS. Importing this file imports no torch.
 """
 from dataclasses import dataclass, field
 from functools import partial
@@ -121,7 +121,7 @@ def dists(distorted, reference, protocol="paper"):
     return score
 
 
-# ---- distributions of a network's maps (Liao et al., TIP 2024; METHOD section 7): the same steps, with these choices
+# ---- distributions of a network's maps (Liao et al., TIP 2024; METHOD.md section 7): the same steps, with these choices
 
 def columns(level):
     """(B, C, H, W) -> (B, 64, M): W padded with zeros (or cropped) on the left, H at the bottom, to multiples of 8; then

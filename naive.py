@@ -1,7 +1,7 @@
 """The authors' order of work, as slow as it is plain: the oracle of the tests and the yardstick of bench.py.
 
 One window at a time, the reference recomputed for every distorted image, every distance and every perturbation, each number
-fetched at once. The formulas are written out again from METHOD section 6, with loops and with POT's wasserstein_1d, so that
+fetched at once. The formulas are written out again from METHOD.md section 6, with loops and with POT's wasserstein_1d, so that
 a mistake in distances.py cannot hide here.
 """
 import numpy as np
@@ -63,7 +63,7 @@ DISTANCES = {"l2": l2, "cos": cos, "skld": skld, "jsd": jsd, "wsd": wsd}
 
 
 def windows(image):
-    """PIL image -> (n, 3, 224, 224), starts as in METHOD section 2."""
+    """PIL image -> (n, 3, 224, 224), starts as in METHOD.md section 2."""
     pixels = torch.from_numpy(np.array(image, dtype=np.float32) / np.float32(255)).permute(2, 0, 1)
     cuts = []
     for length in pixels.shape[1:]:

@@ -82,7 +82,7 @@ def test_kl_counts_zero_targets_and_infinite_columns_as_nothing():
 
 
 def test_float16_underflows_as_published_and_float32_does_not():
-    """METHOD section 6: in float16 the 1e-10 vanishes, so a column far from its counterpart counts 0 and not its distance."""
+    """METHOD.md section 6: in float16 the 1e-10 vanishes, so a column far from its counterpart counts 0 and not its distance."""
     x, y = torch.zeros(1, 64, 1), torch.zeros(1, 64, 1)
     x[0, 0], y[0, 1] = 30, 30
     one = Features([x.view(1, 64, 1)])

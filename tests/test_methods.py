@@ -13,7 +13,7 @@ from metrics import METRICS
 NAMES = list(dict.fromkeys(row[0] for row in listing.method_rows()))
 PASSES = {base: [n for n in NAMES if methods.parse(n)[0] == base and n not in METRICS] for base in models.BACKBONES}
 PASSES |= {m.features: [n for n in METRICS if METRICS[n].features == m.features] for m in METRICS.values()}
-# METHOD section 6: in float32 an all-zero row counts 1, so `cos` of these CNNs does not vanish for identical images
+# METHOD.md section 6: in float32 an all-zero row counts 1, so `cos` of these CNNs does not vanish for identical images
 NOT_ZERO = ("clip_rn50-random_cos", "st_alexnet_cos", "st_vgg16_cos")
 
 

@@ -49,7 +49,7 @@ def scores(made, pairs, asked=(NONE,), batch=8, workers=0, wanted=None):
 
 
 def test_window_starts_as_in_the_golden_table():
-    for line in WINDOWS.split():   # METHOD section 2
+    for line in WINDOWS.split():   # METHOD.md section 2
         length, starts = line.split(":")
         assert scoring.starts(int(length), 224, 200) == [int(s) for s in starts.split(",")]
     golden = Path(__file__).parents[2] / "shared" / "golden" / "windows.csv"

@@ -52,20 +52,32 @@ def points(pairs, scores):
             for codec, curves in found.items()}
 
 
+def check(pairs, anchor=None):
+    """UsageError, before anything is scored, where curves could not be drawn or compared: an unknown anchor, fewer than 4
+    points on a curve, images of one codec with different numbers of points."""
+    counts = {codec: {reference: len(rates) for reference, (rates, _) in images.items()}
+              for codec, images in points(pairs, [0.0] * len(pairs)).items()}
+    if anchor and anchor not in counts:
+        raise UsageError(f"--anchor {anchor}: expected one of the codecs {', '.join(counts)}")
+    for codec, images in counts.items():
+        least, most = min(images, key=images.get), max(images, key=images.get)
+        if images[least] < LEAST_POINTS:
+            raise UsageError(f"codec {codec}: {images[least]} bitrates of {least}, expected at least {LEAST_POINTS} of every image; "
+                             "for means without bitrates, leave that column out")
+        if images[least] < images[most]:
+            raise UsageError(f"codec {codec}: {images[least]} bitrates of {least}, but {images[most]} of {most}; "
+                             "expected every image at the same settings")
+
+
 def compare(pairs, scores, anchor=None):
     """BD-rate of every codec against the anchor (default: the first) -> [{codec, anchor, bd_rate, low, high, images, left_out}].
 
     bd_rate: mean over images in percent; low, high: 95 % bootstrap interval over images (BCa, 2000 resamples), None with one
-    image; left_out: {reference: why it has no BD-rate}. Raises UsageError for an unknown anchor, a single codec, or a codec
-    without one image that has a BD-rate.
+    image; left_out: {reference: why it has no BD-rate}. Raises UsageError for a codec without one image that has a BD-rate.
     """
     from bootstrap import ratio, resample
     found = points(pairs, scores)
     anchor = anchor or next(iter(found))
-    if anchor not in found:
-        raise UsageError(f"--anchor {anchor}: expected one of the codecs {', '.join(found)}")
-    if len(found) < 2:
-        raise UsageError(f"BD-rate: expected at least 2 codecs in the manifest, found only {anchor}")
     lines = []
     for codec, curves in found.items():
         if codec == anchor:
@@ -90,17 +102,9 @@ def compare(pairs, scores, anchor=None):
 
 
 def mean_curves(pairs, scores):
-    """{codec: (bitrates, scores)}: the k-th lowest bitrate of every image averaged, geometrically, and its score.
-
-    Raises UsageError where images of one codec differ in their number of points.
-    """
+    """{codec: (bitrates, scores)}: the k-th lowest bitrate of every image averaged, geometrically, and its score."""
     curves = {}
     for codec, images in points(pairs, scores).items():
-        counts = {reference: len(rates) for reference, (rates, _) in images.items()}
-        if len(set(counts.values())) > 1:
-            least, most = min(counts, key=counts.get), max(counts, key=counts.get)
-            raise UsageError(f"codec {codec}: {counts[least]} points of {least}, but {counts[most]} of {most}; "
-                             "expected every image at the same settings")
         rates, values = (np.array(some) for some in zip(*images.values()))
         curves[codec] = np.exp(np.log(rates).mean(0)), values.mean(0)
     return curves

@@ -97,6 +97,9 @@ def check_usage(args, pairs, columns):
         raise UsageError("--calibrate of many pairs: expected -o FILE.csv or --json, for the predicted opinion of each")
     if (args.curve or args.anchor) and pairs[0].bitrate is None:
         raise UsageError("--curve and --anchor: expected a --manifest with the column bitrate")
+    if pairs[0].bitrate is not None:
+        import bdrate
+        bdrate.check(pairs, args.anchor)
     if args.curve and len(columns) > 1:
         raise UsageError(f"--curve: expected {one_score}; found {', '.join(c.name for c in columns)}")
     for option, path in (("--map", args.map), ("--curve", args.curve)):

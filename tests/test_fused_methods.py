@@ -281,6 +281,21 @@ def test_tables_have_a_fused_metric_as_a_row_beyond_the_paper(tmp_path, capsys):
     assert found == [pytest.approx(table["pred"].corr(table["mos"], method="spearman"), abs=1e-9)] and found[0] > 0.5
 
 
+def test_blocks_of_a_run_per_layer_are_weighed(photographs, tmp_path):
+    import fuse
+    rows = (photographs / "mine.csv").read_text().splitlines()
+    (photographs / "other.csv").write_text("\n".join([rows[0], *rows[:0:-1]]) + "\n")
+    for dataset in ("mine.csv", "other.csv"):
+        argv = ["-m", "st_alexnet", "-d", "cos", "--per-layer", "-r", "64", "--window", "64", "--device", "cpu"]
+        assert run_py.main(["-dat", str(photographs / dataset), "-sdir", str(tmp_path), *argv]) == 0
+    [method] = {parse_name(path)[1] for path in tmp_path.glob("mine_*.csv")}
+    fuse.main([str(tmp_path), "--blocks", method, "--by", "weights", "--resamples", "100", "--format", "json",
+               "-o", str(tmp_path / "out")])
+    found = json.loads((tmp_path / "out").read_text())
+    assert [list(h["parameters"]) for h in found["held_out"]] == [[f"pred_{b}" for b in range(5)]] * 2
+    assert all(h["mean_srcc"] > 0.3 for h in found["held_out"])
+
+
 # ---- bad input at the terminal
 
 @pytest.mark.parametrize("script, argv, message", [

@@ -2,8 +2,6 @@
 import csv
 import io
 import itertools
-import json
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -11,93 +9,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
 import fuse
 from cli import UsageError
-from exponents import EQUAL, Agreement, choose, srccs, unit_ranks
+from exponents import EQUAL
 from fuse_cells import Folder
 from fuse_choice import agreement_of, leaving_one_out
+from made_factors import REFERENCES, describe, held_out, made, put, report
 
 ROOT = Path(__file__).parents[1]
 RELEASED = ROOT.parent / "shared" / "paper" / "scores"
-PAIRS, REFERENCES = 240, 12
-
-
-def names(dataset, n=PAIRS):
-    dis = [f"{dataset}_{i % REFERENCES:02d}_{i // REFERENCES:03d}.png" for i in range(n)]
-    return dis, [f"r{i % REFERENCES:02d}.png" for i in range(n)]
-
-
-def put(folder, name, pred, mos, settings=None, **columns):
-    """One score file; settings: what its JSON holds, none without."""
-    dis, ref = names(name.partition("_")[0], len(pred))
-    pd.DataFrame({"dis": dis, "ref": ref, "mos": mos, "pred": pred, **columns}).to_csv(folder / f"{name}.csv", index=False)
-    if settings is not None:
-        (folder / f"{name}.json").write_text(json.dumps(settings))
-
-
-def made(folder, power, datasets=("alpha", "beta", "gamma"), perturbations=("", "_rot-1"), noise=0.05):
-    """Files of the factors a and b, in which power[dataset] is the exponent of b that fits the labels best (0 if not given)."""
-    for i, dataset in enumerate(datasets):
-        label = np.random.default_rng(100 + i).normal(size=PAIRS)      # the dataset's, so the same under each perturbation
-        for j, perturbation in enumerate(perturbations):
-            a, b, rest = np.random.default_rng(10 * i + j).normal(size=(3, PAIRS))
-            fit = np.argsort(a + power.get(dataset, 0) * b + noise * rest)[np.argsort(np.argsort(label))]
-            put(folder, f"{dataset}_a{perturbation}", np.exp(a[fit]), label)
-            put(folder, f"{dataset}_b{perturbation}", np.exp(b[fit]), label)
-
-
-def report(folder, *argv):
-    """fuse.py's JSON."""
-    out = folder / "report.json"
-    assert not fuse.main([str(folder), *argv, "--resamples", "100", "--format", "json", "-o", str(out)])
-    return json.loads(out.read_text())
-
-
-def held_out(found, dataset):
-    return next(h for h in found["held_out"] if h["held_out"] == dataset)
-
-
-# ---- SRCC, and choosing
-
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(*[st.integers(-5, 5)] * 3), min_size=3, max_size=40))
-def test_srcc_of_combinations_is_scipys_with_ties_too(rows):
-    x, y, label = np.array(rows, dtype=float).T
-    if len(set(label)) < 2:
-        return
-    for combination, found in zip((x, y, x + y), srccs(np.stack([x, y, x + y]), unit_ranks(label))):
-        if len(set(combination)) < 2:
-            assert np.isnan(found)
-        else:
-            assert found == pytest.approx(spearmanr(combination, label).statistic, abs=1e-12)
-
-
-def cells(power, n=2000, noise=0.05, datasets=("alpha", "beta")):
-    rng = np.random.default_rng(3)
-    X = [rng.normal(size=(2, n)) for _ in datasets]
-    return [(d, x, x[0] + power * x[1] + noise * rng.normal(size=n)) for d, x in zip(datasets, X)]
-
-
-@pytest.mark.parametrize("power", (0.02, 0.13, 0.5, 3, 40))
-def test_a_known_exponent_is_found(power):
-    agreement = Agreement(cells(power))
-    found = choose(agreement, ["alpha", "beta"], (1.0, 0.0), [1])
-    assert found[0] == 1 and found[1] == pytest.approx(power, rel=0.15, abs=0.01)
-    assert agreement.mean([found], ["alpha"])[0] > agreement.mean([(1, 0)], ["alpha"])[0] + EQUAL
-
-
-def test_a_factor_that_gains_nothing_stays_out_exactly():
-    assert choose(Agreement(cells(0)), ["alpha", "beta"], (1.0, 0.0), [1]) == (1.0, 0.0)
-
-
-def test_a_dataset_with_more_cells_counts_no_more():
-    one, other = cells(0.1)[:1], [("beta", *cells(2, datasets=("beta",))[0][1:])]
-    once, often = (choose(Agreement(one * k + other), ["alpha", "beta"], (1.0, 0.0), [1]) for k in (1, 5))
-    assert once == often != choose(Agreement(one), ["alpha"], (1.0, 0.0), [1])
 
 
 # ---- leaving one dataset out
@@ -235,10 +157,6 @@ def spoil(column, row, value):
     return change
 
 
-def describe(name, **settings):
-    return lambda folder: (folder / f"{name}.json").write_text(json.dumps({"settings": settings}))
-
-
 AB = ["--factors", "a", "b"]
 BAD = {
     "unknown factor": (None, ["--factors", "a", "c"], r"unknown factor 'c'.*known: a, b"),
@@ -283,77 +201,7 @@ def test_bad_input_ends_with_code_2_and_one_line(tmp_path):
         assert done.returncode == 2 and done.stdout == "" and done.stderr.count("\n") == 1, done.stderr
 
 
-# ---- search
-
-def three(folder, n=PAIRS):
-    """Factors f0 ... f4, of which f1, f2 and f4 together make the label, in every dataset."""
-    for i, dataset in enumerate(("alpha", "beta", "gamma")):
-        rng = np.random.default_rng(i)
-        f = rng.normal(size=(5, n))
-        label = f[1] + 0.7 * f[2] + 0.5 * f[4] + 0.02 * rng.normal(size=n)
-        for m in range(5):
-            put(folder, f"{dataset}_f{m}", np.exp(f[m]), label)
-
-
-def test_search_finds_the_triple_and_counts_what_it_tried(tmp_path):
-    three(tmp_path)
-    found = report(tmp_path, "--search")
-    tried = found["tried"]
-    assert (tried["pairs"], tried["triples"], tried["forward"]) == (10, 10, 2) and tried["combinations"] == 22
-    for h in found["held_out"]:
-        assert set(h["parameters"]) == {"f1", "f2", "f4"} and h["gain"] > 0.1
-        powers = np.array([h["parameters"][m] for m in ("f1", "f2", "f4")])
-        assert powers / powers[0] == pytest.approx([1, 0.7, 0.5], rel=0.15)
-    for line in found["lines"]:
-        if line["role"] != "fused":     # corrected for 22 looks, so wider about the same difference
-            assert line["low_corrected"] < line["low"] < line["high"] < line["high_corrected"]
-
-
-def test_search_of_pairs_alone_and_of_a_pool(tmp_path):
-    three(tmp_path)
-    assert report(tmp_path, "--search", "2")["tried"]["combinations"] == 10
-    found = report(tmp_path, "--search", "--factors", "f0", "f1", "f3")
-    assert found["tried"]["pool"] == ["f0", "f1", "f3"] and found["tried"]["combinations"] == 4
-    assert all(h["best_factor"] == "f1" and h["gain"] < 0.01 for h in found["held_out"])   # two of the three are noise
-
-
-def test_search_says_what_is_not_in_its_pool(tmp_path):
-    three(tmp_path)
-    (tmp_path / "beta_f3.csv").unlink()
-    spoiled = pd.read_csv(tmp_path / "beta_f0.csv")
-    spoiled.assign(pred=spoiled["pred"] - 1).to_csv(tmp_path / "beta_f0.csv", index=False)
-    describe("alpha_f2", fused="f1 * f4")(tmp_path)
-    found = report(tmp_path, "--search")["tried"]
-    assert found["pool"] == ["f1", "f4"]
-    assert found["notes"][1:] == ["not in the pool, with negative values: f0", "not in the pool, fused: f2",
-                                  "not in the pool, lacking beta: f3"]
-
-
-# ---- blocks
-
-def blocks(folder, power):
-    """Four blocks whose sum is `pred`; the label follows block 2 (power 0), or a product of blocks."""
-    for i, dataset in enumerate(("alpha", "beta", "gamma")):
-        rng = np.random.default_rng(i)
-        b = np.exp(rng.normal(size=(4, PAIRS)))
-        label = b[2] if power == "sum" else np.log(b[2]) + 0.5 * np.log(b[0])
-        put(folder, f"{dataset}_net_cos", b.sum(0), label, **{f"pred_{n}": v for n, v in enumerate(b)})
-
-
-@pytest.mark.parametrize("by, truth", (("weights", "sum"), ("exponents", "product")))
-def test_blocks_of_a_backbone_are_weighed_held_out(tmp_path, by, truth):
-    blocks(tmp_path, truth)
-    found = report(tmp_path, "--blocks", "net_cos", "--by", by)
-    for h in found["held_out"]:
-        p = np.array([h["parameters"][f"pred_{n}"] for n in range(4)])
-        p /= p[2]
-        assert h["mean_srcc"] > 0.99 and h["chosen_on"] == [d for d in ("alpha", "beta", "gamma") if d != h["held_out"]]
-        assert p[0] == pytest.approx(0 if truth == "sum" else 0.5, abs=0.05) and p[[1, 3]] == pytest.approx(0, abs=0.05)
-    roles = [line["role"].partition(",")[0] for line in found["lines"] if line["dataset"] == "alpha"]
-    assert roles == ["fused", "all blocks", "block", "block", "block", "block"]
-
-
-# ---- formats, the released files, speed
+# ---- formats, the released files
 
 def test_formats_say_the_same(tmp_path, capsys):
     made(tmp_path, {"alpha": 0.5, "beta": 0.5, "gamma": 0.5}, perturbations=("",))
@@ -385,22 +233,3 @@ def test_released_scores_give_the_published_fusion():
             assert found == pytest.approx(TID2013[cell.perturbation], abs=0.002)
     if not (RELEASED / "pipal_dinov1_cos_tra-1.csv").exists():
         assert set(lacking) >= {"pipal tra-1", "pipal sca-1", "pipal rot-1"}
-
-
-@pytest.mark.slow
-def test_all_pairs_of_20_methods_of_the_papers_size_within_3_minutes(tmp_path):
-    for dataset, n, references in (("live", 779, 29), ("tid2013", 3000, 25), ("pipal", 23200, 200)):
-        rng = np.random.default_rng(n)
-        label = rng.normal(size=n)
-        rows = {"dis": [f"i{i}.bmp" for i in range(n)], "ref": [f"r{i % references}.bmp" for i in range(n)], "mos": label}
-        for m, perturbation in itertools.product(range(20), ("", "_tra-1", "_sca-1", "_rot-1")):
-            sign = -1 if dataset == "pipal" else 1
-            pd.DataFrame(rows | {"pred": np.exp(sign * label + rng.normal(size=n))}).to_csv(
-                tmp_path / f"{dataset}_m{m}{perturbation}.csv", index=False)
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = subprocess.run([sys.executable, ROOT / "fuse.py", tmp_path, "--search", "2"], capture_output=True, text=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    took = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime    # of a core: others' work does not count
-    print(f"{took:.0f} s")
-    assert done.returncode == 0 and "190 pairs" in done.stdout, done.stderr
-    assert took < 180

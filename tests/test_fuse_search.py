@@ -1,0 +1,103 @@
+"""fuse.py --search and --blocks on files made up for them."""
+import itertools
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from made_factors import PAIRS, describe, put, report
+
+ROOT = Path(__file__).parents[1]
+
+
+def three(folder, n=PAIRS):
+    """Factors f0 ... f4, of which f1, f2 and f4 together make the label, in every dataset."""
+    for i, dataset in enumerate(("alpha", "beta", "gamma")):
+        rng = np.random.default_rng(i)
+        f = rng.normal(size=(5, n))
+        label = f[1] + 0.7 * f[2] + 0.5 * f[4] + 0.02 * rng.normal(size=n)
+        for m in range(5):
+            put(folder, f"{dataset}_f{m}", np.exp(f[m]), label)
+
+
+def test_search_finds_the_triple_and_counts_what_it_tried(tmp_path):
+    three(tmp_path)
+    found = report(tmp_path, "--search")
+    tried = found["tried"]
+    assert (tried["pairs"], tried["triples"], tried["forward"]) == (10, 10, 2) and tried["combinations"] == 22
+    for h in found["held_out"]:
+        assert set(h["parameters"]) == {"f1", "f2", "f4"} and h["gain"] > 0.1
+        powers = np.array([h["parameters"][m] for m in ("f1", "f2", "f4")])
+        assert powers / powers[0] == pytest.approx([1, 0.7, 0.5], rel=0.15)
+    for line in found["lines"]:
+        if line["role"] != "fused":     # corrected for 22 looks, so wider about the same difference
+            assert line["low_corrected"] < line["low"] < line["high"] < line["high_corrected"]
+
+
+def test_search_of_pairs_alone_and_of_a_pool(tmp_path):
+    three(tmp_path)
+    assert report(tmp_path, "--search", "2")["tried"]["combinations"] == 10
+    found = report(tmp_path, "--search", "--factors", "f0", "f1", "f3")
+    assert found["tried"]["pool"] == ["f0", "f1", "f3"] and found["tried"]["combinations"] == 4
+    assert all(h["best_factor"] == "f1" and h["gain"] < 0.01 for h in found["held_out"])   # two of the three are noise
+
+
+def test_search_says_what_is_not_in_its_pool(tmp_path):
+    three(tmp_path)
+    (tmp_path / "beta_f3.csv").unlink()
+    spoiled = pd.read_csv(tmp_path / "beta_f0.csv")
+    spoiled.assign(pred=spoiled["pred"] - 1).to_csv(tmp_path / "beta_f0.csv", index=False)
+    describe("alpha_f2", fused="f1 * f4")(tmp_path)
+    found = report(tmp_path, "--search")["tried"]
+    assert found["pool"] == ["f1", "f4"]
+    assert found["notes"][1:] == ["not in the pool, with negative values: f0", "not in the pool, fused: f2",
+                                  "not in the pool, lacking beta: f3"]
+
+
+# ---- blocks
+
+def blocks(folder, power):
+    """Four blocks whose sum is `pred`; the label follows block 2 (power 0), or a product of blocks."""
+    for i, dataset in enumerate(("alpha", "beta", "gamma")):
+        rng = np.random.default_rng(i)
+        b = np.exp(rng.normal(size=(4, PAIRS)))
+        label = b[2] if power == "sum" else np.log(b[2]) + 0.5 * np.log(b[0])
+        put(folder, f"{dataset}_net_cos", b.sum(0), label, **{f"pred_{n}": v for n, v in enumerate(b)})
+
+
+@pytest.mark.parametrize("by, truth", (("weights", "sum"), ("exponents", "product")))
+def test_blocks_of_a_backbone_are_weighed_held_out(tmp_path, by, truth):
+    blocks(tmp_path, truth)
+    found = report(tmp_path, "--blocks", "net_cos", "--by", by)
+    for h in found["held_out"]:
+        p = np.array([h["parameters"][f"pred_{n}"] for n in range(4)])
+        p /= p[2]
+        assert h["mean_srcc"] > 0.99 and h["chosen_on"] == [d for d in ("alpha", "beta", "gamma") if d != h["held_out"]]
+        assert p[0] == pytest.approx(0 if truth == "sum" else 0.5, abs=0.05) and p[[1, 3]] == pytest.approx(0, abs=0.05)
+    roles = [line["role"].partition(",")[0] for line in found["lines"] if line["dataset"] == "alpha"]
+    assert roles == ["fused", "all blocks", "block", "block", "block", "block"]
+
+
+# ---- speed
+
+@pytest.mark.slow
+def test_all_pairs_of_20_methods_of_the_papers_size_within_3_minutes(tmp_path):
+    for dataset, n, references in (("live", 779, 29), ("tid2013", 3000, 25), ("pipal", 23200, 200)):
+        rng = np.random.default_rng(n)
+        label = rng.normal(size=n)
+        rows = {"dis": [f"i{i}.bmp" for i in range(n)], "ref": [f"r{i % references}.bmp" for i in range(n)], "mos": label}
+        for m, perturbation in itertools.product(range(20), ("", "_tra-1", "_sca-1", "_rot-1")):
+            sign = -1 if dataset == "pipal" else 1
+            pd.DataFrame(rows | {"pred": np.exp(sign * label + rng.normal(size=n))}).to_csv(
+                tmp_path / f"{dataset}_m{m}{perturbation}.csv", index=False)
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run([sys.executable, ROOT / "fuse.py", tmp_path, "--search", "2"], capture_output=True, text=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    took = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime    # of a core: others' work does not count
+    print(f"{took:.0f} s")
+    assert done.returncode == 0 and "190 pairs" in done.stdout, done.stderr
+    assert took < 180

@@ -114,10 +114,14 @@ def recipe(told, named, options):
         def product(found):
             return fused_files.scores(fusion, factors, {f: [v[0] for v in found[c.name]] for f, c in factors.items()})[:, None]
         return models, product
-    own = [name for name in named if ".py:" in name]
-    if told["feature"] == "own" and not own:
-        raise UsageError("one's own metric: name it by -m FILE.py:FUNCTION")
-    [model] = methods.build(own or [told["method"]], [told["distance"]] if told["distance"] else [], options)
+    name = told["method"]
+    if told["feature"] == "own":
+        split = [(n, *n.rpartition(":")) for n in named]
+        found = {f"{Path(file).stem}-{function}": n for n, file, _, function in split}
+        if name not in found:
+            raise UsageError(f"{name} is one's own metric: name it by -m FILE.py:FUNCTION")
+        name = found[name]
+    [model] = methods.build([name], [told["distance"]] if told["distance"] else [], options)
     return [model], lambda found: found[model.columns[0].name]
 
 

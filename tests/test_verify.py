@@ -1,0 +1,138 @@
+"""run.py --verify: scores that still follow from the JSON agree, and everything that changed is noticed by name."""
+import json
+
+import pytest
+
+import methods
+import verify
+from small_dataset import call, make, refused
+
+
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory):
+    """A folder with finished files of a backbone, metrics, a fused one and one's own, plain and perturbed."""
+    import cli
+    import run
+    home = tmp_path_factory.mktemp("scored")
+    make(home / "data")
+    (home / "mine.py").write_text("def far(reference, distorted):\n    return (reference - distorted).abs().mean()\n")
+    asked = ["-dat", home / "data/tiny.csv", "-sdir", home / "out", "--device", "cpu"]
+    for more in (["-m", "psnr", f"{home / 'mine.py'}:far", "-rob", "none", "sca"],
+                 ["-m", "st_alexnet", "-d", "l2", "cos", "--window", "64", "--per-layer", "-rob", "tra"],
+                 ["-m", "st_alexnet_l2 * msssim^0.5", "-r", "224", "--precision", "fp16"]):
+        with pytest.raises(SystemExit) as left:
+            cli.run_main(run.main, [str(a) for a in [*asked, *more]])
+        assert left.value.code == 0
+    return home
+
+
+@pytest.fixture
+def home(scored, tmp_path):
+    import shutil
+    return shutil.copytree(scored, tmp_path / "home")
+
+
+def verified(capsys, home, *files, n=3, more=()):
+    """-> (exit code, {file name: what is said of it})"""
+    files = files or sorted((home / "out").glob("*.csv"))
+    given = [] if more is None else ["-dat", home / "data/tiny.csv", "-m", f"{home / 'mine.py'}:far", *more]
+    code, printed, _ = call(capsys, "--verify", n, *files, *given, "--device", "cpu")
+    return code, {line.partition(": ")[0].rpartition("/")[2]: line.partition(": ")[2] for line in printed.splitlines()}
+
+
+def edit(path, old, new):
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+def test_all_kinds_of_files_agree(home, capsys):
+    code, said = verified(capsys, home)
+    assert code == 0 and len(said) == 9 and "correlations.csv" not in said
+    assert all(text == "agrees, 3 of 8 pairs scored again, largest relative difference 0" for text in said.values()), said
+    code, said = verified(capsys, home, home / "out/tiny_psnr.csv", n=99)
+    assert code == 0 and "8 of 8 pairs" in said["tiny_psnr.csv"]
+
+
+def test_a_changed_score_is_found_among_the_pairs_drawn(home, capsys):
+    path = home / "out/tiny_psnr.csv"
+    row = path.read_text().splitlines()[3].split(",")
+    changed = float(row[3])
+    for factor, code in ((1 + 0.5e-4, 0), (1 + 2e-4, 1), (-1, 1)):
+        edit(path, f"{changed!r}", f"{float(row[3]) * factor!r}")
+        changed = float(row[3]) * factor
+        found, said = verified(capsys, home, path, home / "out/tiny_psnr_sca-1.csv", n=8)
+        assert found == code and said["tiny_psnr_sca-1.csv"].startswith("agrees")
+    assert said["tiny_psnr.csv"].startswith("DIFFERS: d2.png: -") and said["tiny_psnr.csv"].endswith("(1 of 8 pairs)")
+
+
+def test_a_column_of_a_block_counts_too(home, capsys):
+    path = next((home / "out").glob("*_l2_tra-1.csv"))
+    edit(path, path.read_text().splitlines()[1].split(",")[-1], "1.5")
+    assert verified(capsys, home, path, n=8)[1][path.name].startswith("DIFFERS: d0.png: 1.5 in the file")
+
+
+def test_two_percent_in_16_bits():
+    row, names = [[1.0]], ["a.png"]
+    assert verify.compare_scores(names, row, [[1.015]], True, False, 1.0) == pytest.approx(0.015 / 1.015)
+    for loose, score in ((True, 1.025), (False, 1.00015)):
+        with pytest.raises(verify.Differs, match="a.png: 1 in the file"):
+            verify.compare_scores(names, row, [[score]], loose, False, 1.0)
+    options = dict(device="cpu", weights="random")
+    for name, precision, protocol, loose in (("clip_rn50", "paper", "paper", True), ("clip_rn50", "paper", "corrected", False),
+                                             ("clip_rn50", "fp32", "paper", False), ("dinov1", "paper", "paper", False),
+                                             ("dinov1", "bf16", "paper", True)):
+        [model] = methods.build([name], ["l2"], methods.Options(precision=precision, protocol=protocol, **options))
+        assert verify.coarse([model]) == loose
+
+
+def test_one_step_of_float32_below_the_fourth_root():
+    """0 and 0.0186 are neighbours in log(s + 1)^0.25, and far apart in l2."""
+    verify.compare_scores(["a.png"], [[0.0]], [[0.0186]], False, True, 1.0)
+    for new, steps in ((0.0186, False), (0.04, True)):
+        with pytest.raises(verify.Differs):
+            verify.compare_scores(["a.png"], [[0.0]], [[new]], False, steps, 1.0)
+    assert verify.rooted({"distance": "wsd"}) and verify.rooted({"distance": None, "method": "deep_kld_vgg"})
+    assert not verify.rooted({"distance": "l2"}) and not verify.rooted({"distance": None, "method": "psnr"})
+
+
+@pytest.mark.parametrize("change, told", [
+    (lambda home: edit(home / "data/tiny.csv", "7.5", "7.25"), "DIFFERS: dataset_sha256: "),
+    (lambda home: edit(home / "mine.py", "mean", "max"), "DIFFERS: weights: "),
+    (lambda home: edit(home / "out/tiny_mine-far.json", '"scoring": 1', '"scoring": 0'), "DIFFERS: scoring: 0 there, 1 now"),
+    (lambda home: edit(home / "out/tiny_mine-far.csv", ",0.5,", ",0.25,"), "DIFFERS: line 2: not a row of this dataset"),
+    (lambda home: edit(home / "out/tiny_mine-far.csv", "d0.png", "d9.png"), "DIFFERS: line 2: not a row of this dataset"),
+    (lambda home: edit(home / "out/tiny_mine-far.csv", "d0.png,r0.png,0.5,", ""), "cannot be verified: "),
+    (lambda home: (home / "data/d3.png").write_bytes((home / "data/d4.png").read_bytes()), "DIFFERS: "),
+    (lambda home: (home / "out/tiny_mine-far.json").unlink(), "cannot be verified: there is no tiny_mine-far.json beside it"),
+    (lambda home: (home / "out/tiny_mine-far.json").write_text('{"settings": {}}'), "cannot be verified: "),
+    (lambda home: (home / "out/tiny_mine-far.json").write_text("{"), "cannot be verified: "),
+    (lambda home: (home / "data/tiny.csv").unlink(), "cannot be verified: "),
+    (lambda home: (home / "data/d5.png").unlink(), "cannot be verified: "),
+    (lambda home: (home / "out/tiny_mine-far.csv").unlink(), "cannot be verified: ")])
+def test_what_changed_is_said(change, told, home, capsys):
+    change(home)
+    code, said = verified(capsys, home, home / "out/tiny_mine-far.csv", n=8)
+    assert said["tiny_mine-far.csv"].startswith(told) and code == (1 if told.startswith("DIFFERS") else 2), said
+
+
+def test_every_other_value_in_the_json_gives_one_line(home, capsys):
+    """A JSON is input: whatever stands in it, no traceback."""
+    path = home / "out/tiny_psnr.json"
+    whole = json.loads(path.read_text())
+    for key in whole["settings"]:
+        for value in (None, "x", [], 7, {"a": 1}):
+            path.write_text(json.dumps(whole | {"settings": whole["settings"] | {key: value}}))
+            code, said = verified(capsys, home, home / "out/tiny_psnr.csv")
+            harmless = value == whole["settings"][key] or (key, value) == ("pct", 7)   # no perturbation has no magnitude
+            assert len(said) == 1 and code in ((0,) if harmless else (1, 2)), (key, value, said)
+
+
+def test_usage(home, capsys):
+    assert "expected one or more finished score files" in refused(capsys, "--verify", 2)
+    assert "files go with --verify only" in refused(capsys, "-dat", "demo", "-m", "psnr", "--", home / "out/tiny_psnr.csv")
+    code, said = verified(capsys, home, home / "out/tiny_psnr.csv", more=None)
+    assert code == 2 and "name its file by -dat tiny.csv" in said["tiny_psnr.csv"]
+    (home / "out/tiny_psnr.csv").rename(home / "out/tiny_psnr.csv.partial")
+    code, said = verified(capsys, home, home / "out/tiny_psnr.csv.partial")
+    assert code == 2 and said["tiny_psnr.csv.partial"].startswith("cannot be verified: ")

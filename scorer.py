@@ -22,11 +22,12 @@ nothing here can notice. Scores are those of run_single_img.py. To optimise an i
         score.backward()
         optimizer.step()
         image.data.clamp_(0, 1)
-        scores.append(float(score))
+        scores.append(score.item())
 
-Gradients are finite everywhere, identical images included. Those that end in log(s + 1)^0.25 (skld, jsd, wsd, deep_*) have
-an infinite slope at s = 0: there the slope of (log(s + 1) + distances.EPSILON)^0.25 is taken; the scores are as published. The
-rounding of the luma in msssim is passed over by the gradient. Higher is worse but where `higher_is` says better (psnr).
+Gradients are finite everywhere, identical images included. psnr, msssim, lpips*, stlpips*, dists, l2, cos, swd and the cosine of
+embeddings are so by themselves. Those that end in log(s + 1)^0.25 (skld, jsd, wsd, deep_*) have an infinite slope at s = 0, fsim
+where an image is flat: their slope, never their score, is taken distances.EPSILON beside it (distances.squash, cnns.phases).
+The gradient passes over the rounding of the luma in msssim. Higher is worse unless `higher_is` says "better" (psnr).
 """
 import numpy as np
 import torch

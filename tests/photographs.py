@@ -1,4 +1,4 @@
-"""Photographs for the tests of single images: crops of the astronaut that scikit-image carries, small enough for one window or two."""
+"""Photographs for the tests of single images: crops of the astronaut that scikit-image carries, of one window or two."""
 from pathlib import Path
 
 import numpy as np

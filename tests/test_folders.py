@@ -99,14 +99,15 @@ def manifest(two, text):
 
 
 def test_a_manifest_pairs_anything(two):
-    found = folders.read_manifest(manifest(two, "dis,ref,codec,bitrate\na/IM0.bmp,originals/im5.png,x,0.5\nb\\IM1.bmp,originals/im5.png,,2\n"))
+    rows = ["dis,ref,codec,bitrate", "a/IM0.bmp,originals/im5.png,x,0.5", "b\\IM1.bmp,originals/im5.png,,2", ""]
+    found = folders.read_manifest(manifest(two, "\n".join(rows)))
     assert [(p.group, p.bitrate) for p in found] == [("x", 0.5), ("b", 2.0)]
     assert {p.reference for p in found} == {str(two / "originals/im5.png")}
 
 
 @pytest.mark.parametrize("rows, told", [
     ("ref,dis\noriginals/im0.png,a/none.bmp\n", "line 2: there is no file"), ("ref\nx\n", "missing: dis"),
-    ("ref,dis\n", "no rows"), ("ref,dis\noriginals/im0.png,a/IM0.bmp\noriginals/im0.png,a/IM0.bmp\n", "line 3: this pair .*first: line 2"),
+    ("ref,dis\n", "no rows"), ("ref,dis\n" + 2 * "originals/im0.png,a/IM0.bmp\n", "line 3: this pair .*first: line 2"),
     ("ref,dis,bitrate\noriginals/im0.png,a/IM0.bmp,0\n", "above 0"), ("ref,dis,bitrate\noriginals/im0.png,a/IM0.bmp,\n", "finite number"),
     ("ref,dis,bitrate\noriginals/im0.png,a/IM0.bmp,nan\n", "finite number"),
 ])

@@ -138,7 +138,8 @@ def test_overlapping_windows_are_cross_faded(toy):
 @pytest.fixture
 def files(tmp_path):
     image = astronaut()
-    return ["-ref", saved(tmp_path, "r.png", image), "-dis", saved(tmp_path, "d.png", examples.local(image, examples.blocky, (64, 56, 160, 152)))]
+    changed = examples.local(image, examples.blocky, (64, 56, 160, 152))
+    return ["-ref", saved(tmp_path, "r.png", image), "-dis", saved(tmp_path, "d.png", changed)]
 
 
 def test_picture_and_raw_map(tmp_path, files, capsys):
@@ -156,8 +157,9 @@ def test_picture_and_raw_map(tmp_path, files, capsys):
     (["-m", "st_alexnet", "-d", "cos"], "--protocol corrected"),
     (["-m", "dinov1", "-d", "skld", "--weights", "random"], "l2 or cos, and for psnr, lpips"),
     (["-m", "msssim"], "have no place"), (["-m", "psnr", "fsim"], "found 1 pairs, 2 scores"),
-    (["-m", "psnr", "--map", "m.xyz"], "expected a file name that ends in"), (["-m", "psnr", "--map", "nowhere/m.png"], "no folder nowhere"),
-    (["-m", "psnr", "--json"], "not together"), (["-m", "embed_clip_vitb32", "-d", "cos", "--weights", "random"], "no square grid"),
+    (["-m", "psnr", "--map", "m.xyz"], "expected a file name that ends in"), (["-m", "psnr", "--json"], "not together"),
+    (["-m", "psnr", "--map", "nowhere/m.png"], "no folder nowhere"),
+    (["-m", "embed_clip_vitb32", "-d", "cos", "--weights", "random"], "no square grid"),
 ])
 def test_what_has_no_map_says_so(tmp_path, files, argv, told):
     with pytest.raises(UsageError, match=told):
@@ -166,7 +168,8 @@ def test_what_has_no_map_says_so(tmp_path, files, argv, told):
 
 
 def test_wrong_input_is_one_line_and_exit_2(files):
-    done = subprocess.run([sys.executable, HERE / "run_single_img.py", *files, "-m", "psnr", "--npy"], capture_output=True, text=True)
+    command = [sys.executable, HERE / "run_single_img.py", *files, "-m", "psnr", "--npy"]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2 and done.stdout == "" and done.stderr.count("\n") == 1
 
 

@@ -1,0 +1,185 @@
+"""Scorer: the scores of run_single_img.py for images in memory, what it refuses and why, and its gradients."""
+import re
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageFilter
+
+import distances
+import metrics
+import scorer
+from cli import UsageError
+from photographs import astronaut, printed, saved
+from scoring import Scorer
+
+
+TINY = "timm:vit_tiny_patch16_224"   # a transformer with seeded random weights
+
+
+def pair(width=224, height=224):
+    image = astronaut(width, height)
+    return image, image.filter(ImageFilter.GaussianBlur(1))
+
+
+def tensor(image):
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1) / 255
+
+
+@pytest.mark.parametrize("method, distance, size", [
+    ("psnr", None, (90, 70)), ("msssim", None, (180, 170)), ("stlpips_alex", None, (90, 70)), ("st_alexnet", "l2", (250, 224)),
+    ("st_alexnet", "cos", (224, 224)), (TINY, "jsd", (250, 224)), ("embed_" + TINY, None, (224, 224))])
+def test_it_scores_as_the_terminal_does(tmp_path, capsys, method, distance, size):
+    reference, distorted = pair(*size)
+    files = ["-ref", saved(tmp_path, "r.png", reference), "-dis", saved(tmp_path, "d.png", distorted)]
+    options = ["-d", distance or "cos"] if distance or method.startswith("embed") else []
+    text = printed(capsys, *files, "-m", method, *options, "--weights", "random")
+    found = Scorer(method, distance, weights="random")(reference, distorted)
+    assert found.shape == () and float(found) == pytest.approx(float(text.split()[-1]), rel=1e-5, abs=1e-9)
+
+
+def test_every_kind_of_input_gives_the_same_score():
+    reference, distorted = pair(90, 70)
+    score = Scorer("psnr")
+    expected = float(score(reference, distorted))
+    arrays = [np.asarray(i) / 255 for i in (reference, distorted)]
+    assert float(score(*arrays)) == pytest.approx(expected, rel=1e-6)
+    assert float(score(*(a.astype(np.float32) for a in arrays))) == pytest.approx(expected, rel=1e-6)
+    assert float(score(*(a[:, ::-1] for a in arrays))) == pytest.approx(expected, rel=1e-5)     # negative strides
+    assert float(score(tensor(reference), tensor(distorted))) == pytest.approx(expected, rel=1e-6)
+    assert float(score(tensor(reference).double(), tensor(distorted).double())) == pytest.approx(expected, rel=1e-6)
+    assert float(score(reference, tensor(distorted))) == pytest.approx(expected, rel=1e-6)
+    assert float(score(reference.convert("L"), distorted.convert("L"))) != pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize("method, distance", [("psnr", None), ("st_alexnet", "l2")])
+def test_a_batch_is_its_images_one_by_one(method, distance):
+    images = [astronaut(250, 224).filter(ImageFilter.GaussianBlur(r)) for r in (0, 1, 3)]
+    score = Scorer(method, distance, batch_size=4)
+    batch = score([images[0]] * 3, images)
+    assert batch.shape == (3,)
+    assert batch.tolist() == pytest.approx([float(score(images[0], i)) for i in images], rel=1e-5, abs=1e-8)
+    stacked = torch.stack([tensor(i) for i in images])
+    assert score(stacked[:1].expand(3, -1, -1, -1), stacked).tolist() == pytest.approx(batch.tolist(), rel=1e-6)
+    as_array = stacked.permute(0, 2, 3, 1).numpy()
+    assert score(as_array[[0, 0, 0]], as_array).tolist() == pytest.approx(batch.tolist(), rel=1e-6)
+
+
+X = torch.rand(3, 40, 30, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("image, told", [
+    (X * 255, r"found 0\.\d+ to 25\d.*: in \[0, 255\]\? Divide by 255"), ((X * 255).byte(), "uint8: in .0, 255.. Divide by 255"),
+    (2 * X - 1, r"in \[-1, 1\]\? Use \(x \+ 1\) / 2"), (X.movedim(0, -1), "channels last .*movedim"),
+    (X.numpy(), r"numpy array \(H, W, 3\).*channels first"), (X[0], "grey without channels"),
+    (X[:2], "grey or with transparency"), ((X - 0.45) / 0.22, "normalised by mean and std"), (X * float("nan"), "NaN"),
+    (X.movedim(0, -1).numpy() * 255, "Divide by 255"), ((X.movedim(0, -1).numpy() * 255).astype(np.uint8), "uint8"),
+    ("a.png", "found str"), (Image.new("RGBA", (30, 40)), "mode RGB or L, found RGBA"),
+    ([Image.new("RGB", (30, 40)), Image.new("RGB", (30, 41))], "one size in a batch"), (X[:, 1:], "images of one size"),
+    (X[None].expand(2, -1, -1, -1), "images of one size"), ([], "found list")])
+def test_what_is_refused_is_named(image, told):
+    with pytest.raises(ValueError, match=told):
+        Scorer("psnr")(X, image)
+
+
+def test_too_small_and_unknown():
+    with pytest.raises(ValueError, match="30 x 40 pixels, too small for st_alexnet_l2, which needs 224"):
+        Scorer("st_alexnet", "l2")(X, X)
+    with pytest.raises(UsageError, match="nearest known: psnr"):
+        Scorer("pnsr")
+    with pytest.raises(UsageError, match="needs a distance"):
+        Scorer("dinov1")
+
+
+def test_the_check_of_the_range_can_be_left_out():
+    assert torch.isfinite(Scorer("psnr", check=False)(X, X + 0.1))
+    assert torch.isfinite(Scorer("psnr")(X, X + 1e-5))
+
+
+# ---- gradients
+
+EVERY = [(name, None) for name in metrics.METRICS] + [("st_alexnet", "l2"), ("st_alexnet", "cos")] \
+    + [(TINY, d) for d in distances.DISTANCES] + [("embed_" + TINY, "cos")]
+LONG = {"deep_jsd_vgg", "deep_wsd_vgg", "deep_kld_eff", "deep_jsd_eff", "deep_wsd_eff", "lpips_vgg", "stlpips_vgg"}
+
+
+@pytest.mark.parametrize("method, distance", [pytest.param(*e, marks=[pytest.mark.slow] if e[0] in LONG else []) for e in EVERY])
+def test_gradients_are_finite_everywhere(method, distance):
+    """At zero (identical images, flat black ones too) and away from it, where they are not all zero."""
+    side = 224 if distance else 176
+    score = Scorer(method, distance, weights="random", precision="fp32")
+    reference = tensor(astronaut(side, side))
+    noisy = (reference + 0.02 * torch.randn(reference.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 1)
+    for image, against in ((reference, reference), (torch.zeros_like(reference),) * 2, (noisy, reference)):
+        image = image.clone().requires_grad_()
+        score(against, image).backward()
+        assert torch.isfinite(image.grad).all()
+    assert image.grad.abs().max() > 0
+
+
+@pytest.mark.parametrize("method, distance", [("psnr", None), ("stlpips_alex", None), ("st_alexnet", "l2"), (TINY, "skld")])
+def test_gradients_are_the_slope(method, distance):
+    """Along a random direction, against a difference of two scores in float32."""
+    score = Scorer(method, distance, weights="random", precision="fp32")
+    side = 224 if distance else 64
+    reference = 0.25 + 0.5 * tensor(astronaut(side, side))
+    generator = torch.Generator().manual_seed(1)
+    image = (reference + 0.1 * (torch.rand(reference.shape, generator=generator) - 0.5)).requires_grad_()
+    score(reference, image).backward()
+    direction = image.grad.sign()      # where the slope is steepest, so that rounding matters least
+    step = 2e-3
+    with torch.no_grad():
+        difference = (score(reference, image + step * direction) - score(reference, image - step * direction)) / (2 * step)
+    assert float((image.grad * direction).sum()) == pytest.approx(float(difference), rel=0.05)
+
+
+def test_the_epsilon_is_in_the_slope_alone():
+    s = torch.tensor([0.0, 1e-6, 0.01, 3.0], requires_grad=True)
+    value = distances.squash(s)
+    assert torch.equal(value, (s + 1).log() ** 0.25)
+    value.sum().backward()
+    t = (s.detach().double() + 1).log()
+    assert s.grad[0] == pytest.approx(0.25 * distances.EPSILON ** -0.75, rel=1e-5)
+    assert s.grad[2:].tolist() == pytest.approx((0.25 * t ** -0.75 / (s.detach() + 1))[2:].tolist(), rel=1e-4)
+
+
+@pytest.mark.parametrize("scale", [1, 40, 200])
+def test_kl_has_a_finite_gradient_where_softmax_underflows(scale):
+    generator = torch.Generator().manual_seed(0)
+    x, y = (scale * torch.randn(1, 64, 50, generator=generator) for _ in range(2))
+    x.requires_grad_()
+    distances.kl(x.softmax(1), y.softmax(1)).sum().backward()
+    assert torch.isfinite(x.grad).all()
+
+
+def test_the_gradient_passes_over_the_rounding_of_the_luma():
+    x = torch.rand(1, 3, 20, 20, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    luma = metrics.rounded_luma(x)
+    assert torch.equal(luma, luma.round())
+    luma.sum().backward()
+    assert torch.allclose(x.grad[0, :, 0, 0], 255 * torch.tensor([0.299, 0.587, 0.114]))
+
+
+def test_the_example_of_the_docstring_runs():
+    """The indented block after 'To optimise an image:', as it stands, of at most 15 lines."""
+    block = re.search(r"To optimise an image:\n\n((?:    .*\n|\n)+)", scorer.__doc__)[1]
+    assert 10 < len([line for line in block.splitlines() if line.strip()]) <= 15
+    space = {}
+    exec(re.sub("(?m)^    ", "", block), space)
+    assert len(space["scores"]) == 5 and space["scores"][-1] < 0.8 * space["scores"][0]
+
+
+def test_it_is_a_module_without_parameters():
+    loss = Scorer("psnr")
+    assert isinstance(loss, torch.nn.Module) and not list(loss.parameters())
+    assert (loss.column, loss.higher_is) == ("psnr", "better")
+
+
+def test_no_gradient_is_said(tmp_path):
+    (tmp_path / "m.py").write_text("def f(reference, distorted):\n    return float((reference - distorted).abs().mean())\n"
+                                   "def g(reference, distorted):\n    return (reference - distorted).abs().mean()\n")
+    with pytest.raises(ValueError, match="m-f gives no gradient"):
+        Scorer(f"{tmp_path}/m.py:f")(X, X.clone().requires_grad_())
+    image = (X * 0.5).requires_grad_()
+    Scorer(f"{tmp_path}/m.py:g")(X, image).backward()
+    assert image.grad.abs().max() > 0

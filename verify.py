@@ -30,6 +30,7 @@ from cli import UsageError, WorkError, one_line, progress
 SEED = 0
 FINE, COARSE = 1e-4, 0.02   # of a score
 STEP = 3e-7                 # a step or two of s in float32, in scores log(s + 1)^0.25 (METHOD.md section 6)
+KNOWN = {"perturbation": tuple(scoring.PERTURBATIONS), "precision": methods.models.PRECISIONS, "protocol": ("paper", "corrected")}
 
 
 class Differs(Exception):
@@ -68,6 +69,11 @@ def verify(path, args, device, loaded):
         options = options_of(told, args.weights_dir, device)
         models, score = recipe(told, args.model, options)
         perturbation, left_out = (told["perturbation"], float(told["pct"])), list(told.get("left_out", ()))
+        for key, known in KNOWN.items():
+            if told[key] not in known:
+                raise ValueError(f"{key} {told[key]!r}")
+        if told["resizeHW"] is not None and not 0 < int(told["resizeHW"]):
+            raise ValueError(f"resizeHW {told['resizeHW']!r}")
         again = argparse.Namespace(resizeHW=told["resizeHW"], shard=None)
         batch = int(environment.get("batch_size") or scoring.default_batch(device))
         dataset = dataset_of(told["dataset"], file.settings["label_higher_is"], bool(left_out), args, loaded)

@@ -124,7 +124,7 @@ def test_every_other_value_in_the_json_gives_one_line(home, capsys):
         for value in (None, "x", [], 7, {"a": 1}):
             path.write_text(json.dumps(whole | {"settings": whole["settings"] | {key: value}}))
             code, said = verified(capsys, home, home / "out/tiny_psnr.csv")
-            harmless = value == whole["settings"][key] or (key, value) == ("pct", 7)   # no perturbation has no magnitude
+            harmless = value == whole["settings"][key] or (key, value) == ("pct", 7)   # no perturbation, no magnitude
             assert len(said) == 1 and code in ((0,) if harmless else (1, 2)), (key, value, said)
 
 

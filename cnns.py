@@ -236,3 +236,16 @@ def efficientnet_b7(weights, weights_dir, device, protocol, random_seed):
 def pixels(weights_dir, device, protocol, random_seed):
     """The image itself, for the metrics that look at nothing else."""
     return lambda x: [x]
+
+
+def phases(weights_dir, device, protocol, random_seed):
+    """FSIMc's maps of one image, so that a reference's are made once: phase congruency, gradient, chroma I and Q, the image."""
+    from piq.fsim import _construct_filters, _phase_congruency
+    from piq.functional import gradient_map, rgb2yiq, scharr_filter
+
+    def maps(x):
+        small = F.avg_pool2d(x * 255, max(1, round(min(x.shape[2:]) / 256)))
+        y, i, q = rgb2yiq(small).split(1, 1)
+        scharr = scharr_filter(device=x.device, dtype=x.dtype)
+        return [_phase_congruency(y, _construct_filters(y)), gradient_map(y, torch.stack([scharr, scharr.mT])), i, q, x]
+    return maps

@@ -26,7 +26,7 @@ nothing here can notice. Scores are those of run_single_img.py. To optimise an i
 
 Gradients are finite everywhere, identical images included. psnr, msssim, lpips*, stlpips*, dists, l2, cos, swd and the cosine of
 embeddings are so by themselves. Those that end in log(s + 1)^0.25 (skld, jsd, wsd, deep_*) have an infinite slope at s = 0, fsim
-where an image is flat: their slope, never their score, is taken distances.EPSILON beside it (distances.squash, cnns.phases).
+where an image is flat: their slope, never their score, is taken distances.EPSILON beside it (distances.squash, metrics.fsim).
 The gradient passes over the rounding of the luma in msssim. Higher is worse unless `higher_is` says "better" (psnr).
 """
 import numpy as np

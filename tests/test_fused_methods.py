@@ -96,8 +96,8 @@ def columns(*names):
 
 def test_factors_share_a_pass_and_each_column_is_there_once():
     assert columns("dinov1_cos * embed_dinov1_cos * dinov1_l2^2") == [("dinov1", ["dinov1_cos", "embed_dinov1_cos", "dinov1_l2"])]
-    assert columns("psnr", "psnr * stlpips_alex", "stlpips_alex * fsim") == [
-        ("pixels", ["psnr", "fsim"]), ("stlpips_alex", ["stlpips_alex"])]
+    assert columns("psnr", "psnr * stlpips_alex", "stlpips_alex * msssim") == [
+        ("pixels", ["psnr", "msssim"]), ("stlpips_alex", ["stlpips_alex"])]
 
 
 @pytest.mark.parametrize("factor", ("dinov1", "dinov9_cos", "cos", "embed_cos", "fused2", "psnr_l2", "dinov1_cosine"))

@@ -3,7 +3,7 @@
     python examples.py DIR
 
 DIR/damage: astronaut.png (the reference), and it with a local blur, a local block artefact (JPEG at quality 5) and a shift by 4
-pixels. DIR/codecs: originals/, jpeg/, webp/, jp2k/ (five photographs at one quality each), and pairs.csv with
+pixels. DIR/codecs: originals/, jpeg/, webp/, jp2k/ (five photographs at about half a bit per pixel), and pairs.csv with
 ref,dis,codec,bitrate: every photograph with every codec at six qualities in all/, bits per pixel by the file's size.
 """
 import csv
@@ -16,7 +16,7 @@ BOX = (88, 72, 184, 168)     # left, top, right, bottom of the local damage: the
 CODECS = {                   # folder: ending, Pillow's options at six qualities from low to high, which of them is for the folder
     "jpeg": (".jpg", [dict(quality=q) for q in (5, 10, 20, 35, 60, 85)], 2),
     "webp": (".webp", [dict(quality=q, method=6) for q in (1, 10, 30, 55, 80, 93)], 2),
-    "jp2k": (".jp2", [dict(quality_mode="rates", quality_layers=[r], irreversible=True) for r in (90, 50, 30, 18, 11, 6)], 2),
+    "jp2k": (".jp2", [dict(quality_mode="rates", quality_layers=[r], irreversible=True) for r in (90, 50, 30, 18, 11, 6)], 1),
 }
 
 

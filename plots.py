@@ -12,6 +12,7 @@ from cli import UsageError, one_line, run_main
 # Okabe and Ito 2008: told apart by colour-blind readers
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000")
 MARKERS = "osD^vP"
+SHOWN = 0.995   # share of a map's pixels within the colour scale
 
 
 def figure(width, height):
@@ -48,7 +49,7 @@ def difference(path, reference, distorted, found, with_layers=False):
     height, width = found.total.shape
     across = min(6, max(3, len(found.layers))) if with_layers else 3
     rows = -(-len(found.layers) // across) if with_layers else 0
-    top, below = 2.4 * height / width + 0.4, (6.8 / across * height / width + 0.4) * rows
+    top, below = 2.4 * height / width + 0.4, (5.6 / across * height / width + 0.4) * rows
     fig = figure(8, top + below)
     upper, lower = fig.subfigures(2, 1, height_ratios=[top, below]) if rows else (fig, None)
     axes = upper.subplots(1, 3)
@@ -71,12 +72,16 @@ def difference(path, reference, distorted, found, with_layers=False):
 
 
 def heat(fig, ax, values, title):
-    """A map on its own scale, from 0, in a perceptually uniform colour map (matplotlib's inferno), with its colour bar."""
-    shown = ax.imshow(values, cmap="inferno", vmin=0, vmax=float(values.max()) or 1.0)
+    """A map on its own scale, from 0, in a perceptually uniform colour map (matplotlib's inferno), with its colour bar. The few
+    largest values share the last colour, lest a single pixel darken all others; a tip on the bar says so."""
+    import numpy as np
+    most, top = float(values.max()) or 1.0, float(np.quantile(values, SHOWN)) or float(values.max()) or 1.0
+    shown = ax.imshow(values, cmap="inferno", vmin=0, vmax=top)
     ax.set_title(title, fontsize="small")
-    bar = fig.colorbar(shown, ax=ax, fraction=0.045, pad=0.02)
+    bar = fig.colorbar(shown, ax=ax, fraction=0.045, pad=0.02, extend="max" if most > top else "neither")
     bar.formatter.set_powerlimits((-2, 3))
     bar.ax.tick_params(labelsize="x-small")
+    bar.ax.yaxis.get_offset_text().set_fontsize("x-small")
 
 
 # ---- rate-distortion

@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Makes the README's pictures in docs/ from the embedded photographs, with real weights and without a download. Prints each
+# command and what it prints. PYTHON names the interpreter (default: python).
+set -eu
+home=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work"
+
+show() {   # a script of this project and its arguments
+    echo "\$ python $*"
+    "${PYTHON:-python}" "$home/$1" "${@:2}" < /dev/null
+    echo
+}
+
+show examples.py examples
+pair=(-ref examples/damage/astronaut.png -dis)
+show run_single_img.py "${pair[@]}" examples/damage/blur.png -m st_vgg16 -d l2 --map map-blur.png --map-layers
+show run_single_img.py "${pair[@]}" examples/damage/blocks.png -m st_vgg16 -d cos --protocol corrected --map map-blocks.png
+show run_single_img.py "${pair[@]}" examples/damage/shift.png -m st_vgg16 -d l2 --map map-shift.png
+show run_single_img.py "${pair[@]}" examples/damage/blocks.png -m psnr --map map-psnr.png
+show run_single_img.py -ref examples/codecs/originals -dis examples/codecs/jpeg examples/codecs/webp examples/codecs/jp2k -m psnr -o scores.csv
+show run_single_img.py --manifest examples/codecs/pairs.csv -m psnr --curve rate-distortion.png
+show run.py -dat demo -m psnr --plot
+show run_single_img.py "${pair[@]}" examples/damage/blocks.png -m psnr --calibrate results/demo_psnr.csv
+cp map-*.png rate-distortion.png "$home/docs/"
+cp results/demo_psnr.png "$home/docs/"

@@ -95,7 +95,7 @@ def msssim(distorted, reference, protocol="paper"):
 
 def fsim(distorted, reference, protocol="paper"):
     """(1 - FSIMc) / 2 of the maps of cnns.phases, by the steps of piq 0.8.0 (Zhang et al., TIP 2011). Its slope is infinite where
-    an image is flat: the gradient is that beside the images, both mixed with the same noise, distances.EPSILON ** 0.5 of it."""
+    an image is flat: the gradient is that beside the images, both mixed with 100 distances.EPSILON of the same noise."""
     import torch
     from piq.functional import similarity_map
     (phase_x, gradient_x, i_x, q_x, x), (phase_y, gradient_y, i_y, q_y, y) = distorted, reference
@@ -108,7 +108,7 @@ def fsim(distorted, reference, protocol="paper"):
     import piq
     from distances import EPSILON
     noise = torch.rand(x.shape[1:], generator=torch.Generator().manual_seed(0)).to(x).expand_as(x)
-    mixed = (torch.lerp(image, noise, EPSILON ** 0.5) for image in (x, y))
+    mixed = (torch.lerp(image, noise, 100 * EPSILON) for image in (x, y))
     beside = (1 - piq.fsim(*mixed, data_range=1.0, reduction="none")) / 2
     return beside + (value - beside).detach()
 

@@ -3,6 +3,7 @@
 A script raises UsageError for what the person can correct before work starts (exit 2) and WorkError for what failed
 while working (exit 1). `run_main` prints either as one line on stderr; a traceback is shown only with --debug.
 """
+import argparse
 import contextlib
 import difflib
 import os
@@ -38,6 +39,24 @@ def progress(total, unit, desc, initial=0):
     shown = sys.stderr is not None and sys.stderr.isatty()
     return tqdm(total=total, unit=unit, desc=desc, initial=initial, file=sys.stderr, disable=not shown, dynamic_ncols=True,
                 smoothing=0.05)
+
+
+def number_type(kind, sound, what):
+    """A `type` for argparse: a number of that kind for which sound(value) holds; `what` is told otherwise."""
+    def convert(text):
+        try:
+            value = kind(text)
+        except (ValueError, OverflowError):
+            value = None
+        if value is None or not sound(value):
+            raise argparse.ArgumentTypeError(f"expected {what}, found {text!r}")
+        return value
+    return convert
+
+
+positive = number_type(int, lambda v: v > 0, "a whole number above 0")
+side = number_type(int, lambda v: 0 < v <= 9459, "a whole number from 1 to 9459")   # squared, the most pixels that Pillow reads
+processes = number_type(int, lambda v: 0 <= v <= 256, "a whole number from 0 to 256")
 
 
 def one_line(error):

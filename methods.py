@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import models
 import weights as files
-from cli import UsageError, unknown
+from cli import UsageError, one_line, unknown
 from metrics import FEATURES, METRICS
 
 DISTANCE_NAMES = ("l2", "cos", "skld", "jsd", "wsd", "swd")
@@ -90,6 +90,8 @@ def build(methods, distances, options):
     for d in distances:
         if d not in DISTANCE_NAMES:
             raise unknown("distance", d, DISTANCE_NAMES)
+    if options.precision == "tf32" and not options.device.startswith("cuda"):
+        raise UsageError("--precision tf32 needs a CUDA device; on a CPU choose fp32, bf16 or fp16")
     passes = {}
     for name in dict.fromkeys(methods):
         base, embedding = parse(name)
@@ -208,12 +210,21 @@ def load_backbone(model):
     o = model.options
     # METHOD.md section 9: `corrected` mends CLIP's float16 too
     precision = "fp32" if o.protocol == "corrected" and o.precision == "paper" else o.precision
-    loaded = models.load_backbone(models_name(model), o.weights_dir, o.weights, o.device, precision, o.normalize, o.window,
-                                  None if o.layers is None else list(o.layers))
     wanted = {c.feature for c in model.columns}
 
-    def features(x):
-        return loaded(x, blocks="features" in wanted, embedding="embedding" in wanted)
+    def load():
+        loaded = models.load_backbone(models_name(model), o.weights_dir, o.weights, o.device, precision, o.normalize, o.window,
+                                      None if o.layers is None else list(o.layers))
+        return lambda x: loaded(x, blocks="features" in wanted, embedding="embedding" in wanted)
+    if o.window == Options.window:
+        return load()
+    import torch
+    try:   # a window of another size is tried at once: trunks refuse it deep in their layers
+        features = load()
+        with torch.inference_mode():
+            features(torch.zeros(1, 3, o.window, o.window, device=o.device))
+    except RuntimeError as error:
+        raise UsageError(f"--window {o.window}: {model.name} cannot take windows of that size ({one_line(error)[:120]})") from None
     return features
 
 

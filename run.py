@@ -18,8 +18,9 @@ import distributed
 import fused
 import fused_files
 import methods
-from cli import UsageError, WorkError, one_line, run_main, unknown
+from cli import UsageError, WorkError, number_type, one_line, positive, processes, run_main, side, unknown
 from models import PRECISIONS
+from scorefiles import PERTURBATION
 
 PERTURBATION_NAMES = ("none", "tra", "sca", "rot")
 
@@ -33,7 +34,7 @@ def arguments(argv):
     what.add_argument("-d", "--distance", nargs="+", default=[], metavar="NAME", help=" ".join(methods.DISTANCE_NAMES) + "; for backbones")
     what.add_argument("-rob", "--robustness", nargs="+", default=["none"], metavar="NAME", help="none tra sca rot (default: none)")
     what.add_argument("-pct", "--percent", nargs="+", type=magnitude, default=[1.0], metavar="P", help="magnitude of the perturbation (default: 1)")
-    what.add_argument("-r", "--resizeHW", type=positive, metavar="N", help="resize both images to N x N first")
+    what.add_argument("-r", "--resizeHW", type=side, metavar="N", help="resize both images to N x N first")
     what.add_argument("--limit", type=positive, metavar="N", help="only the first N pairs; the files stay partial")
     what.add_argument("--higher-is", choices=("better", "worse"), help="what a higher mos means in a CSV dataset (default: worse)")
     what.add_argument("--skip-bad", action="store_true", help="leave out pairs whose image is missing or unreadable, and say so")
@@ -55,7 +56,7 @@ def arguments(argv):
     how.add_argument("--layers", type=layer_list, metavar="LIST", help="blocks to use, such as 0-5,11 (default: all)")
     how.add_argument("--per-layer", action="store_true", help="also write one column a block (l2 and cos)")
     how.add_argument("--batch-size", type=batch_size, default=None, metavar="N", help="windows at once, or auto (default)")
-    how.add_argument("--workers", type=natural, default=None, metavar="N", help="processes that read images (default: 0 on a CPU, up to 8 with CUDA)")
+    how.add_argument("--workers", type=processes, default=None, metavar="N", help="processes that read images (default: 0 on a CPU, up to 8 with CUDA)")
     how.add_argument("--overwrite", action="store_true", help="drop files made with other settings and score anew")
     how.add_argument("--keep-going", action="store_true", help="carry on past what cannot be had and name it at the end")
     how.add_argument("--plot", action="store_true", help="draw prediction against label by distortion type, a PNG a finished score file")
@@ -70,20 +71,6 @@ def arguments(argv):
     return parser.parse_args(argv)
 
 
-def number_type(kind, sound, what):
-    def convert(text):
-        try:
-            value = kind(text)
-        except ValueError:
-            value = None
-        if value is None or not sound(value):
-            raise argparse.ArgumentTypeError(f"expected {what}, found {text!r}")
-        return value
-    return convert
-
-
-positive = number_type(int, lambda v: v > 0, "a whole number above 0")
-natural = number_type(int, lambda v: v >= 0, "a whole number, 0 or more")
 magnitude = number_type(float, lambda v: 0 < v < 50, "a number above 0 and below 50")
 
 
@@ -137,6 +124,8 @@ def check_arguments(args):
         raise UsageError("-m: expected one or more methods, such as dinov1 or psnr (see --list)")
     if args.files:
         raise UsageError(f"{args.files[0]}: files go with --verify only")
+    if args.saveas is not None and (not args.saveas or "/" in args.saveas or PERTURBATION.search(args.saveas)):
+        raise UsageError(f"-s {args.saveas!r}: expected a name for a file, without '/' and without a perturbation at its end")
 
 
 def perturbations(args):

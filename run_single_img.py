@@ -18,7 +18,7 @@ import folders
 import fused
 import fused_files
 import methods
-from cli import UsageError, progress, run_main
+from cli import UsageError, positive, progress, run_main, side
 
 
 def arguments(argv):
@@ -48,13 +48,13 @@ def add_scoring_arguments(parser):
                         help="methods (python run.py --list), my_metric.py:function")
     parser.add_argument("-d", "--distance", nargs="+", default=[], metavar="NAME",
                         help=" ".join(methods.DISTANCE_NAMES) + "; for backbones")
-    parser.add_argument("-r", "--resizeHW", type=int, metavar="N", help="resize both images to N x N first")
+    parser.add_argument("-r", "--resizeHW", type=side, metavar="N", help="resize both images to N x N first")
     parser.add_argument("--weights-dir", metavar="DIR", help="use DIR/<backbone>.pth (.pt, .safetensors) and download nothing")
     parser.add_argument("--weights", choices=("pretrained", "random"), default="pretrained", help="random: seeded, to try things out")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--precision", choices=methods.models.PRECISIONS, default="paper")
     parser.add_argument("--protocol", choices=("paper", "corrected"), default="paper")
-    parser.add_argument("--batch-size", type=int, metavar="N", help="windows at once")
+    parser.add_argument("--batch-size", type=positive, metavar="N", help="windows at once")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
 

@@ -122,7 +122,8 @@ def check_sizes(model, pairs, names, perturbations, resize):
                 least = model.min_side
                 while shift and least - math.ceil(pct / 100 * least) < model.min_side:
                     least += 1
-                raise UsageError(f"{name}: {width} x {distorted.height} pixels under {perturbation}, too small for {model.name}, which "
+                what = model.name if model.window else ", ".join(c.name for c in model.columns)
+                raise UsageError(f"{name}: {width} x {distorted.height} pixels under {perturbation}, too small for {what}, which "
                                  f"needs {model.min_side} a side; the smallest -r that works is {least}")
 
 

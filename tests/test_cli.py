@@ -1,0 +1,219 @@
+"""Bad input to the scripts: one clear line that says what to do, exit code 2, and nothing written."""
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from PIL import Image
+
+import cli
+import run_single_img
+from small_dataset import ROOT, call, make, refused, spawn
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Small images, images of 224 x 224, an empty folder, and checkpoints that are none."""
+    import torch
+    home = tmp_path_factory.mktemp("cli")
+    make(home / "small")
+    make(home / "mid", pairs=2, references=1, size=(224, 224))
+    Image.new("RGB", (224, 232)).save(home / "mid/other.png")
+    for name in ("empty", "broken", "foreign"):
+        (home / name).mkdir()
+    (home / "broken/dinov1.pth").write_bytes(b"no checkpoint " * 99)
+    torch.save({"fc.weight": torch.zeros(3)}, home / "foreign/dinov1.pth")
+    return home
+
+
+SMALL, MID = ["-dat", "small/tiny.csv"], ["-dat", "mid/tiny.csv"]
+
+
+@pytest.mark.parametrize("asked, told", [
+    (["-dat", "tid213", "-m", "psnr"], "unknown dataset 'tid213'; nearest known: tid2013"),
+    (["-dat", "small", "-m", "psnr"], "unknown dataset 'small'; known: live, "),
+    ([*SMALL, "-m", "dinov"], "unknown method 'dinov'; nearest known: dinov"),
+    ([*SMALL, "-m", "psnr", "embed_clip_rn5"], "nearest known: embed_clip_rn50"),
+    ([*SMALL, "-m", "st_alexnet", "-d", "l3"], "unknown distance 'l3'; nearest known: l2"),
+    ([*SMALL, "-m", "psnr", "-rob", "trans"], "unknown perturbation 'trans'; nearest known: tra"),
+    ([*SMALL, "-m", "timm:vit_base_patch16_22", "-d", "l2"], "unknown timm model 'vit_base_patch16_22'; nearest known: vit_"),
+    ([], "-dat: expected one or more of live, tid2013, pipal"), (SMALL, "-m: expected one or more methods"),
+    ([*SMALL, "-m", "st_alexnet"], "a backbone needs a distance, -d with one or more of l2, cos"),
+    ([*SMALL, "-m", "psnr", "fsim", "-d", "l2"], "-d l2: psnr, fsim take no distance; leave -d out"),
+    ([*SMALL, "-m", "embed_dinov1", "-d", "l2"], "an embedding takes the distance cos only, found -d l2"),
+    ([*SMALL, "-m", "embed_st_alexnet", "-d", "cos"], "st_alexnet has no embedding"),
+    ([*SMALL, "-m", "clip_rn50", "-d", "skld"], "-d skld: not defined for the maps of a CNN"),
+    ([*SMALL, "-m", "st_alexnet", "-d", "l2"],
+     "72 x 64 pixels under none, too small for st_alexnet, which needs 224 a side; the smallest -r that works is 224"),
+    ([*MID, "-m", "st_alexnet", "-d", "l2", "-rob", "none", "tra"],
+     "221 x 224 pixels under tra, too small for st_alexnet, which needs 224 a side; the smallest -r that works is 227"),
+    ([*SMALL, "-m", "msssim"], "too small for msssim, which needs 161 a side; the smallest -r that works is 161"),
+    ([*SMALL, "-m", "st_alexnet", "-d", "l2", "--window", "7"],
+     "--window 7: st_alexnet-window7-stride200 cannot take windows of that size"),
+    ([*SMALL, "-m", "dinov1", "-d", "l2", "--window", "7", "--weights", "random"], "cannot take windows of that size"),
+    ([*SMALL, "-m", "st_alexnet", "-d", "l2", "--window", "64", "--layers", "5"], "--layers 5: st_alexnet has the blocks 0 to 4"),
+    (["-dat", "tid2013", "-m", "psnr", "--data-root", "empty"],
+     "dataset tid2013 not found in empty; expected a folder named tid2013 (in any case) with reference_images/"),
+    (["-dat", "live", "-m", "psnr", "--data-root", "nowhere"], "there is no folder nowhere"),
+    (["-dat", "nowhere.csv", "-m", "psnr"], "nowhere.csv: this file cannot be read (No such file or directory)"),
+    (["-dat", "demo", "-m", "psnr", "--higher-is", "better"], "--higher-is better or worse is for CSV files"),
+    ([*MID, "-m", "dinov1", "-d", "l2", "--weights-dir", "empty"],
+     "empty/dinov1.pth: no such file (nor .pt nor .safetensors); get it from "),
+    ([*MID, "-m", "dinov1", "-d", "l2", "--weights-dir", "nowhere"], "--weights-dir nowhere: no such folder"),
+    ([*MID, "-m", "dinov1", "-d", "l2", "--weights-dir", "broken"], "broken/dinov1.pth: refused: no checkpoint"),
+    ([*MID, "-m", "dinov1", "-d", "l2", "--weights-dir", "foreign"], "foreign/dinov1.pth: the checkpoint is not of the arch"),
+    ([*MID, "-m", "st_alexnet", "-d", "l2", "--precision", "tf32"], "--precision tf32 needs a CUDA device"),
+    ([*MID, "-m", "psnr", "--precision", "tf32", "--device", "cpu"], "--precision tf32 needs a CUDA device"),
+    ([*SMALL, "-m", "psnr", "--device", "cuda:99"], "CUDA devices are there; use --device cpu"),
+    ([*SMALL, "-m", "psnr", "--device", "gpu"], "--device gpu: expected auto, cpu, cuda or cuda:N"),
+    ([*SMALL, "-m", "psnr", "fsim", "-s", "x"], "-s/--saveas names one file"),
+    ([*SMALL, "-m", "psnr", "-s", "a/b"], "-s 'a/b': expected a name for a file"),
+    ([*SMALL, "-m", "psnr", "-s", "x_tra-1"], "-s 'x_tra-1': expected a name for a file"),
+    ([*SMALL, "-m", "psnr", "-s", ""], "-s '': expected a name for a file"),
+    ([*SMALL, "-m", "nowhere.py:far"], "there is no file nowhere.py"),
+    ([*SMALL, "-m", "psnr * psnr"], "psnr stands in it twice"), ([*SMALL, "-m", "psnr * nothing"], "unknown factor 'nothing'"),
+    ([*SMALL, "-m", "psnr", "--", "results/x.csv"], "files go with --verify only"),
+    (["--fetch-weights", "empty"], "--fetch-weights: expected -m")])
+def test_run_refuses(asked, told, folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(folder)
+    before = sorted(os.listdir(folder))
+    assert told in refused(capsys, *asked, *([] if "--" in asked else ["-sdir", tmp_path / "out"]))
+    out = tmp_path / "out"
+    assert sorted(os.listdir(folder)) == before and not (out.exists() and [p for p in out.iterdir() if p.name != ".locks"])
+
+
+@pytest.mark.parametrize("asked, told", [
+    (["-r", "0"], "expected a whole number from 1 to 9459, found '0'"), (["-r", "1e3"], "found '1e3'"),
+    (["-pct", "50"], "expected a number above 0 and below 50, found '50'"), (["-pct", "nan"], "found 'nan'"),
+    (["--limit", "-1"], "found '-1'"), (["--shard", "3/2"], "1 <= I <= N"), (["--workers", "257"], "from 0 to 256"),
+    (["--batch-size", "none"], "found 'none'"), (["--layers", "5-2"], "found '5-2'"), (["-d"], "at least one argument"),
+    (["--precision", "fp8"], "invalid choice: 'fp8'"), (["--nothing"], "unrecognized arguments: --nothing")])
+def test_argparse_refuses(asked, told, capsys):
+    code, printed, err = call(capsys, "-dat", "demo", "-m", "psnr", *asked)
+    assert code == 2 and printed == "" and told in err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("content, told", [
+    (b"", "an empty file (0 bytes)"), (b"<html>", "not an image"), (None, "cannot be read (No such file or directory)")])
+def test_bad_images_are_all_listed_before_anything_is_scored(content, told, tmp_path, capsys):
+    make(tmp_path / "data")
+    for name in ("d1.png", "d6.png"):
+        (tmp_path / "data" / name).unlink()
+        if content is not None:
+            (tmp_path / "data" / name).write_bytes(content)
+    line = refused(capsys, "-dat", tmp_path / "data/tiny.csv", "-m", "psnr", "-sdir", tmp_path / "out")
+    assert line.startswith("2 of 10 images", line.index("2 of 10 images")) and "d1.png" in line and "d6.png" in line
+    assert content is None or line.count(told) == 2
+    assert not (tmp_path / "out").exists()
+
+
+def test_pairs_of_different_sizes(folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(folder)
+    (folder / "odd.csv").write_text("dis,ref,mos\nmid/other.png,mid/r0.png,1\n")
+    for script, asked in (("run", ["-dat", "odd.csv", "-m", "psnr", "-sdir", tmp_path / "out"]),
+                          ("single", ["-ref", "mid/r0.png", "-dis", "mid/other.png", "-m", "psnr"])):
+        line = refused(capsys, *asked, **({} if script == "run" else {"main": run_single_img.main}))
+        assert "224 x 232" in line and "224 x 224" in line and "expected equal sizes" in line
+    code, printed, _ = call(capsys, *asked, "-r", 224, main=run_single_img.main)
+    assert code == 0 and "psnr" in printed
+    (folder / "odd.csv").unlink()
+
+
+@pytest.mark.parametrize("asked, told", [
+    (["-dis", "mid/d0.png", "-m", "st_alexnet"], "needs a distance"),
+    (["-dis", "mid/d0.png", "-m", "psn"], "nearest known: psnr"),
+    (["-dis", "no.png", "-m", "psnr"], "no.png: cannot be read"),
+    (["-dis", "small/d0.png", "mid/d0.png", "-m", "psnr"], "expected equal sizes"),
+    (["-dis", "broken/dinov1.pth", "-m", "psnr"], "not an image"), (["-dis", "empty", "-m", "psnr"], "empty"),
+    (["-dis", "mid/d0.png", "-m", "psnr", "--precision", "tf32"], "needs a CUDA device")])
+def test_single_images_refuse(asked, told, folder, capsys, monkeypatch):
+    monkeypatch.chdir(folder)
+    assert told in refused(capsys, "-ref", "mid/r0.png", *asked, main=run_single_img.main)
+
+
+@pytest.mark.parametrize("text, told", [
+    ("dis,ref,mos,pred\na,r,1,2\nb,r,2,nan\n", "line 3: pred: expected a finite number, found 'nan'"),
+    ("dis,ref,mos,pred\na,r,1,2\nb,r,2,1e999\n", "line 3: pred: expected a finite number"),
+    ("dis,ref,mos,pred\na,r,1,\n", "line 2: pred"), ("dis,ref,mos,pred\na,r,1,2,3\n", "line 2: expected 4 fields, found 5"),
+    ("dis,ref,mos,pred\n\n\na,r,1\n", "line 4: expected 4 fields"), ("dis,ref,mos,pred,pred\na,r,1,2,3\n", "each once"),
+    ("dis,ref,mos\na,r,1\n", "missing pred"), ("", "missing dis, ref, mos, pred"),
+    ("dis,ref,mos,pred\n", "no rows"), ("dis,ref,mos,pred\na,r,1,2\na,r,1,2\n", "line 3: the row of a stands in the file twice"),
+    ("dis,ref,mos,pred\na,r,1_0,2\n", "line 2: mos"), ("dis,ref,mos,pred\na,r,True,2\n", "line 2: mos"), ("\x00", "missing dis"),
+    ('dis,ref,mos,pred\n"a,r,1,2\n', "not a score file"), ("dis,ref,mos,pred\na,r,１,2\n", "line 2: mos")])
+def test_broken_score_files_are_named_with_their_line(text, told, tmp_path):
+    import scorefiles
+    path = tmp_path / "tid2013_psnr.csv"
+    path.write_text(text)
+    with pytest.raises(cli.UsageError) as caught:
+        scorefiles.read(path)
+    assert str(caught.value).startswith(f"{path}: ") and told in str(caught.value)
+    path.write_bytes(b"\xef\xbb\xbfdis,ref,mos,pred,type\r\n\r\n \"\xc3\xb6\",r, 1 ,-2e-3,01\r\n")
+    table = scorefiles.read(path).table
+    assert table.values.tolist() == [[' "ö"', "r", 1.0, -0.002, "01"]]
+
+
+def test_names_of_score_files():
+    import scorefiles
+    for name in ("tid2013_dinov1_l2.csv", "tid2013_dinov1_l2.csv.partial", "tid2013_dinov1_l2.csv.partial.2of4"):
+        assert scorefiles.parse_name(name) == ("tid2013", "dinov1_l2", "none", None)
+        assert scorefiles.beside(name).name == name.replace("csv", "json")
+    for pct in (1, 0.5, 1e-5, 12.25, 1 / 3):
+        name = scorefiles.stem("live", "embed_dinov1_cos", "tra", pct)
+        assert scorefiles.parse_name(name + ".csv") == ("live", "embed_dinov1_cos", "tra", pct)
+    assert scorefiles.stem("live", "psnr", "rot", 1.0) == "live_psnr_rot-1"
+
+
+# ---- the terminal
+
+def left_with(main, argv=()):
+    with pytest.raises(SystemExit) as left:
+        cli.run_main(main, list(argv))
+    return left.value.code
+
+
+def test_exit_codes_and_one_line(capsys):
+    for error, code, told in (
+            (cli.UsageError("a\n b"), 2, "error: a b"), (cli.WorkError("c"), 1, "error: c"), (OSError("d"), 1, "error: d"),
+            (MemoryError(), 1, "error: MemoryError"), (ZeroDivisionError("e"), 1, "unexpected ZeroDivisionError: e")):
+        def main(argv):
+            raise error
+        assert left_with(main) == code
+        err = capsys.readouterr().err
+        assert told in err and len(err.splitlines()) == 1
+        with pytest.raises(type(error)):
+            cli.run_main(main, ["--debug"])
+    assert left_with(lambda argv: None) == 0 and left_with(lambda argv: 3) == 3
+
+
+def test_output_that_cannot_be_written():
+    if not os.path.exists("/dev/full"):
+        pytest.skip("no /dev/full here")
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, ROOT / "run.py", "--list"], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1 and done.stderr == "run.py: error: [Errno 28] No space left on device\n"
+
+
+def test_a_reader_that_leaves_and_closed_streams():
+    process = spawn("--list")
+    process.stdout.close()
+    assert process.stderr.read() == "" and process.wait() == 0
+    command = f'"{sys.executable}" run.py --list >&- && "{sys.executable}" run.py --list 2>&- | tail -1'
+    done = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stderr == "" and done.stdout
+
+
+def test_help_names_every_flag_of_the_issue_and_starts_fast():
+    done = subprocess.run([sys.executable, "-X", "importtime", ROOT / "run.py", "--help"], capture_output=True, text=True)
+    flags = ("-dat -m --model -d --distance -rob -pct -r --resizeHW -s --saveas -sdir --savedir --data-root --weights-dir "
+             "--device --precision --batch-size --workers --limit --dry-run --overwrite --protocol --list --debug --weights --skip-bad "
+             "--verify").split()
+    assert done.returncode == 0 and not [flag for flag in flags if flag not in done.stdout]
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "argparse" in imported and not imported & {"torch", "timm", "pandas", "matplotlib", "PIL", "numpy", "scipy"}
+
+
+def test_settings_of_a_pair_are_json(folder, capsys):
+    asked = ["-ref", folder / "mid/r0.png", "-dis", folder / "mid/d0.png", "-m", "psnr", "--json"]
+    code, printed, _ = call(capsys, *asked, main=run_single_img.main)
+    assert code == 0 and "psnr" in json.dumps(json.loads(printed))

@@ -160,6 +160,7 @@ def show_map(pair, model, args):
     (distorted,), (reference,) = loading.images_of(requests, args.resizeHW, model.short_side, torch.device(device), 0)
     batch = args.batch_size or scoring.default_batch(device)
     found = maps.distance_map(model, model.columns[0], distorted, reference, batch)
+    note_random([model])
     print(f"{pair.distorted}  {found.column}  {found.score:.6g}")
     print(f"map: mean {found.total.mean():.6g} ({found.mean_is}), largest {found.total.max():.6g}")
     if args.map:
@@ -209,9 +210,7 @@ def main(argv):
     if args.json:
         print(json.dumps(document(args, pairs, alone, scores, models, columns, opinions), indent=1))
         return
-    for model in models:
-        if any(f["name"] == "random" for f in model.files()):
-            print(f"{model.name}: random weights, for trying things out: these numbers mean nothing")
+    note_random(models)
     if pairs[0].group:
         print("\n\n".join(reports(pairs, scores, columns, args)))
     else:
@@ -224,6 +223,12 @@ def predicted(found, opinions):
     """{psnr_predicted_label: ..., _low, _high, _extrapolated} of the calibrated scores of one pair."""
     return {f"{column}_predicted_{what}": value for column, opinion in opinions.items()
             for what, value in opinion(found[column]).items()}
+
+
+def note_random(models):
+    for model in models:
+        if any(f["name"] == "random" for f in model.files()):
+            print(f"{model.name}: random weights, for trying things out: these numbers mean nothing")
 
 
 def print_lines(pairs, scores, opinions):

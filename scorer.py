@@ -16,7 +16,7 @@ nothing here can notice. Scores are those of run_single_img.py. To optimise an i
     image = torch.full_like(reference, 0.5).requires_grad_()
     optimizer = torch.optim.Adam([image], lr=0.02)
     scores = []
-    for step in range(5):
+    for step in range(4):
         optimizer.zero_grad()
         score = loss(reference, image)
         score.backward()

@@ -52,10 +52,10 @@ def test_every_kind_of_input_gives_the_same_score():
     assert float(score(reference.convert("L"), distorted.convert("L"))) != pytest.approx(expected, rel=1e-3)
 
 
-@pytest.mark.parametrize("method, distance", [("psnr", None), ("st_alexnet", "l2")])
+@pytest.mark.parametrize("method, distance", [("psnr", None), (TINY, "l2")])
 def test_a_batch_is_its_images_one_by_one(method, distance):
     images = [astronaut(250, 224).filter(ImageFilter.GaussianBlur(r)) for r in (0, 1, 3)]
-    score = Scorer(method, distance, batch_size=4)
+    score = Scorer(method, distance, weights="random", batch_size=4)
     batch = score([images[0]] * 3, images)
     assert batch.shape == (3,)
     assert batch.tolist() == pytest.approx([float(score(images[0], i)) for i in images], rel=1e-5, abs=1e-8)
@@ -100,7 +100,7 @@ def test_the_check_of_the_range_can_be_left_out():
 
 EVERY = [(name, None) for name in metrics.METRICS] + [("st_alexnet", "l2"), ("st_alexnet", "cos")] \
     + [(TINY, d) for d in distances.DISTANCES] + [("embed_" + TINY, "cos")]
-LONG = {"deep_jsd_vgg", "deep_wsd_vgg", "deep_kld_eff", "deep_jsd_eff", "deep_wsd_eff", "lpips_vgg", "stlpips_vgg"}
+LONG = {"deep_kld_vgg", "deep_jsd_vgg", "deep_wsd_vgg", "deep_kld_eff", "deep_jsd_eff", "deep_wsd_eff", "lpips_vgg", "stlpips_vgg"}
 
 
 @pytest.mark.parametrize("method, distance", [pytest.param(*e, marks=[pytest.mark.slow] if e[0] in LONG else []) for e in EVERY])
@@ -166,7 +166,7 @@ def test_the_example_of_the_docstring_runs():
     assert 10 < len([line for line in block.splitlines() if line.strip()]) <= 15
     space = {}
     exec(re.sub("(?m)^    ", "", block), space)
-    assert len(space["scores"]) == 5 and space["scores"][-1] < 0.8 * space["scores"][0]
+    assert len(space["scores"]) == 4 and space["scores"][-1] < 0.9 * space["scores"][0]
 
 
 def test_it_is_a_module_without_parameters():
@@ -176,7 +176,7 @@ def test_it_is_a_module_without_parameters():
 
 
 def test_no_gradient_is_said(tmp_path):
-    (tmp_path / "m.py").write_text("def f(reference, distorted):\n    return float((reference - distorted).abs().mean())\n"
+    (tmp_path / "m.py").write_text("def f(reference, distorted):\n    return (reference - distorted).abs().mean().item()\n"
                                    "def g(reference, distorted):\n    return (reference - distorted).abs().mean()\n")
     with pytest.raises(ValueError, match="m-f gives no gradient"):
         Scorer(f"{tmp_path}/m.py:f")(X, X.clone().requires_grad_())

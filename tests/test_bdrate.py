@@ -45,7 +45,8 @@ def test_a_constant_saving_is_found_exactly(steps, factor, falls, random):
 
 @pytest.mark.parametrize("rates, scores, told", [
     ([1, 2, 3], [1, 2, 3], "3 points"), ([1, 2, 3, 4], [1, 3, 2, 4], "one direction"),
-    ([1, 2, 2, 4], [1, 2, 3, 4], "one direction"), ([1, 2, 3, 4], [51, 52, 53, 54], "no scores in common"), ([1, 2, 3, 4], [40, 38, 36, 34], "falls with the other"),
+    ([1, 2, 2, 4], [1, 2, 3, 4], "one direction"), ([1, 2, 3, 4], [51, 52, 53, 54], "no scores in common"),
+    ([1, 2, 3, 4], [40, 38, 36, 34], "falls with the other"),
 ])
 def test_curves_without_a_bd_rate(rates, scores, told):
     with pytest.raises(ValueError, match=told):

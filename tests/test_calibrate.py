@@ -23,7 +23,8 @@ def made(seed=0, references=40, each=10, noise=5.0):
     ref = np.repeat(np.arange(references), each)
     pred = rng.uniform(18, 44, len(ref))
     mos = truth(pred) + rng.normal(0, noise / 2 ** 0.5, references)[ref] + rng.normal(0, noise / 2 ** 0.5, len(ref))
-    return pd.DataFrame({"dis": [f"d{i}.png" for i in range(len(ref))], "ref": [f"r{r}.png" for r in ref], "mos": mos, "pred": pred})
+    names = {"dis": [f"d{i}.png" for i in range(len(ref))], "ref": [f"r{r}.png" for r in ref]}
+    return pd.DataFrame(names | {"mos": mos, "pred": pred})
 
 
 def put(folder, table, name="mine_psnr.csv", **settings):
@@ -43,8 +44,8 @@ def test_the_map_is_recovered(tmp_path):
 
 
 def test_the_interval_covers_new_references(tmp_path):
-    """95 % of 400 labels of references that were not there. Half of the noise is shared by the ten labels of a reference, so the share
-    itself varies: five datasets, in which it averages 95 % within 3."""
+    """95 % of 400 labels of references that were not there. Half of the noise is shared by the ten labels of a reference, so
+    the share itself varies: five datasets, in which it averages 95 % within 3."""
     shares = []
     for seed in range(5):
         found = calibrate.calibration(put(tmp_path, made(seed)), ["psnr"], SETTINGS)
@@ -86,7 +87,8 @@ def test_at_the_terminal(tmp_path, capsys):
     line, statement = printed(capsys, *files, "-m", "psnr", "--calibrate", path).splitlines()
     score, label, low, high = (float(v.strip("()")) for v in np.array(line.split())[[2, 4, 5, 7]])
     assert label == pytest.approx(truth(score), abs=3) and low < label < high
-    assert "the label of mine (DMOS; higher is worse) by logistic4" in statement and "400 pairs of mine_psnr.csv: PLCC 0.9" in statement
+    assert "the label of mine (DMOS; higher is worse) by logistic4" in statement
+    assert "400 pairs of mine_psnr.csv: PLCC 0.9" in statement
     document = json.loads(printed(capsys, *files, "-m", "psnr", "--calibrate", path, "--json"))
     assert document["scores"][0]["psnr_predicted_label"] == pytest.approx(label, rel=1e-3)
     with pytest.raises(UsageError, match="scores of psnr, but stlpips_alex"):

@@ -206,8 +206,8 @@ def test_a_reader_that_leaves_and_closed_streams():
 def test_help_names_every_flag_of_the_issue_and_starts_fast():
     done = subprocess.run([sys.executable, "-X", "importtime", ROOT / "run.py", "--help"], capture_output=True, text=True)
     flags = ("-dat -m --model -d --distance -rob -pct -r --resizeHW -s --saveas -sdir --savedir --data-root --weights-dir "
-             "--device --precision --batch-size --workers --limit --dry-run --overwrite --protocol --list --debug --weights --skip-bad "
-             "--verify").split()
+             "--device --precision --batch-size --workers --limit --dry-run --overwrite --protocol --list --debug --weights "
+             "--skip-bad --verify").split()
     assert done.returncode == 0 and not [flag for flag in flags if flag not in done.stdout]
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "argparse" in imported and not imported & {"torch", "timm", "pandas", "matplotlib", "PIL", "numpy", "scipy"}

@@ -134,6 +134,8 @@ class Engine:
         self.model, self.batch, self.bar = model, batch, bar
         self.most = float("inf")   # windows at once that memory holds, once it has been seen to hold no more
         self.device = torch.device(model.options.device)
+        if self.device.type == "cpu":
+            keep_memory()
         self.features = model.load()
 
     def cut(self, images):
@@ -222,6 +224,16 @@ class Engine:
     def tick(self, n):
         if self.bar is not None:
             self.bar.update(n)
+
+
+def keep_memory():
+    """Let glibc reuse freed memory instead of handing it back to the system after each large tensor: up to twice as fast."""
+    import ctypes
+    import sys
+    if sys.platform.startswith("linux"):
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)   # musl has none
+        for option in (-3, -1) if mallopt else ():              # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
+            mallopt(option, 1 << 30)
 
 
 def out_of_memory(error):

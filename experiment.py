@@ -40,13 +40,19 @@ class Row:
     perturbation: tuple
 
 
+def load(name, args):
+    """The dataset; with --noise-floor its references, each against its own perturbed self."""
+    dataset = datasets.load(name, args.data_root, args.higher_is, keep_missing=args.skip_bad)
+    if args.noise_floor:
+        own = [replace(p, dis=p.ref, label=0.0, std=None) for p in {p.ref: p for p in dataset.pairs}.values()]
+        dataset = replace(dataset, pairs=own, expected=len(own), label="none (noise floor)")
+    return dataset
+
+
 def prepare(name, args):
     """Load a dataset and check every image of the pairs asked for (with --skip-bad of all, since what is left out is a setting,
     which --limit must not change). UsageError lists all that is missing or unreadable."""
-    dataset = datasets.load(name, args.data_root, args.higher_is, keep_missing=args.skip_bad)
-    if args.noise_floor:   # each reference against its own perturbed self
-        own = [replace(p, dis=p.ref, label=0.0, std=None) for p in {p.ref: p for p in dataset.pairs}.values()]
-        dataset = replace(dataset, pairs=own, expected=len(own), label="none (noise floor)")
+    dataset = load(name, args)
     chosen = list(range(len(dataset.pairs)))[:args.limit]
     files = {i: [dataset.path(rel) for rel in (dataset.pairs[i].dis, dataset.pairs[i].ref)]
              for i in (range(len(dataset.pairs)) if args.skip_bad else chosen)}

@@ -76,7 +76,7 @@ def verify(path, args, device, loaded):
             raise ValueError(f"resizeHW {told['resizeHW']!r}")
         again = argparse.Namespace(resizeHW=told["resizeHW"], shard=None)
         batch = int(environment.get("batch_size") or scoring.default_batch(device))
-        dataset = dataset_of(told["dataset"], file.settings["label_higher_is"], bool(left_out), args, loaded)
+        dataset = dataset_of(told["dataset"], file.settings, args, loaded)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         told = f"{type(error).__name__}: {one_line(error)}"
         raise UsageError(f"{scorefiles.beside(path)}: not a JSON of run.py's ({told})") from None
@@ -131,16 +131,17 @@ def recipe(told, named, options):
     return [model], lambda found: found[model.columns[0].name]
 
 
-def dataset_of(name, higher_is, keep_missing, args, loaded):
+def dataset_of(name, document, args, loaded):
     """The dataset of that name, loaded once; a CSV dataset is the one of -dat that has it."""
     files = [path for path in args.dataset if path.lower().endswith(".csv")]
     own = [path for path in files if more_datasets.csv_name(path, datasets.DATASETS) == name]
     if name not in datasets.DATASETS and not own:
         raise UsageError(f"its dataset {name} is none of those known; name its file by -dat {name}.csv")
-    key = name, keep_missing
+    key = name, "left_out" in document["settings"], document["label"].endswith("(noise floor)")
     if key not in loaded:
-        where, direction = (own[0], higher_is) if own else (name, None)
-        loaded[key] = datasets.load(where, args.data_root, direction, keep_missing=keep_missing)
+        again = argparse.Namespace(data_root=args.data_root, skip_bad=key[1], noise_floor=key[2],
+                                   higher_is=document["label_higher_is"] if own else None)
+        loaded[key] = experiment.load(own[0] if own else name, again)
     return loaded[key]
 
 

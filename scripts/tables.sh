@@ -9,8 +9,9 @@
 #   METHODS="dinov1 psnr"      only these rows
 #   PYTHON=python3.12          the interpreter (default: python)
 #   IQA_DATA=DIR               as for run.py: where the datasets are
+#   VERIFY=N                   all.sh at its end scores N pairs of each score file again and compares (default: 2; 0: none)
 #
-# Exit code 0 if all was scored, 1 if something is missing, 2 for wrong usage, 128 + signal when stopped.
+# Exit code 0 if all was scored, 1 if something is missing or differs, 2 for wrong usage, 128 + signal when stopped.
 set -u
 home=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd) || exit 1
 python=${PYTHON:-python}
@@ -40,6 +41,13 @@ done <<< "$calls"
 
 [ -d "$savedir" ] || savedir=   # nothing was scored
 "$python" "$home/tables.py" --table "$which" ${METHODS:+--only $METHODS} ${savedir:+--scores "$savedir"} || exit
-[ -z "$missing" ] && exit 0
+code=0
+if [ "$which" = all ] && [ "${VERIFY:-2}" != 0 ] && compgen -G "${savedir:-.}/*_*.csv" > /dev/null; then
+    said=$("$python" "$home/run.py" --verify "${VERIFY:-2}" "$savedir"/*_*.csv "$@" < /dev/null) || code=1
+    printf '\n%s of %s score files verified: %s pairs of each scored again, and they agree\n' "$(grep -c ': agrees, ' <<< "$said")" \
+        "$(grep -c . <<< "$said")" "${VERIFY:-2}" >&2
+    grep -v ': agrees, ' <<< "$said" >&2
+fi
+[ -z "$missing" ] && exit $code
 printf '\nnot everything could be scored:\n%s\n' "$(awk '!seen[$0]++ && NF' <<< "$missing")" >&2
 exit 1

@@ -153,6 +153,26 @@ def test_the_whole_of_table_3_twice(tmp_path):
     twice(tmp_path, expected)
 
 
+def test_all_scores_some_pairs_of_each_file_again_at_its_end(tmp_path):
+    pipal(tmp_path)
+
+    def all_(**more):
+        environment = os.environ | {"PYTHON": sys.executable, "METHODS": "psnr"} | more
+        return subprocess.run([SCRIPTS / "all.sh", "--data-root", ".", "-sdir", "results"], cwd=tmp_path, env=environment,
+                              capture_output=True, text=True)
+    done = all_(VERIFY="0")
+    assert done.returncode == 0 and "verified" not in done.stderr
+    done = all_()
+    assert done.returncode == 0 and "verified" not in done.stdout
+    assert done.stderr.endswith("4 of 4 score files verified: 2 pairs of each scored again, and they agree\n")
+    score = tmp_path / "results/pipal_psnr_rot-1.csv"
+    lines = score.read_text().splitlines()
+    score.write_text("\n".join([lines[0], *(line.rpartition(",")[0] + ",99.5" for line in lines[1:])]) + "\n")
+    done = all_()
+    assert done.returncode == 1 and "3 of 4 score files verified" in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("results/pipal_psnr_rot-1.csv: DIFFERS: Train_Dis/A000")
+
+
 def test_a_missing_dataset_is_named(tmp_path):
     done = table3(tmp_path, METHODS="psnr")
     assert done.returncode == 1 and "12 missing" in done.stdout and "Traceback" not in done.stderr

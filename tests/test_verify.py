@@ -17,7 +17,7 @@ def scored(tmp_path_factory):
     make(home / "data")
     (home / "mine.py").write_text("def far(reference, distorted):\n    return (reference - distorted).abs().mean()\n")
     asked = ["-dat", home / "data/tiny.csv", "-sdir", home / "out", "--device", "cpu"]
-    for more in (["-m", "psnr", f"{home / 'mine.py'}:far", "-rob", "none", "sca"],
+    for more in (["-m", "psnr", "--noise-floor", "-rob", "tra"], ["-m", "psnr", f"{home / 'mine.py'}:far", "-rob", "none", "sca"],
                  ["-m", "st_alexnet", "-d", "l2", "cos", "--window", "64", "--per-layer", "-rob", "tra"],
                  ["-m", "st_alexnet_l2 * msssim^0.5", "-r", "224", "--precision", "fp16"]):
         with pytest.raises(SystemExit) as left:
@@ -48,7 +48,8 @@ def edit(path, old, new):
 
 def test_all_kinds_of_files_agree(home, capsys):
     code, said = verified(capsys, home)
-    assert code == 0 and len(said) == 9 and "correlations.csv" not in said
+    assert code == 0 and len(said) == 10 and "correlations.csv" not in said
+    assert said.pop("tiny_psnr_tra-1.floor.csv") == "agrees, 2 of 2 pairs scored again, largest relative difference 0"
     assert all(text == "agrees, 3 of 8 pairs scored again, largest relative difference 0" for text in said.values()), said
     code, said = verified(capsys, home, home / "out/tiny_psnr.csv", n=99)
     assert code == 0 and "8 of 8 pairs" in said["tiny_psnr.csv"]

@@ -30,7 +30,7 @@ def unknown(kind, name, known, hint=""):
 def warn(text):
     """One line on stderr that does not tear a progress bar."""
     from tqdm import tqdm
-    tqdm.write(f"warning: {text}", file=sys.stderr)
+    tqdm.write(f"warning: {one_line(text)}", file=sys.stderr)
 
 
 def progress(total, unit, desc, initial=0):
@@ -60,7 +60,9 @@ processes = number_type(int, lambda v: 0 <= v <= 256, "a whole number from 0 to 
 
 
 def one_line(error):
-    return " ".join(str(error).split()) or type(error).__name__
+    """The text of an error in one line; what could move the cursor or colour the terminal, in a file's name say, is escaped."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def flush_stdout():

@@ -186,6 +186,14 @@ def test_exit_codes_and_one_line(capsys):
     assert left_with(lambda argv: None) == 0 and left_with(lambda argv: 3) == 3
 
 
+def test_hostile_names_do_not_reach_the_terminal(tmp_path, capsys):
+    """Line ends, escape sequences and bytes that are no UTF-8, in a file's name."""
+    name = "a\u2028b\x1b[31m\udcff"
+    cli.warn(f"{name} is odd")
+    assert capsys.readouterr().err == "warning: a b\\x1b[31m\\udcff is odd\n"
+    assert r"a b\x1b[31m\udcff.csv: this file cannot be read" in refused(capsys, "-dat", f"{name}.csv", "-m", "psnr", "-sdir", tmp_path)
+
+
 def test_output_that_cannot_be_written():
     if not os.path.exists("/dev/full"):
         pytest.skip("no /dev/full here")

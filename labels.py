@@ -66,7 +66,7 @@ class Row(NamedTuple):
 def file_size(path):
     try:
         return path.stat().st_size
-    except OSError:
+    except (OSError, ValueError):   # ValueError: a name that holds a null byte
         return None
 
 

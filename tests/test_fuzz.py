@@ -157,7 +157,8 @@ def any_label_file(home, capsys, first, lines, skip):
         assert right(out, home / "data") == 1
         with open(out / "fuzz_psnr.csv", newline="", encoding="utf-8") as file:
             rows = [(row["dis"].lower(), row["ref"], float(row["mos"])) for row in csv.DictReader(file)]
-        meant = [line.lower().replace('"', "").split(",") for line in text.lstrip("\ufeff").replace("\r", "\n").split("\n")]
+        plain = text.lower().lstrip("\ufeff").replace("\r", "\n").replace('"', "").replace("\\", "/")
+        meant = [line.split(",") for line in plain.split("\n")]
         meant = [[field.strip() for field in line] for line in meant if "".join(line).strip()][1:]
         left_out = json.loads((out / "fuzz_psnr.json").read_text()).get("left_out", {})
         assert rows == [(dis, ref, float(mos)) for dis, ref, mos, *_ in meant if dis not in {name.lower() for name in left_out}]

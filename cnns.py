@@ -140,10 +140,11 @@ class ImageFeatures:
     """
 
     def __init__(self, net, device, after):
-        self.net, self.after = net.to(device), after
+        self.net, self.after = net.to(device, memory_format=torch.channels_last), after
 
     def __call__(self, x):
-        parts = [self.after(image, self.net(image)) for image in x.split(1)]
+        parts = [[level.contiguous() for level in self.after(image, self.net(image.contiguous(memory_format=torch.channels_last)))]
+                 for image in x.split(1)]
         return [torch.cat(level) if len(level) > 1 else level[0] for level in zip(*parts)]
 
 

@@ -142,6 +142,8 @@ class LoadedBackbone:
         found = self.trunk(x.to(self.dtype), max(self.keep) if blocks else -1, embedding)
         if blocks and len(self.keep) < len(found.blocks):
             found.blocks = [found.blocks[i] for i in self.keep]
+        if self.kind == "maps":   # distances run along the width, and memory along the channels would make them strided
+            found = found.map(lambda t: t.contiguous())
         return found.map(lambda t: t.float()) if self.widen and self.dtype.itemsize < 4 else found
 
 

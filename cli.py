@@ -75,6 +75,15 @@ def flush_stdout():
         raise
 
 
+STOPPED = []   # signals that asked this process to stop
+
+
+def check_stopped():
+    """KeyboardInterrupt again, where the first was lost: Python drops one that is raised inside a destructor or a callback."""
+    if STOPPED:
+        raise KeyboardInterrupt(signal.Signals(STOPPED[0]).name)
+
+
 def run_main(main, argv=None):
     """Run main(argv) -> int|None as a script and leave with its exit code.
 
@@ -84,10 +93,12 @@ def run_main(main, argv=None):
     argv = sys.argv[1:] if argv is None else argv
     program = os.path.basename(sys.argv[0])
 
-    def terminated(*_):
-        raise KeyboardInterrupt("SIGTERM")
+    def stop(number, _):
+        STOPPED.append(number)
+        raise KeyboardInterrupt(signal.Signals(number).name)
 
-    previous = signal.signal(signal.SIGTERM, terminated)
+    STOPPED.clear()
+    previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         code = main(argv) or 0
         flush_stdout()
@@ -109,7 +120,8 @@ def run_main(main, argv=None):
               file=sys.stderr)
         code = 1
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
         with contextlib.suppress(OSError):
             flush_stdout()
     sys.exit(code)

@@ -15,7 +15,7 @@ import os
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from cli import UsageError, WorkError, one_line, warn
+from cli import UsageError, WorkError, check_stopped, one_line, warn
 from scorefiles import COLUMNS, beside
 
 SCORING = 1   # raised when the same settings would give other scores than before
@@ -188,6 +188,7 @@ class Output:
                 for i, row in zip(indices, values) if i not in self.done}
         self.write(as_csv(rows.values()))
         self.done |= rows
+        check_stopped()
 
     def write(self, text):
         """Append whole lines to the partial file, after its last whole line, and see them on the disk."""

@@ -46,11 +46,19 @@ class Requests(torch.utils.data.Dataset):
             return f"{path}: {one_line(error)}" if str(path) not in str(error) else one_line(error)
 
 
+def obey_the_main_process(_):
+    """In a worker: a Ctrl-C is the main process's to answer, and its order to end (SIGTERM) is not an exception to be caught, as
+    the handlers that a fork inherits from cli.run_main would have it."""
+    import signal
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
 def images_of(requests, resize, short_side, device, workers):
     """Yields, in order, for each request a list of uint8 (3, H, W) tensors on the device. WorkError for what can't be read."""
     cuda = device.type == "cuda"
     loader = torch.utils.data.DataLoader(Requests(requests, resize, short_side), batch_size=None, num_workers=workers,
-                                         pin_memory=cuda, prefetch_factor=4 if workers else None)
+                                         pin_memory=cuda, prefetch_factor=4 if workers else None, worker_init_fn=obey_the_main_process)
     for images in loader:
         if isinstance(images, str):
             raise WorkError(f"{images}; what was scored before is kept, start again to go on")

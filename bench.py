@@ -112,11 +112,11 @@ def each_distance(args):
 
 def images(args):
     """Decoding and perturbing a distorted image under all four perturbations, one process."""
-    from loading import Requests
+    from loading import read
     with tempfile.TemporaryDirectory() as folder:
         paths = made_images(Path(folder), 8)
-        requests = Requests([(p, "distorted", [("none", 0.0), ("tra", 1.0), ("sca", 1.0), ("rot", 1.0)]) for p in paths], None, None)
-        s = interleaved({"": lambda: [requests[i] for i in range(len(requests))]}, args.rounds)[""]
+        requests = [(p, "distorted", [("none", 0.0), ("tra", 1.0), ("sca", 1.0), ("rot", 1.0)]) for p in paths]
+        s = interleaved({"": lambda: [read(r, None, None) for r in requests]}, args.rounds)[""]
     yield "decode + 4 perturbations", f"{len(paths) / s:.0f} images/s of {SIDE} x {SIDE}", {"images_per_s": len(paths) / s}
 
 

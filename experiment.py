@@ -13,7 +13,6 @@ import correlations
 import datasets
 import distributed
 import images
-import loading
 import results
 import scoring
 from cli import UsageError, one_line, progress, warn
@@ -137,7 +136,7 @@ def run(model, weights, prepared, asked, args):
         total = sum(work.windows(wanted))
         if total:
             what = "window" if model.window else "image"
-            with progress(total, what, f"{prepared.dataset.name} {model.name}") as bar, loading.workers_named():
+            with progress(total, what, f"{prepared.dataset.name} {model.name}") as bar:
                 for perturbation, unit, values in scoring.score(work, wanted, bar, workers(args, model)):
                     for name, numbers in values.items():
                         outputs[name, perturbation].append([chosen[i] for i in unit], numbers)

@@ -1,11 +1,20 @@
 """Images off the disk: read, resized, perturbed, in worker processes when asked -> uint8 tensors on the device."""
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from functools import partial
+from itertools import islice
 
 import numpy as np
 import torch
 from PIL import Image
 
-from cli import WorkError, one_line
+from cli import WorkError, check_stopped, one_line
 from images import ImageError, open_rgb
 from robustness import perturb
 
@@ -20,59 +29,77 @@ def prepare(image, role, perturbation, resize=None, short_side=None):
     return image
 
 
-def to_tensor(image):
-    """PIL RGB -> uint8 (3, H, W)."""
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
-
-
-class Requests(torch.utils.data.Dataset):
-    """[(path, role, [(perturbation, pct)])] -> the image in each perturbation, or the error as text (so that it crosses the
-    process boundary whole). A fourth item is the (width, height) that the file had when it was checked, and must have."""
-
-    def __init__(self, requests, resize, short_side):
-        self.requests, self.resize, self.short_side = requests, resize, short_side
-
-    def __len__(self):
-        return len(self.requests)
-
-    def __getitem__(self, index):
-        path, role, perturbations, *size = self.requests[index]
-        try:
-            image = path if isinstance(path, Image.Image) else open_rgb(path)
-            if size and image.size != size[0]:
-                raise ImageError(f"{path}: {image.width} x {image.height} pixels, {size[0][0]} x {size[0][1]} when the run began")
-            return [to_tensor(prepare(image, role, p, self.resize, self.short_side)) for p in perturbations]
-        except Exception as error:
-            return f"{path}: {one_line(error)}" if str(path) not in str(error) else one_line(error)
-
-
-def obey_the_main_process(_):
-    """In a worker: a Ctrl-C is the main process's to answer, and its order to end (SIGTERM) is not an exception to be caught, as
-    the handlers that a fork inherits from cli.run_main would have it."""
-    import signal
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+def read(request, resize, short_side):
+    """(path, role, [(perturbation, pct)]) -> the image in each perturbation as uint8 (H, W, 3), or the error as text (so that it
+    crosses the process boundary whole). A fourth item is the (width, height) that the file had when it was checked, and must
+    have."""
+    path, role, perturbations, *size = request
+    try:
+        image = path if isinstance(path, Image.Image) else open_rgb(path)
+        if size and image.size != size[0]:
+            raise ImageError(f"{path}: {image.width} x {image.height} pixels, {size[0][0]} x {size[0][1]} when the run began")
+        return [np.array(prepare(image, role, p, resize, short_side)) for p in perturbations]
+    except Exception as error:
+        return f"{path}: {one_line(error)}" if str(path) not in str(error) else one_line(error)
 
 
 def images_of(requests, resize, short_side, device, workers):
     """Yields, in order, for each request a list of uint8 (3, H, W) tensors on the device. WorkError for what can't be read."""
-    cuda = device.type == "cuda"
-    loader = torch.utils.data.DataLoader(Requests(requests, resize, short_side), batch_size=None, num_workers=workers,
-                                         pin_memory=cuda, prefetch_factor=4 if workers else None, worker_init_fn=obey_the_main_process)
-    for images in loader:
+    for images in in_order(partial(read, resize=resize, short_side=short_side), requests, workers):
         if isinstance(images, str):
             raise WorkError(f"{images}; what was scored before is kept, start again to go on")
-        yield [image.to(device, non_blocking=True) for image in images]
+        yield [on_device(torch.from_numpy(image).permute(2, 0, 1), device) for image in images]
+
+
+def on_device(image, device):
+    if device.type == "cuda":
+        image = image.pin_memory()   # so that the copy does not hold up what the device is doing
+    return image.to(device, non_blocking=True)
+
+
+def in_order(function, items, workers):
+    """Yields function(item) for each item, in order; worker processes, if there are any, keep a few items ahead."""
+    if not workers:
+        yield from map(function, items)
+        return
+    items, pool = iter(items), ProcessPoolExecutor(workers, initializer=begin_worker)
+    try:
+        with signals_held():
+            ahead = deque(pool.submit(function, item) for item in islice(items, 4 * workers))
+        while ahead:
+            found = ahead.popleft().result()
+            ahead.extend(pool.submit(function, item) for item in islice(items, 1))
+            yield found
+    except BrokenProcessPool:
+        check_stopped()   # a Ctrl-C may have met them as they began
+        raise WorkError("a process that reads images died; what was scored is kept, start again to go on, with fewer --workers if "
+                        "memory is short") from None
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 @contextmanager
-def workers_named():
-    """A process that reads images and dies becomes a WorkError. PyTorch raises its own error by a signal handler: anywhere in
-    the main process, so this stands around all that happens while images are read."""
+def signals_held():
+    """Processes that are born in here meet no Ctrl-C before begin_worker has told them what to make of it."""
+    hold(signal.SIG_BLOCK)
     try:
         yield
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
-        raise WorkError(f"a process that reads images died ({one_line(error)[:150]}); what was scored is kept, start again to go "
-                        "on, with fewer --workers if memory is short") from None
+    finally:
+        hold(signal.SIG_UNBLOCK)
+
+
+def hold(how):
+    signal.pthread_sigmask(how, (signal.SIGINT, signal.SIGTERM))
+
+
+def begin_worker():
+    """In a worker: a Ctrl-C is the main process's to answer, an order to end needs no handler, and when the main process is gone
+    (kill -9), so is the worker, and with it the locks it was born with."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    hold(signal.SIG_UNBLOCK)
+
+    def leave_with_parent():
+        multiprocessing.parent_process().join()
+        os._exit(1)
+    threading.Thread(target=leave_with_parent, daemon=True).start()

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageFilter
+from torchvision.transforms.functional import pil_to_tensor
 
 import examples
 import maps
@@ -14,7 +15,6 @@ import models
 import run_single_img
 from cli import UsageError
 from distances import Features
-from loading import to_tensor
 from photographs import HERE, astronaut, printed, saved
 
 QUICK = ("clip_vitb32", "st_alexnet")
@@ -22,7 +22,7 @@ QUICK = ("clip_vitb32", "st_alexnet")
 
 def found(image, changed, method, distance=None, **options):
     model, = methods.build([method], [distance] if distance else [], methods.Options(**options))
-    return maps.distance_map(model, model.columns[0], to_tensor(changed), to_tensor(image))
+    return maps.distance_map(model, model.columns[0], pil_to_tensor(changed), pil_to_tensor(image))
 
 
 def score(folder, image, changed, *argv):

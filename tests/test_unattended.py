@@ -160,13 +160,13 @@ def test_killed_at_20_random_moments(start, whole, data, tmp_path):
     go_on(start, out, whole)
 
 
-@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_signals_end_cleanly_and_say_how_to_go_on(number, code, start, whole, data, tmp_path):
-    """Not with --workers: there a Ctrl-C to the whole process group was seen to end otherwise, now and then."""
+@pytest.mark.parametrize("number, code, group", [(signal.SIGINT, 130, True), (signal.SIGTERM, 143, False)])
+def test_signals_end_cleanly_and_say_how_to_go_on(number, code, group, start, whole, data, tmp_path):
+    """Ctrl-C reaches the whole process group, workers too; a batch system's SIGTERM the process alone."""
     out = tmp_path / "out"
-    process = spawn(*argv_of(data / "tiny.csv", out), start_new_session=True)
+    process = spawn(*argv_of(data / "tiny.csv", out), *["--workers", "2"] * group, start_new_session=True)
     assert wait_for(process, lambda: rows(out) > 500)
-    process.send_signal(number)
+    os.killpg(process.pid, number) if group else process.send_signal(number)
     printed, told = process.communicate(timeout=60)
     assert process.returncode == code and printed == ""
     assert told.splitlines() == ["run.py: stopped; what was scored is kept: start again with the same command to go on"]
@@ -198,14 +198,14 @@ def test_a_worker_that_dies(start, whole, data, tmp_path):
     _, told = process.communicate(timeout=60)
     line = told.strip()
     assert "\n" not in line, told
-    assert process.returncode == 1 and line.startswith("run.py: error: a process that reads images died (DataLoader worker"), told
+    assert process.returncode == 1 and line.startswith("run.py: error: a process that reads images died;"), told
     assert "start again to go on" in line
     go_on(start, out, whole)
 
 
 @needs_proc
 def test_a_killed_run_with_workers_leaves_no_lasting_lock(start, whole, data, tmp_path):
-    """Its workers outlive it by some seconds, and with them the lock that they inherited; the next run waits."""
+    """The locks that its workers inherited go with them."""
     out = tmp_path / "out"
     process = start(out, "--workers", "2")
     assert wait_for(process, lambda: rows(out) > 500)

@@ -41,15 +41,16 @@ class Features:
         """The token blocks as (B, 64, M): tokens padded with zeros or cropped to T' = 8 round(T / 8), then the flat
         memory of (L, T', C) cut into 64 rows (METHOD.md section 6: no spatial patches are formed)."""
         (batch, tokens, channels), kept = self.blocks[0].shape, 8 * round(self.blocks[0].shape[1] / 8)
-        stack = self.blocks[0].new_zeros(batch, len(self.blocks), kept, channels)
+        stack = self.blocks[0].new_empty(batch, len(self.blocks), kept, channels)
+        stack[:, :, tokens:] = 0
         for b, block in enumerate(self.blocks):
             stack[:, b, :tokens] = block[:, :kept]
         return stack.view(batch, ROWS, -1)
 
     @cached_property
-    def column_scale(self):
-        """(B, 64, 1) float32: log of the sum over all M columns of exp, the softmax along M without its numerators."""
-        return self.columns.float().logsumexp(2, keepdim=True)
+    def weights(self):
+        """(B, 64, M) float32: the softmax of `columns` along M, of which wsd takes its columns (METHOD.md section 6)."""
+        return self.columns.softmax(2, dtype=torch.float32)
 
 
 # ---- block by block ---------------------------------------------------------------------------------------------
@@ -135,10 +136,11 @@ def wasserstein(u, v, p=1):
     return cost
 
 
-def with_euclid(d, x, y, squares=None):
-    """d + w(d) * ||x - y||^2 of each column, w(d) = 1 / (sqrt(exp(-1 / (d + 10))) (d + 10)^2) (Liao et al. 2024)."""
+def with_euclid(d, squares):
+    """d + w(d) * squares, w(d) = 1 / (sqrt(exp(-1 / (d + 10))) (d + 10)^2) (Liao et al. 2024); squares: ||x - y||^2 of each
+    column."""
     weight = 1 / ((-1 / (d + 10)).exp().sqrt() * (d + 10) ** 2)
-    return d + weight * ((x - y).square().sum(1) if squares is None else squares)
+    return d + weight * squares
 
 
 class FourthRoot(torch.autograd.Function):
@@ -162,10 +164,10 @@ def squash(s):
 
 class Columns:
     """Some of the columns of two windows, x and y (B, 64, m), with what several distances need of them computed once.
-    scale: the logsumexp over all M columns of either, where it is known."""
+    weights: the same columns of either's softmax along all M, where asked for."""
 
-    def __init__(self, x, y, scale=None):
-        self.x, self.y, self.scale = x, y, scale
+    def __init__(self, x, y, *weights):
+        self.x, self.y, self.weights = x, y, weights
 
     @cached_property
     def distributions(self):
@@ -186,7 +188,7 @@ class Columns:
 
 
 def skld(c, protocol):
-    return with_euclid(symmetric_kl(*c.distributions, logs=c.logs), c.x, c.y, c.squares)
+    return with_euclid(symmetric_kl(*c.distributions, logs=c.logs), c.squares)
 
 
 def jsd(c, protocol):
@@ -194,25 +196,22 @@ def jsd(c, protocol):
 
 
 def wsd(c, protocol):
-    x, y = c.x.float(), c.y.float()
-    if protocol == "corrected":
-        u, v = x.softmax(1), y.softmax(1)
-    else:   # the released code takes the softmax along M, not along the 64
-        u, v = (x - c.scale[0]).exp(), (y - c.scale[1]).exp()
-    return with_euclid(wasserstein(u, v), x, y, c.squares_wide)
+    """The released code takes the softmax along M, not along the 64."""
+    u, v = c.weights if protocol == "paper" else (t.softmax(1, dtype=torch.float32) for t in (c.x, c.y))
+    return with_euclid(wasserstein(u, v), c.squares_wide)
 
 
 def over_columns(functions, f, g, protocol):
     """{name: (B,)} of the distances between columns, log(mean over columns + 1)^0.25, all in one pass. On a CPU a piece of
     the columns at a time, so that what is made of it stays in the cache: several times as fast."""
     x, y = f.columns, g.columns
-    count, scale = x.shape[2], None
+    count, stacks = x.shape[2], [x, y]
     if wsd in functions.values() and protocol == "paper":
-        scale = f.column_scale, g.column_scale
-    size = count if x.is_cuda else max(64, 2 ** 16 // (len(x) * ROWS))
+        stacks += [f.weights, g.weights]
+    size = count if x.is_cuda else max(64, 2 ** 18 // (len(x) * ROWS))
     totals, kinds = dict.fromkeys(functions, 0), {}
-    for a, b in zip(x.split(size, 2), y.split(size, 2)):
-        piece = Columns(a, b, scale)
+    for pieces in zip(*(stack.split(size, 2) for stack in stacks)):
+        piece = Columns(*pieces)
         for name, function in functions.items():
             d = function(piece, protocol)
             kinds[name], totals[name] = d.dtype, totals[name] + d.sum(1, dtype=torch.float32 if d.itemsize < 4 else d.dtype)

@@ -162,7 +162,7 @@ def distribution(weigh, divergence, euclid, distorted, reference, protocol="pape
     for a, b in zip(distorted, reference):
         x, y = columns(a), columns(b)
         d = divergence(distances, weigh(x, protocol), weigh(y, protocol))
-        levels.append((distances.with_euclid(d, x, y) if euclid else d).mean(1))
+        levels.append((distances.with_euclid(d, (x - y).square().sum(1)) if euclid else d).mean(1))
     return distances.squash(sum(levels) / len(levels))
 
 

@@ -49,9 +49,10 @@ class Calibration:
         parameters += "" if self.fit.converged else " (arbitrary: the data do not level off; the curve is good)"
         mapped = self.fit(self.file.sign * table["pred"].to_numpy())
         rmse = np.sqrt(np.mean(self.errors ** 2))
+        count = f"{len(table)}" if self.file.expected in (None, len(table)) else f"{len(table)} of {self.file.expected}"
         return (f"predicted from {self.column}: the label of {self.file.dataset} ({label}; higher is {self.file.label_higher_is}) "
                 f"by {MAPPING} {MAPPINGS[MAPPING].formula}, x = {'' if self.file.sign > 0 else '-'}{self.column}, {parameters}, "
-                f"fitted to {len(table)} pairs of {self.file.path.name}: PLCC {plcc(mapped, table['mos']):.3f}, RMSE {rmse:.3g} "
+                f"fitted to {count} pairs of {self.file.path.name}: PLCC {plcc(mapped, table['mos']):.3f}, RMSE {rmse:.3g} "
                 f"on references not fitted to; interval: {100 * LEVEL:.0f} % of the labels at such a score"
                 + ("" if self.file.settings else "; the file has no JSON, so its protocol and weights were not checked"))
 
@@ -72,7 +73,7 @@ def calibration(path, columns, settings):
         raise UsageError(f"--calibrate {path}: scores of {file.method}, but {', '.join(columns)} is scored here; "
                          "give the run of the same method and distance")
     if not file.complete:
-        raise UsageError(f"--calibrate {path}: {len(file.table)} of {file.expected or '?'} pairs; finish the run first")
+        raise UsageError(f"--calibrate {path}: {len(file.table)} of {file.promised or '?'} pairs; finish the run first")
     if file.perturbation != "none":
         raise UsageError(f"--calibrate {path}: scores under {file.perturbation}-{file.pct:g}; give the unperturbed file")
     theirs = file.settings.get("settings", {})

@@ -65,6 +65,15 @@ def one_line(error):
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
+def check_writable(option, path):
+    """UsageError, before the work, for a file (if any) that could not be written for want of its folder."""
+    folder = os.path.dirname(path or "") or "."
+    if path and not os.path.isdir(folder):
+        raise UsageError(f"{option} {path}: there is no folder {folder}; make it first")
+    if path and os.path.isdir(path):
+        raise UsageError(f"{option} {path}: expected the name of a file, found a folder")
+
+
 def flush_stdout():
     """See our results written; where that fails, leave nothing behind that would fail once more when Python ends."""
     try:
@@ -84,10 +93,10 @@ def check_stopped():
         raise KeyboardInterrupt(signal.Signals(STOPPED[0]).name)
 
 
-def run_main(main, argv=None):
+def run_main(main, argv=None, kept=""):
     """Run main(argv) -> int|None as a script and leave with its exit code.
 
-    UsageError -> 2, WorkError -> 1, Ctrl-C or SIGTERM -> 128 + signal, anything unforeseen -> 1; always one line on
+    UsageError -> 2, WorkError -> 1, Ctrl-C or SIGTERM -> 128 + signal (and what is `kept`), anything unforeseen -> 1; always one line on
     stderr, the traceback only when --debug is among the arguments.
     """
     argv = sys.argv[1:] if argv is None else argv
@@ -106,7 +115,7 @@ def run_main(main, argv=None):
         code = 0
     except KeyboardInterrupt as error:
         term = str(error) == "SIGTERM"
-        print(f"{program}: stopped; what was scored is kept: start again with the same command to go on", file=sys.stderr)
+        print(f"{program}: stopped{kept}", file=sys.stderr)
         code = 128 + (signal.SIGTERM if term else signal.SIGINT)
     except (UsageError, WorkError, OSError, MemoryError) as error:
         if "--debug" in argv:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from audit import audit, stability
-from cli import UsageError, progress, run_main
+from cli import UsageError, check_writable, progress, run_main
 from evidence import Settings, describe, measure
 from fits import MAPPINGS
 from grouping import base, no_spread, numbers_by_name, read_groups
@@ -108,9 +108,8 @@ def parse(argv):
         raise UsageError(f"--seed {args.seed}: expected 0 or more")
     if args.raters is not None and args.raters < 2:
         raise UsageError(f"--raters {args.raters}: expected at least 2")
-    for path in (args.output, args.html):
-        if path and not Path(path).resolve().parent.is_dir():
-            raise UsageError(f"{path}: there is no folder {Path(path).resolve().parent}; make it first")
+    check_writable("-o", args.output)
+    check_writable("--html", args.html)
     return args
 
 

@@ -266,7 +266,7 @@ def main(argv=None):
     if not args.name:
         for e in DATASETS.values():
             print(f"{e.name:9s} {e.pairs:6d} pairs  {e.label}, higher is {e.higher_is}; "
-                  f"folder {' or '.join(e.folders) or '(made)'}: {e.layout}")
+                  f"folder {' or '.join(e.folders) or '(made)'}: {e.layout}; from {e.source}")
         return
     pairs = load(args.name, args.data_root).pairs
     writer = csv.writer(sys.stdout)

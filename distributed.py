@@ -3,6 +3,9 @@
     torchrun --nproc-per-node 4 run.py -dat pipal -m dinov1 -d l2
 """
 import os
+from datetime import timedelta
+
+from cli import UsageError
 
 
 def world():
@@ -19,11 +22,15 @@ def start(device):
     if world()[1] == 1:
         return device
     import torch
-    cuda = device.startswith("cuda")
+    cuda, local = device.startswith("cuda"), int(os.environ.get("LOCAL_RANK", 0))
     if cuda:
-        device = f"cuda:{os.environ['LOCAL_RANK']}"
+        if local >= torch.cuda.device_count():
+            raise UsageError(f"torchrun: {local + 1} or more processes, but {torch.cuda.device_count()} CUDA devices here; use as "
+                             "many --nproc-per-node, or --device cpu")
+        device = f"cuda:{local}"
         torch.cuda.set_device(device)
-    torch.distributed.init_process_group("nccl" if cuda else "gloo")
+    # Processes may end hours apart, when one has less left to do than the others
+    torch.distributed.init_process_group("nccl" if cuda else "gloo", timeout=timedelta(days=30))
     return device
 
 
@@ -32,6 +39,15 @@ def barrier():
     import sys
     if world()[1] > 1:
         sys.modules["torch"].distributed.barrier()
+
+
+def together(items):
+    """The items of all processes' lists, each once."""
+    import sys
+    lists = [items] * world()[1]
+    if len(lists) > 1:
+        sys.modules["torch"].distributed.all_gather_object(lists, items)
+    return list(dict.fromkeys(item for found in lists for item in found))
 
 
 def stop():

@@ -12,7 +12,7 @@ from itertools import combinations
 import numpy as np
 
 from bootstrap import RESAMPLES, cluster_bootstrap, mean_over_clusters
-from correlations import COEFFICIENTS, margin, outlier_ratio, plcc, rmse, rmse_star, srcc
+from correlations import margin, outlier_ratio, plcc, rmse, rmse_star, srcc
 from fits import MAPPINGS, fit
 from grouping import FEWEST_PAIRS
 from krasula import krasula
@@ -197,6 +197,7 @@ def pairwise(measured, per_reference, settings):
                 if not isinstance(found, str)
             },
             "p_bootstrap": {name: r.p_value(a, b) for name, r in measured.pooled.items() if "refused" not in cell(r, a, b)},
+            "p_bootstrap_holm": {},
         }
         for name, coefficient in TESTED.items():
             row["tests"][name] = _tests(
@@ -211,7 +212,7 @@ def pairwise(measured, per_reference, settings):
     for name in STATISTICS:
         with_p = [row for row in rows if name in row["p_bootstrap"]]
         for row, p in zip(with_p, holm([row["p_bootstrap"][name] for row in with_p])):
-            row.setdefault("p_bootstrap_holm", {})[name] = float(p)
+            row["p_bootstrap_holm"][name] = float(p)
     for row in rows:
         row["warnings"] = [text for name in TESTED for text in _warnings(row, name, measured, settings)]
     return rows

@@ -5,18 +5,17 @@ by unit (results.py), under a lock.
 """
 import csv
 import io
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import correlations
 import datasets
-import distributed
 import images
 import results
 import scoring
-from cli import UsageError, one_line, progress, warn
-from scorefiles import stem
+from cli import UsageError, WorkError, one_line, progress, warn
+from methods import known_by
+from scorefiles import is_floor, stem
 
 TABLE = ("dataset", "method", "perturbation", "pct", "plcc", "srcc", "krcc", "n", "expected", "file")
 
@@ -80,17 +79,16 @@ def plan(model, prepared, asked, args, batch):
         path = dataset.path(rel)
         return scoring.Image(str(path), *((args.resizeHW,) * 2 if args.resizeHW else prepared.sizes[path]))
     pairs = [(image(dataset.pairs[i].dis), image(dataset.pairs[i].ref)) for i in chosen]
-    scoring.check_sizes(model, pairs, [dataset.pairs[i].dis for i in chosen], asked, args.resizeHW)
+    scoring.check_sizes(model, pairs, [dataset.pairs[i].dis for i in chosen], asked)
     return scoring.Plan(model, pairs, asked, args.resizeHW, batch), chosen
 
 
 def document(model, weights, column, prepared, perturbation, args):
     """What the JSON beside a score file holds, the environment aside (results.Output)."""
     o, dataset = model.options, prepared.dataset
-    known_by = [{k: v for k, v in w.items() if k != "file"} for w in weights]   # a renamed file is the same file
     settings = {"scoring": results.SCORING, "dataset": dataset.name, "dataset_sha256": dataset.fingerprint,
                 "method": column.method, "distance": column.distance, "feature": column.feature, "perturbation": perturbation[0],
-                "pct": perturbation[1], "resizeHW": args.resizeHW, "protocol": o.protocol, "weights": known_by, "precision": o.precision}
+                "pct": perturbation[1], "resizeHW": args.resizeHW, "protocol": o.protocol, "weights": known_by(weights), "precision": o.precision}
     if model.window:
         layers = None if o.layers is None or column.feature == "embedding" else list(o.layers)
         settings |= {"window": o.window, "stride": o.stride, "normalize": o.normalize, "layers": layers, "per_layer": o.per_layer}
@@ -108,7 +106,7 @@ def open_outputs(model, weights, prepared, asked, args):
     folder, found = Path(args.savedir), {}
     for column in model.columns:
         for perturbation in asked:
-            name = stem(prepared.dataset.name, args.saveas or column.name, *perturbation) + (".floor" if args.noise_floor else "")
+            name = stem(prepared.dataset.name, args.saveas or column.name, *perturbation, floor=args.noise_floor)
             found[column.name, perturbation] = results.Output(folder, name, document(model, weights, column, prepared, perturbation, args),
                                                               prepared.dataset.pairs, args.shard, model.options.layers)
     batch = args.batch_size or next((b for o in found.values() if not args.overwrite and (b := o.batch_begun())), None)
@@ -116,7 +114,7 @@ def open_outputs(model, weights, prepared, asked, args):
 
 
 def run(model, weights, prepared, asked, args):
-    """Score what is not there yet of a model on a dataset -> [Row] for the report."""
+    """Score what is not there yet of a model on a dataset -> [Row] for the report, the files still to be finished."""
     outputs, batch = open_outputs(model, weights, prepared, asked, args)
     work, chosen = plan(model, prepared, asked, args, batch)
     environment = results.environment(model, batch)
@@ -130,22 +128,30 @@ def run(model, weights, prepared, asked, args):
         with results.locked(folder, [o.final.name for o in outputs.values()]):   # nobody is just giving it its name
             for output in outputs.values():
                 output.open(args.overwrite)
-
-        def wanted(perturbation, unit):
-            return [c for c in model.columns if not outputs[c.name, perturbation].has(chosen[i] for i in unit)]
+        wanted = unfinished(model, outputs, chosen)
         total = sum(work.windows(wanted))
         if total:
             what = "window" if model.window else "image"
-            with progress(total, what, f"{prepared.dataset.name} {model.name}") as bar:
-                for perturbation, unit, values in scoring.score(work, wanted, bar, workers(args, model)):
-                    for name, numbers in values.items():
-                        outputs[name, perturbation].append([chosen[i] for i in unit], numbers)
-    distributed.barrier()
-    if distributed.first():
-        with results.locked(folder, [o.final.name for o in outputs.values()]):
-            for output in outputs.values():
-                output.finish()
+            try:
+                with progress(total, what, f"{prepared.dataset.name} {model.name}") as bar:
+                    for perturbation, unit, values in scoring.score(work, wanted, bar, workers(args, model)):
+                        for name, numbers in values.items():
+                            outputs[name, perturbation].append([chosen[i] for i in unit], numbers)
+            except WorkError as error:
+                raise WorkError(f"{error}; what was scored before is kept, start again to go on") from None
     return rows
+
+
+def finish(rows, args):
+    """Give the files of rows their names, those of which all is there."""
+    with results.locked(Path(args.savedir), [row.output.final.name for row in rows]):
+        for row in rows:
+            row.output.finish()
+
+
+def unfinished(model, outputs, chosen):
+    """wanted(perturbation, unit) for scoring.score: the columns whose files lack a row of the unit."""
+    return lambda perturbation, unit: [c for c in model.columns if not outputs[c.name, perturbation].has(chosen[i] for i in unit)]
 
 
 def workers(args, model):
@@ -165,10 +171,7 @@ def estimate(work, outputs, chosen, args):
     for output in outputs.values():
         output.open(args.overwrite)
     todo = [(c, p) for c in model.columns for p in work.perturbations]
-
-    def wanted(perturbation, unit):
-        return [c for c in model.columns if not outputs[c.name, perturbation].has(chosen[i] for i in unit)]
-    references, distorted = work.windows(wanted)
+    references, distorted = work.windows(unfinished(model, outputs, chosen))
     line = f"{model.name}: {len(work.pairs)} pairs, {references + distorted} forward passes ({references} of references, " \
            f"{distorted} of distorted images), {len(todo)} score files of about {len(work.pairs) * 80 / 2**20:.2f} MiB"
     if references + distorted:
@@ -196,7 +199,7 @@ def coefficients(row):
     output, doc = row.output, row.output.document
     sign = 1 if doc["label_higher_is"] == doc["pred_higher_is"] else -1
     pairs = [(sign * float(r[3]), float(r[2])) for r in (output.done[i] for i in sorted(output.done))]
-    line = dict(zip(TABLE, (row.dataset.name, output.document["saveas"] if "saveas" in doc else row.column.name, row.perturbation[0],
+    line = dict(zip(TABLE, (row.dataset.name, row.column.name, row.perturbation[0],
                             row.perturbation[1], "", "", "", len(pairs), doc["pairs_expected"],
                             output.final.name if output.complete else output.partial.name)))
     try:
@@ -208,7 +211,7 @@ def coefficients(row):
 
 def report(rows, folder):
     """Print the table of these rows and merge them into correlations.csv; of noise floors, which have no label, the files."""
-    if rows[0].output.final.name.endswith(".floor.csv"):
+    if is_floor(rows[0].output.final):
         print("\n".join(f"noise floor: {row.output.final}" for row in rows))
         return
     lines = [coefficients(row) for row in rows]
@@ -256,7 +259,7 @@ def notes(rows, lines):
         if row.output.document["note"]:
             yield f"{row.column.name}: {row.output.document['note']}"
     if any(line["n"] < line["expected"] for line in lines):
-        yield "n/N: only n of N pairs are scored so far; such a file is never taken for a complete one"
+        yield "n/N: only n of N pairs are scored; such a file is never taken for that of the whole dataset"
     for line in lines:
         if line.get("why"):
             yield f"{line['file']}: no coefficients: {line['why']}"

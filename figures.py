@@ -152,7 +152,7 @@ def curves(rows, dataset, perturbation, settings):
         figure.legend(loc="outside lower center", ncols=2, frameon=False)
 
     return (
-        svg(draw, 3.6 + 0.14 * (len(metrics) + 1) // 2, _id("curves", dataset, perturbation), rows=2, sharex=True) if rows else ""
+        svg(draw, 3.6 + 0.14 * ((len(metrics) + 1) // 2), _id("curves", dataset, perturbation), rows=2, sharex=True) if rows else ""
     )
 
 

@@ -174,7 +174,7 @@ def comparisons(pairs, scores, higher_is):
     return len(references), lines
 
 
-def report(pairs, scores, column, with_comparisons=True):
+def report(pairs, scores, column):
     """What is printed of one score column: a line a group, then every two groups side by side."""
     lines, (common, compared) = summary(pairs, scores), comparisons(pairs, scores, column.higher_is)
     head = ("", "images", "mean", "median", "95 % of the mean")
@@ -184,7 +184,7 @@ def report(pairs, scores, column, with_comparisons=True):
     text = [f"{column.name}: higher is {column.higher_is}"]
     for row in cells:
         text.append("  ".join(c.ljust(w) if i in (0, 4) else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths))).rstrip())
-    if with_comparisons and len(lines) > 1:
+    if len(lines) > 1:
         text += [f"{e['a']} - {e['b']}: {e['difference']:+.6g} ({e['low']:+.6g} to {e['high']:+.6g}): "
                  + (e["better"] if e["better"] == "tie" else f"{e['better']} is better") for e in compared]
         text.append(f"paired on {common} references in common, 95 % for the {len(compared)} comparisons together" if compared

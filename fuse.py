@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 import fused
-from cli import UsageError, progress, run_main, unknown
+from cli import UsageError, check_writable, progress, run_main, unknown
 from correlations import coefficients
 from fuse_cells import Folder, enough
 from fuse_choice import KINDS, agreement_of, curves, leaving_one_out
@@ -140,6 +140,7 @@ def arguments(argv):
             raise UsageError(f"{name} {value}: expected {least} or more")
     if not 0 < args.floor < np.inf:
         raise UsageError(f"--floor {args.floor:g}: expected a number above 0")
+    check_writable("-o", args.output)
     return args
 
 

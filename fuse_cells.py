@@ -13,7 +13,7 @@ import fused
 from cli import UsageError, unknown
 from grouping import base
 from pairwise import check_labels
-from scorefiles import parse_name, read
+from scorefiles import is_floor, parse_name, read
 
 BLOCK = re.compile(r"pred_\d+")
 ORDER = ("none", "tra", "sca", "rot")
@@ -48,7 +48,7 @@ class Folder:
             raise UsageError(f"{path}: no such folder; expected one with score files, as run.py --savedir makes")
         self.path, self.floor, self.cells, self.first, self.known = Path(path), floor, {}, {}, {}
         for file in sorted(self.path.glob("*_*.csv")):
-            if not file.name.endswith(".floor.csv"):
+            if not is_floor(file):
                 dataset, method, perturbation, pct = parse_name(file)
                 self.cells.setdefault((dataset, perturbation, pct), {})[method] = file
         for name in datasets:
@@ -74,7 +74,7 @@ class Folder:
 
     def _read(self, path, key):
         file = read(path)
-        settings, expected = file.settings.get("settings", {}), file.settings.get("pairs_used") or file.expected
+        settings, expected = file.settings.get("settings", {}), file.promised
         if expected not in (None, len(file.table)):
             raise UsageError(f"{path}: {len(file.table)} of {expected} pairs of {file.dataset}; score it to its end")
         said = settings.get("perturbation", key[1])

@@ -115,6 +115,6 @@ def product(distances, exponents):
     return np.prod(np.asarray(distances, dtype=float) ** np.asarray(exponents, dtype=float)[:, None], axis=0)
 
 
-def combine(fused, values, higher_is, floor=FLOOR, where=lambda factor, i: f"{factor}: value {i + 1}"):
+def combine(fused, values, higher_is, where=lambda factor, i: f"{factor}: value {i + 1}"):
     """Scores of the factors {factor: (N,)} and their orientations {factor: 'worse' or 'better'} -> fused scores (N,)."""
-    return product([distance(values[f], higher_is[f], floor, lambda i, f=f: where(f, i)) for f in fused.factors], fused.exponents)
+    return product([distance(values[f], higher_is[f], FLOOR, lambda i, f=f: where(f, i)) for f in fused.factors], fused.exponents)

@@ -76,7 +76,7 @@ def of_run(fusion, rows, prepared, asked, args):
         there = {row.column: row.output for row in rows if row.perturbation == perturbation and row.dataset is prepared.dataset}
         factors = factors_of(fusion, there)
         own, outputs = column(fusion, factors), {f: there[c] for f, c in factors.items()}
-        made = results.Output(Path(args.savedir), stem(prepared.dataset.name, own.name, *perturbation),
+        made = results.Output(Path(args.savedir), stem(prepared.dataset.name, own.name, *perturbation, floor=args.noise_floor),
                               document(fusion, {f: o.document for f, o in outputs.items()}), prepared.dataset.pairs)
         with results.locked(made.final.parent, [made.partial.name, made.final.name]):
             made.open(args.overwrite)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from cli import UsageError
-from scorefiles import read
+from scorefiles import FLOOR, is_floor, read
 
 FEWEST_PAIRS = 10
 SAME_LABEL = 1e-5  # relative: the authors stored LIVE's labels as float32
@@ -60,7 +60,7 @@ def read_groups(paths, columns=None, higher_is=None, similarity=(), spread=no_sp
     """
     files = {}
     for path in paths:
-        if str(path).endswith(".floor.csv"):  # caught by a wildcard; read with the score file that it belongs to
+        if is_floor(path):  # caught by a wildcard; read with the score file that it belongs to
             continue
         file = read(path, columns)
         key = (file.dataset or "data", file.perturbation, file.pct)
@@ -128,9 +128,9 @@ def _refuse(file, table, first):
     if len(table) < FEWEST_PAIRS:
         raise UsageError(f"{file.path}: {len(table)} pairs, expected at least {FEWEST_PAIRS}: too few to compare metrics on")
     if not file.path.name.endswith(".csv") or file.expected not in (None, len(table), len(file.table)):
+        rest = "the others were left out by --skip-bad" if file.complete else "finish it with the command that started it"
         raise UsageError(
-            f"{file.path}: {len(table)} of {file.expected or '?'} pairs of {file.dataset}: a partial file is not compared; "
-            "finish it with the command that started it"
+            f"{file.path}: {len(table)} of {file.expected or '?'} pairs of {file.dataset}: a part of a dataset is not compared; {rest}"
         )
     if file.protocol != first.protocol:
         raise UsageError(
@@ -205,7 +205,7 @@ def _without_floor(file):
 
 def _floor_file(file):
     """The table (ref, pred) of <stem>.floor.csv beside a perturbed score file, or the reason why there is none."""
-    path = file.path.with_name(file.path.name.removesuffix(".csv") + ".floor.csv")
+    path = file.path.with_name(file.path.name.removesuffix(".csv") + f"{FLOOR}.csv")
     if not path.is_file():
         return f"{path.name} is not there: make it with run.py --noise-floor"
     return numbers_by_name(path, "ref", "pred")

@@ -48,7 +48,7 @@ class Dataset:
     @cached_property
     def fingerprint(self):
         """sha256 over all names, labels (to the last digit) and file sizes: the same only if a partial run may go on."""
-        sizes = {rel: file_size(self.path(rel)) for pair in self.pairs for rel in (pair.dis, pair.ref)}
+        sizes = {rel: file_size(self.path(rel)) for rel in {rel for pair in self.pairs for rel in (pair.dis, pair.ref)}}
         rows = [[p.dis, p.ref, repr(p.label), sizes[p.dis], sizes[p.ref]] for p in self.pairs]
         return hashlib.sha256(json.dumps([self.name, self.higher_is, rows]).encode()).hexdigest()
 

@@ -35,7 +35,7 @@ def read(request, resize, short_side):
     have."""
     path, role, perturbations, *size = request
     try:
-        image = path if isinstance(path, Image.Image) else open_rgb(path)
+        image = open_rgb(path)
         if size and image.size != size[0]:
             raise ImageError(f"{path}: {image.width} x {image.height} pixels, {size[0][0]} x {size[0][1]} when the run began")
         return [np.array(prepare(image, role, p, resize, short_side)) for p in perturbations]
@@ -47,7 +47,7 @@ def images_of(requests, resize, short_side, device, workers):
     """Yields, in order, for each request a list of uint8 (3, H, W) tensors on the device. WorkError for what can't be read."""
     for images in in_order(partial(read, resize=resize, short_side=short_side), requests, workers):
         if isinstance(images, str):
-            raise WorkError(f"{images}; what was scored before is kept, start again to go on")
+            raise WorkError(images)
         yield [on_device(torch.from_numpy(image).permute(2, 0, 1), device) for image in images]
 
 
@@ -72,8 +72,7 @@ def in_order(function, items, workers):
             yield found
     except BrokenProcessPool:
         check_stopped()   # a Ctrl-C may have met them as they began
-        raise WorkError("a process that reads images died; what was scored is kept, start again to go on, with fewer --workers if "
-                        "memory is short") from None
+        raise WorkError("a process that reads images died; if memory is short, use fewer --workers") from None
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 

@@ -64,6 +64,7 @@ class Model:
 
     def load(self):
         """-> features(x): float (B, 3, H, W) in [0, 1] on the device -> distances.Features."""
+        models.allow_tf32(self.options.precision == "tf32")
         return self.loader(self)
 
     def compare(self, f, g, columns):
@@ -74,6 +75,11 @@ class Model:
             found = distances.compare(names, f, g, self.options.protocol)
         values = [found[c.distance] if c.feature == "features" and found else c.compare(f, g) for c in columns]
         return [v.double().reshape(len(v), -1) for v in values]
+
+
+def known_by(files):
+    """What Model.files() tells, without the names: a renamed weight file is the same file."""
+    return [{k: v for k, v in w.items() if k != "file"} for w in files]
 
 
 def parse(name):
@@ -107,7 +113,11 @@ def build(methods, distances, options):
     if distances and not any(kind == "backbone" for kind, _ in passes):
         raise UsageError(f"-d {' '.join(distances)}: {', '.join(dict.fromkeys(methods)) or 'fused metrics'} take no distance; "
                          "leave -d out")
-    return [MAKERS[kind](key, names, list(dict.fromkeys(distances)), options) for (kind, key), names in passes.items()]
+    found = [MAKERS[kind](key, names, list(dict.fromkeys(distances)), options) for (kind, key), names in passes.items()]
+    columns = [column.name for model in found for column in model.columns]
+    if twice := [name for name in columns if columns.count(name) > 1]:
+        raise UsageError(f"-m {' '.join(methods)}: two of them would have the same name, {twice[0]}; rename one file or function")
+    return found
 
 
 def factor(name):
@@ -180,13 +190,18 @@ def backbone_model(base, names, distances, options):
         if not distances:
             raise UsageError(f"-m {name}: a backbone needs a distance, -d with one or more of {', '.join(DISTANCE_NAMES)}")
         for d in distances:
-            if entry.kind == "maps" and d not in ("l2", "cos"):
-                raise UsageError(f"-d {d}: not defined for the maps of a CNN ({name}); it takes l2 and cos")
+            if entry.kind == "maps":
+                check_maps(name, d)
             if options.per_layer and d not in ("l2", "cos"):
                 raise UsageError(f"--per-layer: {d} is no sum over blocks; it takes l2 and cos")
             columns.append(Column(f"{method}_{d}", name, d, "features", block_column(d, options)))
     return Model(method, options, columns, options.window, (entry.weights,) if entry.weights else (), options.window, None,
                  entry.note, load_backbone, entry.carried)
+
+
+def check_maps(method, distance):
+    if distance not in ("l2", "cos"):
+        raise UsageError(f"-d {distance}: not defined for the maps of a CNN ({method}); it takes l2 and cos")
 
 
 def embedding_column(f, g):
@@ -215,6 +230,9 @@ def load_backbone(model):
     def load():
         loaded = models.load_backbone(models_name(model), o.weights_dir, o.weights, o.device, precision, o.normalize, o.window,
                                       None if o.layers is None else list(o.layers))
+        for c in model.columns:   # of timm's models it is known only now
+            if loaded.kind == "maps" and c.feature == "features":
+                check_maps(c.method, c.distance)
         return lambda x: loaded(x, blocks="features" in wanted, embedding="embedding" in wanted)
     if o.window == Options.window:
         return load()

@@ -79,11 +79,11 @@ def msssim(distorted, reference, protocol="paper"):
     c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
     product = 1
 
-    def blur(z):   # the window's sum at each place it fits, by FFT: exact to 1e-12, 50 times faster than conv2d in float64
-        spectrum = torch.fft.rfft2(z) * torch.fft.rfft2(window, s=z.shape[2:])
-        return torch.fft.irfft2(spectrum, s=z.shape[2:])[..., size - 1:, size - 1:]
+    def blur(z, kernel):   # the window's sum at each place it fits, by FFT: exact to 1e-12, 50 times faster than conv2d in float64
+        return torch.fft.irfft2(torch.fft.rfft2(z) * kernel, s=z.shape[2:])[..., size - 1:, size - 1:]
     for scale, weight in enumerate(weights):
-        mx, my, xx, yy, xy = (blur(z) for z in (x, y, x * x, y * y, x * y))
+        kernel = torch.fft.rfft2(window, s=x.shape[2:])
+        mx, my, xx, yy, xy = (blur(z, kernel) for z in (x, y, x * x, y * y, x * y))
         similarity = ((2 * (xy - mx * my) + c2) / (xx - mx * mx + yy - my * my + c2)).relu()
         if scale == len(weights) - 1:
             similarity = similarity * (2 * mx * my + c1) / (mx * mx + my * my + c1)

@@ -28,7 +28,7 @@ class Backbone:
     kind: str                  # "tokens" (transformer) or "maps" (CNN)
     build: object
     weights: Weights | None = None   # None: they come inside an installed package, and `build` finds them
-    statistics: tuple = IMAGENET     # mean and std for --normalize model
+    statistics: tuple | None = IMAGENET   # mean and std for --normalize model; None: the trunk normalises by itself
     half: bool = False         # float16 for the authors, model and features (METHOD.md section 5)
     embedding: bool = True
     note: str = ""
@@ -90,9 +90,9 @@ BACKBONES = {
         "TeCoA4 convnext_base_w, LAION-2B (in no table)", "maps",
         timm_backbone("convnext_base.clip_laion2b", "ConvNextTrunk", projected=True),
         Weights("openclip_convnext_laion_tecoa4", hub="chs20/TeCoA4-convnext_base_w-laion2B-s13B-b82K-augreg", **TECOA), CLIP),
-    "st_alexnet": Backbone("ST-LPIPS AlexNet trunk, 5 ReLU stages", "maps", stlpips_backbone("alex"), embedding=False, note=STLPIPS,
+    "st_alexnet": Backbone("ST-LPIPS AlexNet trunk, 5 ReLU stages", "maps", stlpips_backbone("alex"), embedding=False, note=STLPIPS, statistics=None,
                            carried=METRICS["stlpips_alex"].carried),
-    "st_vgg16": Backbone("ST-LPIPS VGG16 trunk, 5 ReLU stages", "maps", stlpips_backbone("vgg"), embedding=False, note=STLPIPS,
+    "st_vgg16": Backbone("ST-LPIPS VGG16 trunk, 5 ReLU stages", "maps", stlpips_backbone("vgg"), embedding=False, note=STLPIPS, statistics=None,
                          carried=METRICS["stlpips_vgg"].carried),
 }
 
@@ -107,7 +107,10 @@ def backbone(name):
     tag = name.removeprefix("timm:")
     if not timm.is_model(tag.partition(".")[0]):
         raise unknown("timm model", tag, timm.list_models(), "see timm.list_models()")
-    config = timm.get_pretrained_cfg(tag, allow_unregistered=False)
+    try:
+        config = timm.get_pretrained_cfg(tag, allow_unregistered=False)
+    except RuntimeError:   # a tag that the architecture does not have
+        config = None
     if config is None or not (config.hf_hub_id or config.url):
         raise UsageError(f"{name}: timm knows no weights of that tag; known: {', '.join(timm.list_pretrained(tag.partition('.')[0] + '.*')[:8])}")
     found = Weights(f"timm:{tag}".replace(":", "-"), hub=config.hf_hub_id or "", url="" if config.hf_hub_id else config.url,
@@ -163,6 +166,12 @@ def cast(trunk, dtype):
     return trunk
 
 
+def allow_tf32(allowed):
+    """PyTorch's two switches, of which one is on by default: float32 means float32 unless tf32 is asked for."""
+    import torch
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
+
+
 def trusted(weights):
     """The TorchScript archives that may be opened for these weights: only the one OpenAI publishes."""
     return frozenset({weights.sha256} if weights.url.startswith(OPENAI) else ())
@@ -181,7 +190,7 @@ def load_backbone(name, weights_dir=None, weights="pretrained", device="cpu", pr
     entry, device = backbone(name), torch.device(device)
     if precision == "tf32" and device.type != "cuda":
         raise UsageError("--precision tf32 needs a CUDA device; on a CPU choose fp32, bf16 or fp16")
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    allow_tf32(precision == "tf32")
     state = None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -194,5 +203,7 @@ def load_backbone(name, weights_dir=None, weights="pretrained", device="cpu", pr
                 raise UsageError(f"{path}: {error}") from None
         else:
             trunk = entry.build(window, None)
+    if normalize != "none" and entry.statistics is None:
+        raise UsageError(f"--normalize {normalize}: {name} normalises its input by itself; leave --normalize out")
     statistics = {"none": None, "imagenet": IMAGENET, "model": entry.statistics}[normalize]
     return LoadedBackbone(name, trunk, device, precision, entry.half, statistics, layers)

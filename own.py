@@ -40,7 +40,7 @@ def own_model(key, names, distances, options):
     def compare(f, g):
         import torch
         values = [call(function, key, reference, distorted) for distorted, reference in zip(f.blocks[0], g.blocks[0])]
-        return torch.stack([v if isinstance(v, torch.Tensor) else torch.tensor(v, dtype=torch.float64) for v in values])
+        return torch.stack(values)
     return OwnModel(label, options, [Column(label, label, None, "own", compare, higher_is)], None, loader=pixels, path=path)
 
 
@@ -68,7 +68,7 @@ def told(error, path):
 
 
 def call(function, key, reference, distorted):
-    """The function's value: a float, or a 0-dim tensor (whose gradient Scorer needs). Raises WorkError."""
+    """The function's value as a 0-dim float64 tensor on the images' device (Scorer needs its gradient). Raises WorkError."""
     import torch
     try:
         value = function(reference, distorted)
@@ -77,7 +77,7 @@ def call(function, key, reference, distorted):
     if isinstance(value, torch.Tensor) and value.numel() == 1 and not value.is_complex():
         return value.reshape(()).double().to(reference.device)
     try:
-        return float(value)
+        return torch.tensor(float(value), dtype=torch.float64, device=reference.device)
     except (TypeError, ValueError):
         raise WorkError(f"{key}: expected a number, found {type(value).__name__} {str(value)[:60]!r}") from None
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from cli import UsageError
-from scorefiles import read
+from scorefiles import is_floor, read
 
 
 def names(table):
@@ -55,7 +55,7 @@ def score_paths(folder):
     if not Path(folder).is_dir():
         raise UsageError(f"{folder}: no such folder; expected one with score files")
     paths = [path for ending in ("*_*.csv.partial", "*_*.csv") for path in sorted(Path(folder).glob(ending))
-             if ".floor." not in path.name]
+             if not is_floor(path.name.removesuffix(".partial"))]
     return {path.name.removesuffix(".partial"): path for path in paths}
 
 

@@ -7,7 +7,7 @@ The other pictures come from run_single_img.py --map and --curve, and the same a
 import math
 from pathlib import Path
 
-from cli import UsageError, one_line, run_main
+from cli import UsageError, check_writable, one_line, run_main
 
 # Okabe and Ito 2008: told apart by colour-blind readers
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000")
@@ -30,8 +30,7 @@ def check_target(path, option):
     path = Path(path)
     if path.suffix.lstrip(".").lower() not in kinds:
         raise UsageError(f"{option} {path}: expected a file name that ends in one of {', '.join('.' + k for k in kinds)}")
-    if not path.parent.is_dir():
-        raise UsageError(f"{option} {path}: there is no folder {path.parent}; make it first")
+    check_writable(option, path)
 
 
 def save(fig, path, dpi=100):
@@ -147,7 +146,7 @@ def score_files(paths):
     for path in paths:
         found = scorefiles.read(path)
         if not found.complete:
-            raise UsageError(f"{path}: {len(found.table)} of {found.expected} pairs: finish it with the command that started it")
+            raise UsageError(f"{path}: {len(found.table)} of {found.promised} pairs: finish it with the command that started it")
         drawn.append(Path(path).with_suffix(".png"))
         try:
             scatter(found, drawn[-1])

@@ -130,7 +130,7 @@ def _group(group, settings):
                 + [shown(row["pooled"][name], settings) for name in STATISTICS]
                 + [
                     p_text(row["tests"]["srcc"]["williams"]["p_holm"]) if "williams" in row["tests"]["srcc"] else "-",
-                    p_text(row["p_bootstrap_holm"]["srcc"]),
+                    p_text(row["p_bootstrap_holm"]["srcc"]) if "srcc" in row["p_bootstrap_holm"] else "-",
                 ]
                 for row in group["pairwise"]
             ],

@@ -32,7 +32,7 @@ def write_atomically(path, text):
         os.replace(temporary, path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise WorkError(f"{path}: cannot be written: {error.strerror or error}; what was scored before is kept") from None
+        raise WorkError(f"{path}: cannot be written: {error.strerror or error}") from None
 
 
 def as_json(document):
@@ -205,8 +205,7 @@ class Output:
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            raise WorkError(f"{self.partial}: cannot be written: {error.strerror or error}; the rows written before are kept, "
-                            "start again to go on") from None
+            raise WorkError(f"{self.partial}: cannot be written: {error.strerror or error}") from None
 
     def drop(self):
         while self.doomed:

@@ -122,6 +122,8 @@ def check_arguments(args):
         raise UsageError(f"-dat: expected one or more of {', '.join(datasets.DATASETS)}, or a CSV file (see --list)")
     if not args.model:
         raise UsageError("-m: expected one or more methods, such as dinov1 or psnr (see --list)")
+    if args.noise_floor and args.plot:
+        raise UsageError("--plot: a noise floor has no label to draw; leave --plot or --noise-floor out")
     if args.files:
         raise UsageError(f"{args.files[0]}: files go with --verify only")
     if args.saveas is not None and (not args.saveas or "/" in args.saveas or PERTURBATION.search(args.saveas)):
@@ -140,7 +142,9 @@ def main(argv):
         return listing.show()
     if args.fetch_weights:
         import download
-        return download.fetch(needed_weights(args), args.fetch_weights) and None
+        for _, path, what in download.fetch(needed_weights(args), args.fetch_weights):
+            print(f"{path}: {what}")
+        return
     if args.verify:
         import verify
         return verify.main(args)
@@ -162,6 +166,8 @@ def main(argv):
         plots.figure(1, 1)   # no matplotlib: better said before the work
     device = distributed.start(pick_device(args.device))
     rank, ranks = distributed.world()
+    if ranks > 1 and args.shard:
+        raise UsageError("--shard: torchrun makes the shards itself; leave one of the two out")
     if ranks > 1:
         args.shard = (rank + 1, ranks)
     options = methods.Options(args.weights, args.weights_dir, device, args.precision, args.protocol, args.normalize,
@@ -170,14 +176,18 @@ def main(argv):
     models = methods.with_factors(methods.build(plain, args.distance, options), fusions, options)
     if args.saveas and (len(models) > 1 or len(models[0].columns) > 1):
         raise UsageError("-s/--saveas names one file: use it with one method and one distance")
-    found = [(model, attempt(model.name, model.files)) for model in models]
+    found = [(model, attempt(asked_as(model), model.files)) for model in models]
     models = [(model, files) for model, files in found if files is not None]
     sets = [attempt(name, experiment.prepare, name, args) for name in args.dataset]
     rows = []
     for prepared in filter(None, sets):
         for model, files in models:
-            done = attempt(f"{model.name} on {prepared.dataset.name}", experiment.run, model, files, prepared, perturbations(args), args)
-            rows += done or []
+            name = f"{asked_as(model)} on {prepared.dataset.name}"
+            done = attempt(name, experiment.run, model, files, prepared, perturbations(args), args) or []
+            distributed.barrier()   # the other processes' shards are written, or given up
+            if done and distributed.first():
+                attempt(name, experiment.finish, done, args)
+            rows += done
         for fusion in fusions if distributed.first() and not args.dry_run else ():
             rows += attempt(f"{fusion.name} on {prepared.dataset.name}", fused_files.of_run,
                             fusion, rows, prepared, perturbations(args), args) or []
@@ -187,10 +197,15 @@ def main(argv):
         if args.plot:
             for path in plots.score_files(row.output.final for row in rows if row.output.complete):
                 print(f"plot: {path}")
-        for what, why in missing:
-            print(f"missing: {what}: {why}")
+    missing = distributed.together(missing)
+    for what, why in missing if distributed.first() else ():
+        print(f"missing: {what}: {why}")
     distributed.stop()
     return 1 if missing else 0
+
+
+def asked_as(model):
+    return ", ".join(dict.fromkeys(column.method for column in model.columns))
 
 
 def needed_weights(args):
@@ -205,4 +220,4 @@ def needed_weights(args):
 
 
 if __name__ == "__main__":
-    run_main(main)
+    run_main(main, kept="; what was scored is kept: start again with the same command to go on")

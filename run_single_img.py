@@ -18,7 +18,7 @@ import folders
 import fused
 import fused_files
 import methods
-from cli import UsageError, positive, progress, run_main, side
+from cli import UsageError, check_writable, positive, progress, run_main, side
 
 
 def arguments(argv):
@@ -107,8 +107,7 @@ def check_usage(args, pairs, columns):
             import plots
             plots.check_target(path, option)
     for option, path in (("-o", args.output), ("--npy", args.npy)):
-        if path and (Path(path).is_dir() or not Path(path).parent.is_dir()):
-            raise UsageError(f"{option} {path}: expected the name of a file in a folder that is there")
+        check_writable(option, path)
 
 
 def work_of(pairs, args):
@@ -129,7 +128,7 @@ def score_pairs(pairs, models, fusions, args):
     plain, work = [("none", 0.0)], work_of(pairs, args)
     scores, plans = [{} for _ in pairs], []
     for model in models:
-        scoring.check_sizes(model, work, [pair.distorted for pair in pairs], plain, args.resizeHW)
+        scoring.check_sizes(model, work, [pair.distorted for pair in pairs], plain)
         batch = args.batch_size or scoring.default_batch(model.options.device)
         plans.append(scoring.Plan(model, work, plain, args.resizeHW, batch))
     for model, plan in zip(models, plans):
@@ -154,7 +153,7 @@ def show_map(pair, model, args):
     import torch
     maps.terms_of(model, model.columns[0])   # no map for this score: said before anything is loaded
     work, plain = work_of([pair], args), ("none", 0.0)
-    scoring.check_sizes(model, work, [pair.distorted], [plain], args.resizeHW)
+    scoring.check_sizes(model, work, [pair.distorted], [plain])
     requests = [(pair.distorted, "distorted", [plain]), (pair.reference, "reference", [plain])]
     device = model.options.device
     (distorted,), (reference,) = loading.images_of(requests, args.resizeHW, model.short_side, torch.device(device), 0)
@@ -176,7 +175,7 @@ def calibrations(args, models, fusions):
         return {}
     import calibrate
     same = {"protocol": args.protocol, "precision": args.precision, "resizeHW": args.resizeHW}
-    settings = {c.name: same | {"weights": model.files()} for model in models for c in model.columns}
+    settings = {c.name: same | {"weights": methods.known_by(model.files())} for model in models for c in model.columns}
     for column, (_, factors) in fusions.items():
         own = [settings[c.name] for c in factors.values()]
         settings[column.name] = own[0] | {"weights": fused_files.each_once(s["weights"] for s in own)}
@@ -275,7 +274,7 @@ def document(args, pairs, alone, scores, models, columns, opinions):
     if opinions:
         told["calibration"] = {column: opinion.statement() for column, opinion in opinions.items()}
     return told | {"settings": {"protocol": args.protocol, "precision": args.precision, "resizeHW": args.resizeHW,
-                                "weights": [f for m in models for f in m.files()],
+                                "weights": fused_files.each_once(m.files() for m in models),
                                 "higher_is": {c.name: c.higher_is for c in columns}},
                    "environment": results.environment(models[0], args.batch_size)}
 

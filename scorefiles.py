@@ -16,13 +16,18 @@ from labels import number
 
 COLUMNS = ("dis", "ref", "mos", "pred")
 PERTURBATION = re.compile(r"_(tra|sca|rot)-(\d+(?:\.\d+)?)$", re.ASCII)
+FLOOR = ".floor"   # ends the stem of a noise floor (run.py --noise-floor)
 ENDING = re.compile(r"\.csv((?:\.partial(?:\.\d+of\d+)?)?)$", re.ASCII)
 
 
-def stem(dataset, method, perturbation="none", pct=1.0):
+def stem(dataset, method, perturbation="none", pct=1.0, floor=False):
     """The file name without its ending: ('tid2013', 'dinov1_l2', 'rot', 1) -> 'tid2013_dinov1_l2_rot-1'."""
     plain = f"{Decimal(repr(float(pct))):f}".removesuffix(".0")   # 1, 0.5, 0.00001: never 1e-05
-    return f"{dataset}_{method}" + ("" if perturbation == "none" else f"_{perturbation}-{plain}")
+    return f"{dataset}_{method}" + ("" if perturbation == "none" else f"_{perturbation}-{plain}") + FLOOR * floor
+
+
+def is_floor(path):
+    return Path(path).name.endswith(f"{FLOOR}.csv")
 
 
 def parse_name(path):
@@ -58,8 +63,13 @@ class ScoreFile:
         return self.settings.get("pairs_expected") or (known.pairs if known else None)
 
     @property
+    def promised(self):
+        """Number of rows of the finished file: those that --skip-bad left out are not expected."""
+        return self.settings.get("pairs_used") or self.expected
+
+    @property
     def complete(self):
-        return self.path.name.endswith(".csv") and self.expected in (None, len(self.table))
+        return self.path.name.endswith(".csv") and self.promised in (None, len(self.table))
 
     @property
     def protocol(self):
@@ -116,7 +126,7 @@ def read(path, columns=None):
     if len(repeated):
         raise UsageError(f"{path}: line {where[repeated[0]]}: the row of {table['dis'][repeated[0]]} stands in the file twice")
     dataset, method, perturbation, pct = parse_name(path) if columns is None else ("", path.stem, "none", None)
-    return ScoreFile(path, dataset, method, perturbation, pct, table, read_settings(path))
+    return ScoreFile(path, dataset, method, perturbation, pct, table, read_settings(path) if columns is None else {})
 
 
 def csv_lines(path):

@@ -108,7 +108,7 @@ def variant(perturbation):
     return perturbation if PERTURBATIONS[perturbation[0]].reference else ("none", 0.0)
 
 
-def check_sizes(model, pairs, names, perturbations, resize):
+def check_sizes(model, pairs, names, perturbations):
     """UsageError for a pair whose images differ in size or are too small for the model after the perturbation."""
     import math
     for (distorted, reference), name in zip(pairs, names):
@@ -166,8 +166,8 @@ class Engine:
                 if not out_of_memory(error):
                     raise
             if len(batch) == 1:
-                raise WorkError(f"{self.model.name}: out of memory on {self.device} with a single window; what was scored before "
-                                "is kept; choose another --device or --precision, or a smaller -r")
+                raise WorkError(f"{self.model.name}: out of memory on {self.device} with a single window; choose "
+                                "another --device or --precision, or a smaller -r")
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
             self.most = -(-len(batch) // 2)
@@ -315,4 +315,4 @@ def not_finite(model, path, perturbation, what="a feature"):
     half = model.options.precision in ("paper", "fp16")   # float16 ends at 65504
     advice = "use --precision fp32 (with --overwrite), or check the weights" if half else "check the weights"
     return WorkError(f"{path} under {perturbation[0]}: {what} of {model.name} is NaN or infinite in precision "
-                     f"{model.options.precision}; what was scored before is kept; {advice}")
+                     f"{model.options.precision}; {advice}")

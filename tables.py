@@ -14,7 +14,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from cli import UsageError, run_main, unknown
+from cli import UsageError, check_writable, run_main, unknown
 from correlations import coefficients
 from pairwise import CHECK_FORMATS, check, check_labels
 from render import DISTANCES, FORMATS, Table, label
@@ -121,7 +121,7 @@ class Folders:
         whole = DATASETS[parse_name(name)[0]].pairs
         for path in filter(Path.exists, (folder / name for folder in self.folders)):
             file = read(path)
-            n, promised = len(file.table), file.settings.get("pairs_used") or file.expected
+            n, promised = len(file.table), file.promised
             if '"random"' in json.dumps(settings(file).get("weights")):
                 self.ignored.append(f"{path}: scored with random weights")
             elif n != (promised or n):
@@ -226,6 +226,7 @@ def main(argv):
     parser.add_argument("--check", nargs=2, metavar="DIR", help="compare two folders of score files pair by pair instead")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     args = parser.parse_args(argv)
+    check_writable("-o", args.output)
     code = 0
     if args.check:
         if args.format not in CHECK_FORMATS:

@@ -102,10 +102,11 @@ def verify(path, args, device, loaded):
 # ---- from the JSON to what is to be computed
 
 def options_of(told, weights_dir, device):
-    """methods.Options from a file's settings; those of a fused file are its first factor's."""
-    part = next(iter(told["factors"].values())) if "factors" in told else told
-    windows = {key: part[key] for key in ("normalize", "window", "stride", "per_layer") if key in part}
-    layers = None if part.get("layers") is None else tuple(part["layers"])
+    """methods.Options from a file's settings; those of a fused file are its factors', of which metrics have no windows and
+    embeddings no layers."""
+    parts = told["factors"].values() if "factors" in told else [told]
+    windows = {key: part[key] for part in parts for key in ("normalize", "window", "stride", "per_layer") if key in part}
+    layers = next((tuple(part["layers"]) for part in parts if part.get("layers") is not None), None)
     kind = "random" if any(w["name"] == "random" for w in told["weights"]) else "pretrained"
     return methods.Options(kind, weights_dir, device, told["precision"], told["protocol"], layers=layers, **windows)
 

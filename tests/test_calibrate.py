@@ -93,3 +93,12 @@ def test_at_the_terminal(tmp_path, capsys):
     assert document["scores"][0]["psnr_predicted_label"] == pytest.approx(label, rel=1e-3)
     with pytest.raises(UsageError, match="scores of psnr, but stlpips_alex"):
         run_single_img.main([*files, "-m", "stlpips_alex", "--calibrate", str(path)])
+
+
+def test_a_renamed_weight_file_is_the_same(tmp_path, capsys, monkeypatch):
+    import methods
+    told = {"name": "w", "sha256": "5ec"}
+    monkeypatch.setattr(methods.Model, "files", lambda model: [told | {"file": "w.pth"}])
+    image = saved(tmp_path, "r.png", astronaut(48, 40))
+    argv = ["-ref", image, "-dis", image, "-m", "psnr", "--calibrate", str(put(tmp_path, made(), weights=[told]))]
+    assert "predicted" in printed(capsys, *argv)

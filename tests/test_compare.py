@@ -17,6 +17,7 @@ from scipy import stats
 
 from cli import run_main
 from compare import main
+from small_dataset import call
 
 ROOT = Path(__file__).parents[1]
 SCORES = ROOT.parent / "shared" / "paper" / "scores"
@@ -313,3 +314,14 @@ def test_the_verdicts_on_the_released_scores(tmp_path):
     )  # Table 3 of the paper
     text = (tmp_path / "out.html").read_text()
     assert "fsim beats dinov1_l2" in text and "clip_vitb32_l2 beats dinov1_l2" in text
+
+
+def test_a_difference_that_has_no_interval_is_shown_without_a_p(tmp_path, capsys):
+    """Two references, and a metric that is constant on one of them: in some resamples it has no correlation."""
+    rng = np.random.default_rng(0)
+    for name, constant in (("a", False), ("b", True)):
+        lines = ["dis,ref,mos,pred"]
+        for i in range(40):
+            lines.append(f"d{i}.png,r{i // 20}.png,{i % 20},{1.0 if constant and i < 20 else i % 20 + rng.normal():.3f}")
+        (tmp_path / f"mine_{name}.csv").write_text("\n".join(lines) + "\n")
+    assert call(capsys, tmp_path / "mine_a.csv", tmp_path / "mine_b.csv", "--higher-is", "worse", main=main)[0] == 0

@@ -73,3 +73,20 @@ def test_one_pass_a_backbone_and_what_is_not_the_default_is_in_the_name():
     odd = methods.Options(weights="random", layers=(0, 1, 2, 11), normalize="imagenet", window=240)
     assert methods.build(["dinov1"], ["l2"], odd)[0].columns[0].name == "dinov1-random-layers0-2.11-norm-imagenet-window240-stride200_l2"
     assert methods.build(["timm:test_vit.r160_in1k"], ["l2"], methods.Options())[0].columns[0].name == "timm-test_vit.r160_in1k_l2"
+
+
+@pytest.mark.parametrize("name, distance, told", [
+    ("timm:test_resnet.r160_in1k", "skld", "-d skld: not defined for the maps of a CNN"),
+    ("timm:test_resnet.nosuch", "l2", "timm knows no weights of that tag"),
+    ("st_alexnet", "l2", "--normalize model: st_alexnet normalises its input by itself")])
+def test_what_is_known_only_when_loading(name, distance, told):
+    options = methods.Options(weights="random", normalize="model")
+    with pytest.raises(UsageError, match=told):
+        methods.build([name], [distance], options)[0].load()
+
+
+def test_float32_is_not_tf32():
+    import torch
+    torch.backends.cudnn.allow_tf32 = True   # PyTorch's default
+    methods.build(["stlpips_alex"], [], methods.Options())[0].load()
+    assert not torch.backends.cudnn.allow_tf32 and not torch.backends.cuda.matmul.allow_tf32

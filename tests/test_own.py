@@ -104,3 +104,18 @@ def test_perturbations_reach_it(tmp_path, files):
     assert model.window is None and model.columns[0].name == "my_metric-mae"
     name = scorefiles.stem("demo", model.columns[0].name, "rot", 1) + ".csv"
     assert scorefiles.parse_name(name) == ("demo", "my_metric-mae", "rot", 1.0)
+
+
+def test_numbers_stand_where_the_images_are():
+    import own
+    import torch
+    image = torch.empty(3, 4, 4, device="meta")
+    assert own.call(lambda reference, distorted: 0.5, "m.py:f", image, image).device.type == "meta"
+
+
+def test_two_metrics_of_one_name_are_refused(tmp_path):
+    for folder in "ab":
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "m.py").write_text("def f(reference, distorted):\n    return 0.0\n")
+    with pytest.raises(UsageError, match="same name, m-f"):
+        methods.build([f"{tmp_path}/a/m.py:f", f"{tmp_path}/b/m.py:f"], [], methods.Options())

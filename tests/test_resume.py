@@ -78,7 +78,7 @@ def test_savedirs_that_cannot_be_written(tiny, tmp_path, capsys, monkeypatch):
 def test_limit_is_continued_and_finished_files_are_used(tiny, tmp_path, capsys, monkeypatch):
     assert call(capsys, *tiny[:-1], tmp_path / "whole")[0] == 0
     code, printed, _ = call(capsys, *tiny, "--limit", "3")
-    assert code == 0 and "3/8" in printed and "never taken for a complete one" in printed
+    assert code == 0 and "3/8" in printed and "never taken for that of the whole dataset" in printed
     assert set(bytes_of(tmp_path / "out")) == {"correlations.csv", "tiny_psnr.csv.partial", "tiny_psnr.json.partial"}
     assert call(capsys, *tiny, "--limit", "2")[0] == 0
     assert call(capsys, *tiny)[0] == 0 and finished(tmp_path / "out") == finished(tmp_path / "whole")
@@ -145,3 +145,17 @@ def test_a_broken_correlations_file(broken, tiny, tmp_path, capsys):
         assert (tmp_path / "out/correlations.csv").read_bytes() == good
     else:
         assert code == 2 and "correlations.csv: " in told and "delete it" in told and len(told.splitlines()) == 1
+
+
+def test_noise_floors_keep_to_their_own_names(tiny, tmp_path, capsys):
+    asked = [*tiny[:2], "-m", "psnr * st_alexnet_l2^0.5", "--window", "64", "-rob", "tra", "-sdir", tmp_path / "floors", "--device", "cpu"]
+    assert call(capsys, *asked, "--noise-floor")[0] == 0
+    names = {p.name for p in (tmp_path / "floors").glob("*.csv")}
+    assert len(names) == 3 and all(name.endswith("_tra-1.floor.csv") for name in names)
+    assert call(capsys, *asked)[0] == 0
+    assert "no label to draw" in refused(capsys, *asked, "--noise-floor", "--plot")
+
+
+def test_what_is_left_out_may_be_drawn(tiny, tmp_path, capsys):
+    (tmp_path / "data/d2.png").write_bytes(b"")
+    assert call(capsys, *tiny, "--skip-bad", "--plot")[0] == 0

@@ -139,7 +139,7 @@ def test_whole_image_metrics_share_the_engine(photographs):
 def test_too_small_an_image_names_the_side_that_works(size, asked, told):
     image = scoring.Image("a.png", *size)
     with pytest.raises(UsageError, match=told):
-        scoring.check_sizes(model(["l2"]), [(image, image)], ["a.png"], [asked], None)
+        scoring.check_sizes(model(["l2"]), [(image, image)], ["a.png"], [asked])
 
 
 def test_features_that_are_not_finite_stop_with_the_pair_s_name(photographs):

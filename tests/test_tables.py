@@ -299,4 +299,4 @@ def test_as_a_script(tmp_path):
     good = tables_py("--table", "1", "-o", "t.txt")
     assert good.returncode == 0 and not good.stdout and "80 missing" in (tmp_path / "t.txt").read_text()
     unwritable = tables_py("-o", "no/such/t.txt")
-    assert unwritable.returncode == 1 and unwritable.stderr.count("\n") == 1
+    assert unwritable.returncode == 2 and unwritable.stderr.count("\n") == 1

@@ -19,6 +19,7 @@ def scored(tmp_path_factory):
     asked = ["-dat", home / "data/tiny.csv", "-sdir", home / "out", "--device", "cpu"]
     for more in (["-m", "psnr", "--noise-floor", "-rob", "tra"], ["-m", "psnr", f"{home / 'mine.py'}:far", "-rob", "none", "sca"],
                  ["-m", "st_alexnet", "-d", "l2", "cos", "--window", "64", "--per-layer", "-rob", "tra"],
+                 ["-m", "psnr * st_alexnet_l2^0.5", "--window", "64", "--layers", "0-2"],
                  ["-m", "st_alexnet_l2 * msssim^0.5", "-r", "224", "--precision", "fp16"]):
         with pytest.raises(SystemExit) as left:
             cli.run_main(run.main, [str(a) for a in [*asked, *more]])
@@ -48,7 +49,7 @@ def edit(path, old, new):
 
 def test_all_kinds_of_files_agree(home, capsys):
     code, said = verified(capsys, home)
-    assert code == 0 and len(said) == 10 and "correlations.csv" not in said
+    assert code == 0 and len(said) == 12 and "correlations.csv" not in said
     assert said.pop("tiny_psnr_tra-1.floor.csv") == "agrees, 2 of 2 pairs scored again, largest relative difference 0"
     assert all(text == "agrees, 3 of 8 pairs scored again, largest relative difference 0" for text in said.values()), said
     code, said = verified(capsys, home, home / "out/tiny_psnr.csv", n=99)

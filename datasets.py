@@ -202,6 +202,12 @@ def locate(entry, data_root):
     return found[0]
 
 
+def check_name(name):
+    """UsageError unless it is a name of the registry or that of a CSV file."""
+    if name not in DATASETS and not str(name).lower().endswith(".csv"):
+        raise unknown("dataset", str(name), DATASETS, "or the path of a CSV file with dis,ref,mos")
+
+
 def load(name, data_root, higher_is=None, keep_missing=False):
     """The dataset `name` -> Dataset. name: of the registry, or the path of a CSV file (more_datasets.from_csv).
 
@@ -209,17 +215,16 @@ def load(name, data_root, higher_is=None, keep_missing=False):
     'worse' (default) or 'better', for CSV files alone. keep_missing: pairs whose image is not there stay in, spelt as in
     the label file, and images.check_all finds them (--skip-bad). Raises UsageError for all that is missing or broken.
     """
-    if str(name).lower().endswith(".csv"):
+    check_name(name)
+    if name not in DATASETS:
         title, root = more.csv_name(name, DATASETS), Path(name).parent
         rows, types = more.from_csv(Path(name)), None
         direction, label = higher_is or "worse", f"mos of {Path(name).name}"
-    elif name in DATASETS:
+    else:
         entry = DATASETS[name]
         title, root = name, locate(entry, data_root)
         rows, types = entry.load(root), entry.types
         direction, label = entry.higher_is, entry.label
-    else:
-        raise unknown("dataset", str(name), DATASETS, "or the path of a CSV file with dis,ref,mos")
     if direction not in ("worse", "better") or higher_is not in (None, direction):
         raise UsageError(f"dataset {title}: a higher label means {direction}, not {higher_is!r}; --higher-is better or worse "
                          "is for CSV files")

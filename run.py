@@ -120,6 +120,8 @@ def check_arguments(args):
             raise unknown("perturbation", name, PERTURBATION_NAMES)
     if not args.dataset:
         raise UsageError(f"-dat: expected one or more of {', '.join(datasets.DATASETS)}, or a CSV file (see --list)")
+    for name in args.dataset:
+        datasets.check_name(name)
     if not args.model:
         raise UsageError("-m: expected one or more methods, such as dinov1 or psnr (see --list)")
     if args.noise_floor and args.plot:

@@ -96,8 +96,8 @@ def check_stopped():
 def run_main(main, argv=None, kept=""):
     """Run main(argv) -> int|None as a script and leave with its exit code.
 
-    UsageError -> 2, WorkError -> 1, Ctrl-C or SIGTERM -> 128 + signal (and what is `kept`), anything unforeseen -> 1; always one line on
-    stderr, the traceback only when --debug is among the arguments.
+    UsageError -> 2, WorkError -> 1, Ctrl-C or SIGTERM -> 128 + signal (and `kept` is told), anything unforeseen -> 1; always
+    one line on stderr, the traceback only when --debug is among the arguments.
     """
     argv = sys.argv[1:] if argv is None else argv
     program = os.path.basename(sys.argv[0])

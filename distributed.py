@@ -36,21 +36,21 @@ def start(device):
 
 def barrier():
     """Wait for all processes, if there are several."""
-    import sys
     if world()[1] > 1:
-        sys.modules["torch"].distributed.barrier()
+        import torch
+        torch.distributed.barrier()
 
 
 def together(items):
     """The items of all processes' lists, each once."""
-    import sys
     lists = [items] * world()[1]
     if len(lists) > 1:
-        sys.modules["torch"].distributed.all_gather_object(lists, items)
+        import torch
+        torch.distributed.all_gather_object(lists, items)
     return list(dict.fromkeys(item for found in lists for item in found))
 
 
 def stop():
-    import sys
     if world()[1] > 1:
-        sys.modules["torch"].distributed.destroy_process_group()
+        import torch
+        torch.distributed.destroy_process_group()

@@ -13,7 +13,7 @@ from models import BACKBONES
 def method_rows():
     """[(name, distances, what, weights file, where from, licence, citation, note)] of every method, backbones first."""
     for name, entry in BACKBONES.items():
-        distances = "l2 cos" if entry.kind == "maps" else " ".join(methods.DISTANCE_NAMES)
+        distances = " ".join(methods.OF_BLOCKS if entry.kind == "maps" else methods.DISTANCE_NAMES)
         weights = entry.weights
         if weights is None:
             yield name, distances, entry.what, "-", entry.note, "BSD-2-Clause", METRICS["stlpips_alex"].citation, ""

@@ -12,6 +12,7 @@ from cli import UsageError, one_line, unknown
 from metrics import FEATURES, METRICS
 
 DISTANCE_NAMES = ("l2", "cos", "skld", "jsd", "wsd", "swd")
+OF_BLOCKS = DISTANCE_NAMES[:2]   # sums over blocks; defined for the maps of a CNN, too
 
 
 @dataclass(frozen=True)
@@ -96,8 +97,7 @@ def build(methods, distances, options):
     for d in distances:
         if d not in DISTANCE_NAMES:
             raise unknown("distance", d, DISTANCE_NAMES)
-    if options.precision == "tf32" and not options.device.startswith("cuda"):
-        raise UsageError("--precision tf32 needs a CUDA device; on a CPU choose fp32, bf16 or fp16")
+    models.check_precision(options.precision, options.device)
     passes = {}
     for name in dict.fromkeys(methods):
         base, embedding = parse(name)
@@ -192,7 +192,7 @@ def backbone_model(base, names, distances, options):
         for d in distances:
             if entry.kind == "maps":
                 check_maps(name, d)
-            if options.per_layer and d not in ("l2", "cos"):
+            if options.per_layer and d not in OF_BLOCKS:
                 raise UsageError(f"--per-layer: {d} is no sum over blocks; it takes l2 and cos")
             columns.append(Column(f"{method}_{d}", name, d, "features", block_column(d, options)))
     return Model(method, options, columns, options.window, (entry.weights,) if entry.weights else (), options.window, None,
@@ -200,7 +200,7 @@ def backbone_model(base, names, distances, options):
 
 
 def check_maps(method, distance):
-    if distance not in ("l2", "cos"):
+    if distance not in OF_BLOCKS:
         raise UsageError(f"-d {distance}: not defined for the maps of a CNN ({method}); it takes l2 and cos")
 
 

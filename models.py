@@ -166,6 +166,11 @@ def cast(trunk, dtype):
     return trunk
 
 
+def check_precision(precision, device):
+    if precision == "tf32" and not device.startswith("cuda"):
+        raise UsageError("--precision tf32 needs a CUDA device; on a CPU choose fp32, bf16 or fp16")
+
+
 def allow_tf32(allowed):
     """PyTorch's two switches, of which one is on by default: float32 means float32 unless tf32 is asked for."""
     import torch
@@ -188,8 +193,7 @@ def load_backbone(name, weights_dir=None, weights="pretrained", device="cpu", pr
     """
     import torch
     entry, device = backbone(name), torch.device(device)
-    if precision == "tf32" and device.type != "cuda":
-        raise UsageError("--precision tf32 needs a CUDA device; on a CPU choose fp32, bf16 or fp16")
+    check_precision(precision, device.type)
     allow_tf32(precision == "tf32")
     state = None
     with torch.random.fork_rng(devices=[]):

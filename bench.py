@@ -1,9 +1,10 @@
-"""How fast, against what: every number of this page is measured in one run on this machine, with random weights.
+"""How fast, against what: every number of this page is measured in one run on this machine, with seeded random weights.
 
     python bench.py                                   all sections, dinov1, float32
     python bench.py --only forward --backbones dinov1 clip_vitb32 --precision bf16
     python bench.py --only pipeline naive --rounds 5 --json
     python bench.py --only memory --pairs 2000        peak memory of a run of so many pairs
+    python bench.py --only startup --weights-dir DIR  run_single_img.py, with weights from a file
 
 Speeds are medians of interleaved rounds. "of matmul" is the share of this machine's own matrix rate (the best of a few large
 torch products in the same precision), by the floating-point operations that torch counts. Ratios against the naive path
@@ -23,7 +24,6 @@ import torch
 
 import distances
 import methods
-import models
 import naive
 import scoring
 from cli import UsageError, run_main, unknown
@@ -72,7 +72,13 @@ def flops_of(function):
 
 
 def options(args):
-    return methods.Options(weights="random", device=args.device, precision=args.precision)
+    return methods.Options("pretrained" if args.weights_dir else "random", args.weights_dir, args.device, args.precision)
+
+
+def flags(args):
+    """The same for run.py and run_single_img.py."""
+    weights = ["--weights-dir", args.weights_dir] if args.weights_dir else ["--weights", "random"]
+    return [*weights, "--device", args.device, "--precision", args.precision]
 
 
 def forward(args):
@@ -80,7 +86,7 @@ def forward(args):
     rate = matrix_rate(args)
     yield "matmul", f"{rate / 1e9:.1f} GFLOP/s", {"flops_per_s": rate}
     for name in args.backbones:
-        backbone = models.load_backbone(name, weights="random", device=args.device, precision=args.precision)
+        backbone = methods.build([name], ["l2"], options(args))[0].load()
         with torch.inference_mode():
             flops = flops_of(lambda: backbone(torch.rand(1, 3, 224, 224, device=args.device)))
             inputs = {b: torch.rand(b, 3, 224, 224, device=args.device) for b in args.batches}
@@ -208,8 +214,7 @@ def scored(args, folder, pairs, per_reference=20):
         rows.append(row)
     (folder / "made.csv").write_text("dis,ref,mos\n" + "".join(f"{d},{r},{m}\n" for d, r, m in rows))
     here = Path(__file__).parent
-    return [str(here / "run.py"), "-dat", str(folder / "made.csv"), "-m", args.backbones[0], "-d", "l2", "--weights", "random",
-            "--device", args.device, "--precision", args.precision, "-sdir"]
+    return [str(here / "run.py"), "-dat", str(folder / "made.csv"), "-m", args.backbones[0], "-d", "l2", *flags(args), "-sdir"]
 
 
 def timed(command, **environment):
@@ -230,18 +235,35 @@ def ranks(args):
             with tempfile.TemporaryDirectory(dir=folder) as results:   # a run that finds its results has nothing to do
                 timed([*launcher, *command, results], OMP_NUM_THREADS="1")
         seconds = interleaved({"one": run, "two": lambda: run(*torchrun)}, max(1, args.rounds // 2))
-    yield "two ranks, a core each, against one", f"{seconds['two'] / seconds['one']:.0%} of its time ({seconds['two']:.0f} s, {seconds['one']:.0f} s)", {"ratio": seconds["two"] / seconds["one"]}
+    ratio = seconds["two"] / seconds["one"]
+    yield "two ranks, a core each, against one", f"{ratio:.0%} of its time ({seconds['two']:.0f} s, {seconds['one']:.0f} s)", {"ratio": ratio}
 
 
 def startup(args):
-    """run_single_img.py -m psnr msssim, above `import torch`."""
-    here = Path(__file__).parent
+    """run_single_img.py: psnr and msssim above `import torch`; a backbone above its imports, weights and windows, each timed alone."""
+    here, name = Path(__file__).parent, args.backbones[0]
+    model = methods.build([name], ["l2"], options(args))[0]
+    loaded, x = {}, torch.rand(WINDOWS, 3, 224, 224, device=args.device)
+
+    def windows():
+        with torch.inference_mode():
+            model.compare(loaded["features"](x), loaded["features"](x), model.columns)[0].sum().item()
     with tempfile.TemporaryDirectory() as folder:
         a, b = made_images(Path(folder), 1)
-        single = [str(here / "run_single_img.py"), "-ref", a, "-dis", b, "-m", "psnr", "msssim", "--device", "cpu"]
-        seconds = interleaved({"torch": lambda: timed(["-c", "import torch"]), "single": lambda: timed(single)}, args.rounds)
-    above = seconds["single"] - seconds["torch"]
+        single = [str(here / "run_single_img.py"), "-ref", a, "-dis", b, "-m"]
+        seconds = interleaved({
+            "torch": lambda: timed(["-c", "import torch"]),
+            "metrics": lambda: timed([*single, "psnr", "msssim", "--device", "cpu"]),
+            "imports": lambda: timed(["-c", "import torch, timm"]),
+            "weights": lambda: loaded.update(features=model.load()),
+            "windows": windows,
+            "backbone": lambda: timed([*single, name, "-d", "l2", *flags(args)])}, args.rounds, args.device)
+    above = seconds["metrics"] - seconds["torch"]
     yield "run_single_img.py psnr msssim", f"{above:.2f} s above import torch ({seconds['torch']:.2f} s)", {"seconds": above}
+    parts = {part: seconds[part] for part in ("imports", "weights", "windows")}
+    over = seconds["backbone"] / sum(parts.values()) - 1
+    yield (f"run_single_img.py {name} l2", f"{seconds['backbone']:.2f} s, {over:+.0%} over "
+           + ", ".join(f"{part} {s:.2f}" for part, s in parts.items()), {"seconds": seconds["backbone"], "over": over} | parts)
 
 
 SECTIONS = {"forward": forward, "distances": each_distance, "images": images, "pipeline": pipeline, "naive": all_rows, "memory": memory,
@@ -252,6 +274,7 @@ def main(argv):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     parser.add_argument("--only", nargs="+", default=list(SECTIONS), metavar="SECTION", help=" ".join(SECTIONS))
     parser.add_argument("--backbones", nargs="+", default=["dinov1"], metavar="NAME")
+    parser.add_argument("--weights-dir", metavar="DIR", help="load these weights instead of random ones: for startup")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--precision", choices=("fp32", "tf32", "fp16", "bf16"), default="fp32")
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 4, 8, 16], help="batch sizes of bare forward passes")

@@ -55,13 +55,22 @@ class Model:
     loader: object = field(default=None, repr=False)
     carried: tuple = ()     # trained files inside installed packages
 
+    @property
+    def random(self):
+        """Whether its weights are seeded at random, so that its scores mean nothing."""
+        return self.options.weights == "random" and bool(self.weights)
+
+    def paths(self):
+        """{name: Path} of the weight files; UsageError when one cannot be had. Nothing is read."""
+        own = {} if self.random else {w.name: files.resolve(w, self.options.weights_dir) for w in self.weights}
+        return own | {name: files.package_file(name) for name in self.carried}
+
     def files(self):
         """[{name, sha256, file}] of the weight files; UsageError when one cannot be had. Nothing is loaded."""
-        inside = [{"name": name, "sha256": files.sha256(files.package_file(name))} for name in self.carried]
-        if self.options.weights == "random" and self.weights:
-            return [{"name": "random", "seed": 0}, *inside]
-        paths = [(w, files.resolve(w, self.options.weights_dir)) for w in self.weights]
-        return [{"name": w.name, "sha256": files.sha256(path), "file": path.name} for w, path in paths] + inside
+        told = [{"name": "random", "seed": 0}] if self.random else []
+        for name, path in self.paths().items():
+            told.append({"name": name, "sha256": files.sha256(path)} | ({} if name in self.carried else {"file": path.name}))
+        return told
 
     def load(self):
         """-> features(x): float (B, 3, H, W) in [0, 1] on the device -> distances.Features."""
@@ -269,7 +278,7 @@ def load_metric(model):
     from distances import Features
     o = model.options
     key = METRICS[model.columns[0].method].features
-    features = FEATURES[key](o.weights_dir, o.device, o.protocol, 0 if o.weights == "random" and model.weights else None)
+    features = FEATURES[key](o.weights_dir, o.device, o.protocol, 0 if model.random else None)
     return lambda x: Features(features(x))
 
 

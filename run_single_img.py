@@ -193,7 +193,7 @@ def main(argv):
     columns += fusions
     check_usage(args, pairs, columns)
     for model in models:
-        model.files()   # a missing weight file: said before the work
+        model.paths()   # a missing weight file: said before the work
     folders.list_alone(alone)
     if args.map or args.npy is not None:
         return show_map(pairs[0], models[0], args)
@@ -226,7 +226,7 @@ def predicted(found, opinions):
 
 def note_random(models):
     for model in models:
-        if any(f["name"] == "random" for f in model.files()):
+        if model.random:
             print(f"{model.name}: random weights, for trying things out: these numbers mean nothing")
 
 

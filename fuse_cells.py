@@ -13,10 +13,10 @@ import fused
 from cli import UsageError, unknown
 from grouping import base
 from pairwise import check_labels
+from robustness import PERTURBATIONS
 from scorefiles import is_floor, parse_name, read
 
 BLOCK = re.compile(r"pred_\d+")
-ORDER = ("none", "tra", "sca", "rot")
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,8 @@ class Folder:
             if name not in self.datasets:
                 raise UsageError(f"--datasets {name}: no score file of it in {path}; found {', '.join(self.datasets) or 'none'}")
         chosen = [key for key in self.cells if not datasets or key[0] in datasets]
-        self.cells = {key: self.cells[key] for key in sorted(chosen, key=lambda key: (key[0], ORDER.index(key[1]), key[2] or 0))}
+        order = list(PERTURBATIONS)
+        self.cells = {key: self.cells[key] for key in sorted(chosen, key=lambda key: (key[0], order.index(key[1]), key[2] or 0))}
 
     @property
     def datasets(self):

@@ -33,6 +33,7 @@ class DistanceMap:
     mean_is: str         # what the mean of `total` is: "the score", or "mse" for psnr
     layers: np.ndarray
     total: np.ndarray
+    blocks: tuple        # (L,) the blocks' numbers
 
 
 # ---- terms: two batches of features of one block -> (B, T) or (B, h, w), whose mean is the block's score
@@ -143,7 +144,8 @@ def distance_map(model, column, distorted, reference, batch=8):
         layer *= target / mean if mean > 0 else 1.0
     total = layers.sum(0, dtype=np.float64)
     total *= wanted.sum() / total.mean() if total.mean() > 0 else 1.0   # the last digits, lost in float32
-    return DistanceMap(column.name, score, mean_is, layers, total)
+    chosen = model.options.layers if column.feature == "features" else None
+    return DistanceMap(column.name, score, mean_is, layers, total, chosen or tuple(range(len(layers))))
 
 
 def save(found, path, with_layers=False):

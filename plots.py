@@ -62,9 +62,9 @@ def difference(path, reference, distorted, found, with_layers=False):
     if rows:
         axes = lower.subplots(rows, across, squeeze=False).ravel()
         whole = found.total.mean() or 1.0
-        for number, layer in enumerate(found.layers):
+        for ax, number, layer in zip(axes, found.blocks, found.layers):
             share = layer.mean(dtype=float) / whole
-            heat(lower, axes[number], layer, f"block {number}: {100 * share:.1f} %")
+            heat(lower, ax, layer, f"block {number}: {100 * share:.1f} %")
         for ax in axes:
             ax.set_axis_off()
     save(fig, path, dpi=min(250, max(100, width / 3)))   # large images get a larger picture

@@ -6,8 +6,6 @@ None stands for "this image stays as it is", so that a reference's features serv
 import math
 from dataclasses import dataclass
 
-from PIL import Image
-
 
 def crop_right(image, pct):
     """Columns [0, W - o), o = ceil(pct/100 W)."""
@@ -23,6 +21,7 @@ def crop_left(image, pct):
 
 def dilate(image, pct):
     """Resize (bilinear) by pct rounded up to an even number of pixels, crop the centre, resize back where odd sizes need it."""
+    from PIL.Image import Resampling
     width, height = image.size
 
     def grown(side):
@@ -32,13 +31,14 @@ def dilate(image, pct):
         return grown(side) // 2 - math.ceil(side / 2), grown(side) // 2 + math.ceil(side / 2)
 
     (left, right), (top, bottom) = centre(width), centre(height)
-    image = image.resize((grown(width), grown(height)), Image.Resampling.BILINEAR).crop((left, top, right, bottom))
-    return image if image.size == (width, height) else image.resize((width, height), Image.Resampling.BILINEAR)
+    image = image.resize((grown(width), grown(height)), Resampling.BILINEAR).crop((left, top, right, bottom))
+    return image if image.size == (width, height) else image.resize((width, height), Resampling.BILINEAR)
 
 
 def rotate(image, pct):
     """Turn by pct degrees clockwise about the centre, nearest neighbour, same size, corners black."""
-    return image.rotate(-pct, Image.Resampling.NEAREST)
+    from PIL.Image import Resampling
+    return image.rotate(-pct, Resampling.NEAREST)
 
 
 @dataclass(frozen=True)

@@ -18,44 +18,30 @@ import distributed
 import fused
 import fused_files
 import methods
-from cli import UsageError, WorkError, number_type, one_line, positive, processes, run_main, side, unknown
-from models import PRECISIONS
+import options
+from cli import UsageError, WorkError, number_type, one_line, positive, processes, run_main, unknown
+from robustness import PERTURBATIONS
 from scorefiles import PERTURBATION
-
-PERTURBATION_NAMES = ("none", "tra", "sca", "rot")
 
 
 def arguments(argv):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     what = parser.add_argument_group("what to score")
     what.add_argument("-dat", "--dataset", nargs="+", default=[], metavar="NAME", help="live tid2013 pipal demo ..., or a CSV file")
-    what.add_argument("-m", "--model", nargs="+", default=[], metavar="NAME",
-                      help="methods: backbones, embed_<backbone>, metrics, my_metric.py:function, fused2, 'A * B^k' of score columns")
-    what.add_argument("-d", "--distance", nargs="+", default=[], metavar="NAME", help=" ".join(methods.DISTANCE_NAMES) + "; for backbones")
     what.add_argument("-rob", "--robustness", nargs="+", default=["none"], metavar="NAME", help="none tra sca rot (default: none)")
     what.add_argument("-pct", "--percent", nargs="+", type=magnitude, default=[1.0], metavar="P", help="magnitude of the perturbation (default: 1)")
-    what.add_argument("-r", "--resizeHW", type=side, metavar="N", help="resize both images to N x N first")
     what.add_argument("--limit", type=positive, metavar="N", help="only the first N pairs; the files stay partial")
     what.add_argument("--higher-is", choices=("better", "worse"), help="what a higher mos means in a CSV dataset (default: worse)")
     what.add_argument("--skip-bad", action="store_true", help="leave out pairs whose image is missing or unreadable, and say so")
-    where = parser.add_argument_group("where things are")
-    where.add_argument("--data-root", default=os.environ.get("IQA_DATA", "data"), metavar="DIR", help="default: $IQA_DATA, else data")
-    where.add_argument("--weights-dir", metavar="DIR", help="use DIR/<backbone>.pth (.pt, .safetensors) and download nothing")
-    where.add_argument("--weights", choices=("pretrained", "random"), default="pretrained", help="random: seeded, for trying things out")
-    where.add_argument("-sdir", "--savedir", default="results", metavar="DIR", help="default: results")
-    where.add_argument("-s", "--saveas", metavar="NAME", help="file name instead of the method's; one method and distance only")
     what.add_argument("--noise-floor", action="store_true",
                       help="score each reference against its own perturbed self instead, into <name>.floor.csv (see compare.py)")
-    how = parser.add_argument_group("how")
-    how.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    how.add_argument("--precision", choices=PRECISIONS, default="paper", help="paper: float16 where the authors had it (OpenAI CLIP)")
-    how.add_argument("--protocol", choices=("paper", "corrected"), default="paper", help="corrected: the methods with their defects mended")
-    how.add_argument("--normalize", choices=("none", "imagenet", "model"), default="none", help="mean and std of the input (paper: none)")
-    how.add_argument("--window", type=positive, default=224, metavar="N", help="side of a window (default: 224)")
-    how.add_argument("--stride", type=positive, default=200, metavar="N", help="distance of windows (default: 200)")
-    how.add_argument("--layers", type=layer_list, metavar="LIST", help="blocks to use, such as 0-5,11 (default: all)")
+    options.add_arguments(parser)
+    where = parser.add_argument_group("where things are")
+    where.add_argument("--data-root", default=os.environ.get("IQA_DATA", "data"), metavar="DIR", help="default: $IQA_DATA, else data")
+    where.add_argument("-sdir", "--savedir", default="results", metavar="DIR", help="default: results")
+    where.add_argument("-s", "--saveas", metavar="NAME", help="file name instead of the method's; one method and distance only")
+    how = parser.add_argument_group("how to run")
     how.add_argument("--per-layer", action="store_true", help="also write one column a block (l2 and cos)")
-    how.add_argument("--batch-size", type=batch_size, default=None, metavar="N", help="windows at once, or auto (default)")
     how.add_argument("--workers", type=processes, default=None, metavar="N", help="processes that read images (default: 0 on a CPU, up to 8 with CUDA)")
     how.add_argument("--overwrite", action="store_true", help="drop files made with other settings and score anew")
     how.add_argument("--keep-going", action="store_true", help="carry on past what cannot be had and name it at the end")
@@ -74,21 +60,6 @@ def arguments(argv):
 magnitude = number_type(float, lambda v: 0 < v < 50, "a number above 0 and below 50")
 
 
-def batch_size(text):
-    return None if text == "auto" else positive(text)
-
-
-def layer_list(text):
-    try:
-        spans = [[int(n) for n in part.split("-")] for part in text.split(",")]
-        found = sorted({n for span in spans for n in range(span[0], span[-1] + 1)})
-        if not found or any(len(s) > 2 or s[-1] < s[0] for s in spans):
-            raise ValueError
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"expected block numbers such as 0-5,11, found {text!r}") from None
-    return tuple(found)
-
-
 def shard(text):
     try:
         i, n = (int(part) for part in text.split("/"))
@@ -99,31 +70,15 @@ def shard(text):
     return i, n
 
 
-def pick_device(asked):
-    import torch
-    if asked == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(asked)
-    except RuntimeError:
-        raise UsageError(f"--device {asked}: expected auto, cpu, cuda or cuda:N") from None
-    if device.type not in ("cpu", "cuda"):
-        raise UsageError(f"--device {asked}: expected auto, cpu, cuda or cuda:N")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UsageError(f"--device {asked}: {torch.cuda.device_count()} CUDA devices are there; use --device cpu")
-    return asked
-
-
 def check_arguments(args):
     for name in args.robustness:
-        if name not in PERTURBATION_NAMES:
-            raise unknown("perturbation", name, PERTURBATION_NAMES)
+        if name not in PERTURBATIONS:
+            raise unknown("perturbation", name, PERTURBATIONS)
     if not args.dataset:
         raise UsageError(f"-dat: expected one or more of {', '.join(datasets.DATASETS)}, or a CSV file (see --list)")
     for name in args.dataset:
         datasets.check_name(name)
-    if not args.model:
-        raise UsageError("-m: expected one or more methods, such as dinov1 or psnr (see --list)")
+    options.check_model(args)
     if args.noise_floor and args.plot:
         raise UsageError("--plot: a noise floor has no label to draw; leave --plot or --noise-floor out")
     if args.files:
@@ -166,16 +121,13 @@ def main(argv):
     if args.plot:
         import plots
         plots.figure(1, 1)   # no matplotlib: better said before the work
-    device = distributed.start(pick_device(args.device))
+    device = distributed.start(options.pick_device(args.device))
     rank, ranks = distributed.world()
     if ranks > 1 and args.shard:
         raise UsageError("--shard: torchrun makes the shards itself; leave one of the two out")
     if ranks > 1:
         args.shard = (rank + 1, ranks)
-    options = methods.Options(args.weights, args.weights_dir, device, args.precision, args.protocol, args.normalize,
-                              args.window, args.stride, args.layers, args.per_layer)
-    plain, fusions = fused.split(args.model)
-    models = methods.with_factors(methods.build(plain, args.distance, options), fusions, options)
+    models, fusions = options.models_of(args, device, args.per_layer)
     if args.saveas and (len(models) > 1 or len(models[0].columns) > 1):
         raise UsageError("-s/--saveas names one file: use it with one method and one distance")
     found = [(model, attempt(asked_as(model), model.files)) for model in models]
@@ -216,8 +168,8 @@ def needed_weights(args):
         raise UsageError("--fetch-weights: expected -m with the methods whose weights are needed (see --list)")
     plain, fusions = fused.split(args.model)
     takes_distance = any(methods.parse(m)[0] not in methods.METRICS and ".py:" not in m for m in plain)
-    options = methods.Options()
-    models = methods.with_factors(methods.build(plain, ["cos"] if takes_distance else [], options), fusions, options)
+    default = methods.Options()
+    models = methods.with_factors(methods.build(plain, ["cos"] if takes_distance else [], default), fusions, default)
     return list(dict.fromkeys(w for model in models for w in model.weights))
 
 

@@ -15,10 +15,10 @@ import json
 from pathlib import Path
 
 import folders
-import fused
 import fused_files
 import methods
-from cli import UsageError, check_writable, positive, progress, run_main, side
+import options
+from cli import UsageError, check_writable, progress, run_main
 
 
 def arguments(argv):
@@ -38,32 +38,9 @@ def arguments(argv):
     out.add_argument("--anchor", metavar="CODEC", help="codec that BD-rates refer to (default: the manifest's first)")
     out.add_argument("--calibrate", nargs="+", default=[], metavar="FILE.csv",
                      help="finished run of the same method on a dataset: adds the predicted opinion")
-    add_scoring_arguments(parser)
-    return parser.parse_args(argv)
-
-
-def add_scoring_arguments(parser):
-    """What decides a score, shared by all that scores images without a dataset."""
-    parser.add_argument("-m", "--model", nargs="+", required=True, metavar="NAME",
-                        help="methods (python run.py --list), my_metric.py:function")
-    parser.add_argument("-d", "--distance", nargs="+", default=[], metavar="NAME",
-                        help=" ".join(methods.DISTANCE_NAMES) + "; for backbones")
-    parser.add_argument("-r", "--resizeHW", type=side, metavar="N", help="resize both images to N x N first")
-    parser.add_argument("--weights-dir", metavar="DIR", help="use DIR/<backbone>.pth (.pt, .safetensors) and download nothing")
-    parser.add_argument("--weights", choices=("pretrained", "random"), default="pretrained", help="random: seeded, to try things out")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--precision", choices=methods.models.PRECISIONS, default="paper")
-    parser.add_argument("--protocol", choices=("paper", "corrected"), default="paper")
-    parser.add_argument("--batch-size", type=positive, metavar="N", help="windows at once")
+    options.add_arguments(parser)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-
-
-def build_models(args):
-    """-> ([methods.Model], [fused.Fused]) of -m and -d, nothing loaded. Raises UsageError."""
-    import run
-    options = methods.Options(args.weights, args.weights_dir, run.pick_device(args.device), args.precision, args.protocol)
-    plain, fusions = fused.split(args.model)
-    return methods.with_factors(methods.build(plain, args.distance, options), fusions, options), fusions
+    return parser.parse_args(argv)
 
 
 def pairs_of(args):
@@ -185,8 +162,9 @@ def calibrations(args, models, fusions):
 
 def main(argv):
     args = arguments(argv)
+    options.check_model(args)
     pairs, alone = pairs_of(args)
-    models, fusions = build_models(args)
+    models, fusions = options.models_of(args, options.pick_device(args.device))
     columns = [c for m in models for c in m.columns]
     factors = [fused_files.factors_of(fusion, columns) for fusion in fusions]
     fusions = {fused_files.column(fusion, own): (fusion, own) for fusion, own in zip(fusions, factors)}
@@ -274,6 +252,7 @@ def document(args, pairs, alone, scores, models, columns, opinions):
     if opinions:
         told["calibration"] = {column: opinion.statement() for column, opinion in opinions.items()}
     return told | {"settings": {"protocol": args.protocol, "precision": args.precision, "resizeHW": args.resizeHW,
+                                "normalize": args.normalize, "window": args.window, "stride": args.stride, "layers": args.layers,
                                 "weights": fused_files.each_once(m.files() for m in models),
                                 "higher_is": {c.name: c.higher_is for c in columns}},
                    "environment": results.environment(models[0], args.batch_size)}

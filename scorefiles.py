@@ -13,9 +13,10 @@ from pathlib import Path
 
 from cli import UsageError, one_line
 from labels import number
+from robustness import PERTURBATIONS
 
 COLUMNS = ("dis", "ref", "mos", "pred")
-PERTURBATION = re.compile(r"_(tra|sca|rot)-(\d+(?:\.\d+)?)$", re.ASCII)
+PERTURBATION = re.compile(rf"_({'|'.join(name for name in PERTURBATIONS if name != 'none')})-(\d+(?:\.\d+)?)$", re.ASCII)
 FLOOR = ".floor"   # ends the stem of a noise floor (run.py --noise-floor)
 ENDING = re.compile(r"\.csv((?:\.partial(?:\.\d+of\d+)?)?)$", re.ASCII)
 

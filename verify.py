@@ -26,6 +26,7 @@ import results
 import scorefiles
 import scoring
 from cli import UsageError, WorkError, one_line, progress
+from options import pick_device
 
 SEED = 0
 FINE, COARSE = 1e-4, 0.02   # of a score
@@ -39,11 +40,10 @@ class Differs(Exception):
 
 def main(args):
     """run.py --verify: args.verify pairs of each of args.files. Returns the exit code."""
-    import run
     files = [path for path in map(Path, args.files) if path.name != "correlations.csv"]
     if not files:
         raise UsageError("--verify: expected one or more finished score files, such as results/*.csv")
-    device, loaded, code = run.pick_device(args.device), {}, 0
+    device, loaded, code = pick_device(args.device), {}, 0
     with progress(len(files), "file", "verifying") as bar:
         for path in files:
             try:

@@ -12,6 +12,7 @@ import examples
 import maps
 import methods
 import models
+import options
 import run_single_img
 from cli import UsageError
 from distances import Features
@@ -29,7 +30,7 @@ def score(folder, image, changed, *argv):
     """The score that run_single_img.py gives without --map."""
     files = [saved(folder, name, i) for name, i in (("r.png", image), ("d.png", changed))]
     args = run_single_img.arguments(["-ref", files[0], "-dis", files[1], *argv])
-    models_, fusions = run_single_img.build_models(args)
+    models_, fusions = options.models_of(args, "cpu")
     pairs, _ = run_single_img.pairs_of(args)
     (scores,) = run_single_img.score_pairs(pairs, models_, {}, args)
     return next(iter(scores.values()))
@@ -48,6 +49,16 @@ def test_the_mean_is_the_score(tmp_path, name, distance):
     assert m.total.mean() == pytest.approx(expected, rel=1e-6)
     assert m.layers.sum(0).mean(dtype=float) == pytest.approx(expected, rel=1e-5)
     assert m.total.shape == (224, 250) and (m.total >= 0).all()
+
+
+def test_blocks_of_choice(tmp_path):
+    """--layers: the maps of those blocks, with their numbers, and the score of run_single_img.py."""
+    image = astronaut(250)
+    changed = examples.local(image, examples.blurred, (120, 40, 200, 120))
+    whole, some = found(image, changed, "st_alexnet", "l2"), found(image, changed, "st_alexnet", "l2", layers=(1, 3))
+    assert whole.blocks == (0, 1, 2, 3, 4) and some.blocks == (1, 3)
+    np.testing.assert_allclose(some.layers, whole.layers[[1, 3]], rtol=1e-5, atol=1e-6)
+    assert score(tmp_path, image, changed, "-m", "st_alexnet", "-d", "l2", "--layers", "1,3") == some.score < whole.score
 
 
 @pytest.mark.parametrize("distance", ["l2", "cos"])

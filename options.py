@@ -1,0 +1,70 @@
+"""The options that decide a score, declared once for every script that scores images, and the models that they ask for."""
+import argparse
+
+import fused
+import methods
+from cli import UsageError, positive, side
+
+
+def add_arguments(parser):
+    """Add the options of what decides a score."""
+    what = parser.add_argument_group("which scores, and how")
+    what.add_argument("-m", "--model", nargs="+", default=[], metavar="NAME",
+                      help="methods (python run.py --list): backbones, embed_<backbone>, metrics, my_metric.py:function, fused2, "
+                           "'A * B^k' of score columns")
+    what.add_argument("-d", "--distance", nargs="+", default=[], metavar="NAME", help=" ".join(methods.DISTANCE_NAMES) + "; for backbones")
+    what.add_argument("-r", "--resizeHW", type=side, metavar="N", help="resize both images to N x N first")
+    what.add_argument("--weights-dir", metavar="DIR", help="use DIR/<backbone>.pth (.pt, .safetensors) and download nothing")
+    what.add_argument("--weights", choices=("pretrained", "random"), default="pretrained", help="random: seeded, for trying things out")
+    what.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    what.add_argument("--precision", choices=methods.models.PRECISIONS, default="paper", help="paper: float16 where the authors had it (OpenAI CLIP)")
+    what.add_argument("--protocol", choices=("paper", "corrected"), default="paper", help="corrected: the methods with their defects mended")
+    what.add_argument("--normalize", choices=("none", "imagenet", "model"), default="none", help="mean and std of the input (paper: none)")
+    what.add_argument("--window", type=positive, default=224, metavar="N", help="side of a window (default: 224)")
+    what.add_argument("--stride", type=positive, default=200, metavar="N", help="distance of windows (default: 200)")
+    what.add_argument("--layers", type=layer_list, metavar="LIST", help="blocks to use, such as 0-5,11 (default: all)")
+    what.add_argument("--batch-size", type=batch_size, metavar="N", help="windows at once, or auto (default)")
+
+
+def check_model(args):
+    if not args.model:
+        raise UsageError("-m: expected one or more methods, such as dinov1 or psnr (see python run.py --list)")
+
+
+def batch_size(text):
+    return None if text == "auto" else positive(text)
+
+
+def layer_list(text):
+    try:
+        spans = [[int(n) for n in part.split("-")] for part in text.split(",")]
+        found = sorted({n for span in spans for n in range(span[0], span[-1] + 1)})
+        if not found or any(len(s) > 2 or s[-1] < s[0] for s in spans):
+            raise ValueError
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected block numbers such as 0-5,11, found {text!r}") from None
+    return tuple(found)
+
+
+def pick_device(asked):
+    """'auto', 'cpu', 'cuda' or 'cuda:N' -> the device to use. UsageError for another, or one that is not there."""
+    import torch
+    if asked == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(asked)
+    except RuntimeError:
+        raise UsageError(f"--device {asked}: expected auto, cpu, cuda or cuda:N") from None
+    if device.type not in ("cpu", "cuda"):
+        raise UsageError(f"--device {asked}: expected auto, cpu, cuda or cuda:N")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UsageError(f"--device {asked}: {torch.cuda.device_count()} CUDA devices are there; use --device cpu")
+    return asked
+
+
+def models_of(args, device, per_layer=False):
+    """-> ([methods.Model], [fused.Fused]) of -m and -d, factors of fused metrics included, nothing loaded. Raises UsageError."""
+    options = methods.Options(args.weights, args.weights_dir, device, args.precision, args.protocol, args.normalize,
+                              args.window, args.stride, args.layers, per_layer)
+    plain, fusions = fused.split(args.model)
+    return methods.with_factors(methods.build(plain, args.distance, options), fusions, options), fusions

@@ -49,19 +49,18 @@ def interleaved(functions, rounds, device="cpu"):
     return {name: statistics.median(found) for name, found in seconds.items()}
 
 
-def matrix_rate(args):
-    """The best FLOP/s of a few large products in the precision that is benchmarked."""
+def products(args):
+    """{shape: (function, FLOP)} of a few large products in the precision that is benchmarked: the best is the machine's matrix rate."""
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(args.precision, torch.float32)
     torch.backends.cuda.matmul.allow_tf32 = args.precision == "tf32"
-    best = 0
     n = 8192 if args.device.startswith("cuda") else 2048
+    found = {}
     for shape in ((n, n, n), (8 * 197, 768, 3072), (n // 2, n, 2 * n)):
         a, b = torch.randn(shape[0], shape[1], device=args.device).to(dtype), torch.randn(shape[1], shape[2], device=args.device).to(dtype)
         flops = 2 * shape[0] * shape[1] * shape[2]
         repeat = max(1, int(2e10 // flops))
-        seconds = interleaved({"": lambda: [a @ b for _ in range(repeat)]}, args.rounds + 2, args.device)[""]
-        best = max(best, repeat * flops / seconds)
-    return best
+        found[shape] = lambda a=a, b=b, repeat=repeat: [a @ b for _ in range(repeat)], repeat * flops
+    return found
 
 
 def flops_of(function):
@@ -82,19 +81,21 @@ def flags(args):
 
 
 def forward(args):
-    """Bare forward passes of each backbone, at the best of a few batch sizes, as a share of the matrix rate."""
-    rate = matrix_rate(args)
-    yield "matmul", f"{rate / 1e9:.1f} GFLOP/s", {"flops_per_s": rate}
+    """Bare forward passes of each backbone, at the best of a few batch sizes, as a share of the matrix rate, timed in turn with them."""
+    matrices = products(args)
     for name in args.backbones:
         backbone = methods.build([name], ["l2"], options(args))[0].load()
         with torch.inference_mode():
             flops = flops_of(lambda: backbone(torch.rand(1, 3, 224, 224, device=args.device)))
             inputs = {b: torch.rand(b, 3, 224, 224, device=args.device) for b in args.batches}
-            seconds = interleaved({b: lambda b=b: backbone(inputs[b]) for b in args.batches}, args.rounds, args.device)
+            seconds = interleaved({shape: product for shape, (product, _) in matrices.items()}
+                                  | {b: lambda b=b: backbone(inputs[b]) for b in args.batches}, args.rounds, args.device)
+        rate = max(flop / seconds[shape] for shape, (_, flop) in matrices.items())
         best = max(args.batches, key=lambda b: b / seconds[b])
         speed = best / seconds[best]
-        yield (f"forward {name}", f"{speed:.2f} windows/s at batch {best}, {flops / 1e9:.1f} GFLOP a window, {speed * flops / rate:.0%} of matmul "
-               f"({', '.join(f'{b}: {b / seconds[b]:.2f}' for b in args.batches)})", {"windows_per_s": speed, "share": speed * flops / rate})
+        yield (f"forward {name}", f"{speed:.2f} windows/s at batch {best}, {flops / 1e9:.1f} GFLOP a window, {speed * flops / rate:.0%} of matmul's "
+               f"{rate / 1e9:.0f} GFLOP/s ({', '.join(f'{b}: {b / seconds[b]:.2f}' for b in args.batches)})",
+               {"windows_per_s": speed, "share": speed * flops / rate, "matmul_flop_per_s": rate})
 
 
 def each_distance(args):

@@ -44,7 +44,7 @@ class Calibration:
         from correlations import plcc
         from fits import MAPPINGS
         table = self.file.table
-        label = self.file.settings.get("label") or known(self.file.dataset, "label") or "its label"
+        label = self.file.document.get("label") or known(self.file.dataset, "label") or "its label"
         parameters = ", ".join(f"b{i} {v:.5g}" for i, v in enumerate(self.fit.parameters, 1))
         parameters += "" if self.fit.converged else " (arbitrary: the data do not level off; the curve is good)"
         mapped = self.fit(self.file.sign * table["pred"].to_numpy())
@@ -54,7 +54,7 @@ class Calibration:
                 f"by {MAPPING} {MAPPINGS[MAPPING].formula}, x = {'' if self.file.sign > 0 else '-'}{self.column}, {parameters}, "
                 f"fitted to {count} pairs of {self.file.path.name}: PLCC {plcc(mapped, table['mos']):.3f}, RMSE {rmse:.3g} "
                 f"on references not fitted to; interval: {100 * LEVEL:.0f} % of the labels at such a score"
-                + ("" if self.file.settings else "; the file has no JSON, so its protocol and weights were not checked"))
+                + ("" if self.file.document else "; the file has no JSON, so its protocol and weights were not checked"))
 
 
 def known(dataset, what):
@@ -76,7 +76,7 @@ def calibration(path, columns, settings):
         raise UsageError(f"--calibrate {path}: {len(file.table)} of {file.promised or '?'} pairs; finish the run first")
     if file.perturbation != "none":
         raise UsageError(f"--calibrate {path}: scores under {file.perturbation}-{file.pct:g}; give the unperturbed file")
-    theirs = file.settings.get("settings", {})
+    theirs = file.settings
     differ = [f"{k}: {theirs[k]} there, {settings[file.method][k]} here" for k in DECIDES
               if k in theirs and theirs[k] != settings[file.method][k]]
     if differ:

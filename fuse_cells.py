@@ -75,7 +75,7 @@ class Folder:
 
     def _read(self, path, key):
         file = read(path)
-        settings, expected = file.settings.get("settings", {}), file.promised
+        settings, expected = file.settings, file.promised
         if expected not in (None, len(file.table)):
             raise UsageError(f"{path}: {len(file.table)} of {expected} pairs of {file.dataset}; score it to its end")
         said = settings.get("perturbation", key[1])
@@ -107,7 +107,7 @@ class Folder:
             else:
                 cells.append(self.cell(key, factors))
         same(cells, lambda file: file.protocol, "under protocol")
-        same(cells, lambda file: file.settings.get("settings", {}).get("resizeHW"), "with --resizeHW")
+        same(cells, lambda file: file.settings.get("resizeHW"), "with --resizeHW")
         return cells, lacking
 
     def cell(self, key, factors):
@@ -158,7 +158,7 @@ class Folder:
         found = []
         for method in self.cells[cell.dataset, cell.perturbation, cell.pct]:
             file, _ = self.read((cell.dataset, cell.perturbation, cell.pct), method)
-            settings = file.settings.get("settings", {})
+            settings = file.settings
             random = any(w.get("name") == "random" for w in settings.get("weights", []))
             if not random and "fused" not in settings and file.protocol == cell.files[0].protocol:
                 found.append(method)

@@ -49,7 +49,7 @@ def pool_of(folder):
         keys = [key for key, files in folder.cells.items() if method in files]
         lacks = [d for d in folder.datasets if (d, "none", None) not in keys]
         files = [] if lacks else [folder.read(key, method)[0] for key in keys]
-        settings = [file.settings.get("settings", {}) for file in files]
+        settings = [file.settings for file in files]
         reasons = {f"lacking {', '.join(lacks)}": lacks, "fused": any("fused" in s for s in settings),
                    "of random weights": any(w.get("name") == "random" for s in settings for w in s.get("weights", ())),
                    "with negative values": any((file.table["pred"] < -folder.floor).any() for file in files)}

@@ -97,8 +97,8 @@ def factor_document(file):
     from datasets import DATASETS
     known = DATASETS.get(file.dataset)
     named = {"dataset": file.dataset, "perturbation": file.perturbation, "pct": file.pct or 0.0, "protocol": file.protocol}
-    return {"settings": named | {"weights": []} | file.settings.get("settings", {}),
-            "label": file.settings.get("label", known.label if known else "mos"), "label_higher_is": file.label_higher_is,
+    return {"settings": named | {"weights": []} | file.settings,
+            "label": file.document.get("label", known.label if known else "mos"), "label_higher_is": file.label_higher_is,
             "pairs_expected": file.expected or len(file.table)}
 
 

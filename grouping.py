@@ -172,7 +172,7 @@ def _same_rows(first, own, file, table):
 def _label_direction(dataset, files, higher_is):
     from datasets import DATASETS
 
-    known = {file.settings["label_higher_is"] for file in files if "label_higher_is" in file.settings}
+    known = {file.document["label_higher_is"] for file in files if "label_higher_is" in file.document}
     known |= {DATASETS[dataset].higher_is} if dataset in DATASETS else set()
     if len(known) > 1:
         raise UsageError(f"{files[0].path}: the files of {dataset} disagree on whether a higher label is better or worse")

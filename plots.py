@@ -129,7 +129,7 @@ def scatter(score_file, path):
         some = table[types == name]
         ax.scatter(some["pred"], some["mos"], s=size, color=colour, marker=marker, alpha=0.7, linewidths=0, label=name)
     known = DATASETS.get(score_file.dataset)
-    label = score_file.settings.get("label") or (known.label if known else "label")
+    label = score_file.document.get("label") or (known.label if known else "label")
     ax.set_xlabel(f"{score_file.method} (higher is {score_file.pred_higher_is})")
     ax.set_ylabel(f"{label} (higher is {score_file.label_higher_is})")
     found = coefficients(score_file.sign * table["pred"], table["mos"])

@@ -54,19 +54,24 @@ class ScoreFile:
     perturbation: str     # none, tra, sca, rot
     pct: float | None
     table: object         # pandas.DataFrame
-    settings: dict = field(default_factory=dict)   # the JSON beside it; {} where there is none
+    document: dict = field(default_factory=dict)   # the JSON beside it; {} where there is none
+
+    @property
+    def settings(self):
+        """What decided the scores, by the JSON; {} where there is none, as beside the authors' files."""
+        return self.document.get("settings", {})
 
     @property
     def expected(self):
         """Number of pairs in the dataset: from the JSON, else from the dataset's registry entry, else None."""
         from datasets import DATASETS
         known = DATASETS.get(self.dataset)
-        return self.settings.get("pairs_expected") or (known.pairs if known else None)
+        return self.document.get("pairs_expected") or (known.pairs if known else None)
 
     @property
     def promised(self):
         """Number of rows of the finished file: those that --skip-bad left out are not expected."""
-        return self.settings.get("pairs_used") or self.expected
+        return self.document.get("pairs_used") or self.expected
 
     @property
     def complete(self):
@@ -74,19 +79,19 @@ class ScoreFile:
 
     @property
     def protocol(self):
-        return self.settings.get("settings", {}).get("protocol", "paper")
+        return self.settings.get("protocol", "paper")
 
     @property
     def label_higher_is(self):
         """'worse' or 'better': what a higher label means, by the JSON, else the dataset's registry entry."""
         from datasets import DATASETS
-        return self.settings.get("label_higher_is") or (DATASETS[self.dataset].higher_is if self.dataset in DATASETS else "worse")
+        return self.document.get("label_higher_is") or (DATASETS[self.dataset].higher_is if self.dataset in DATASETS else "worse")
 
     @property
     def pred_higher_is(self):
         """'worse' or 'better': what a higher prediction means, by the JSON, else the metric's registry entry."""
         from metrics import METRICS
-        return self.settings.get("pred_higher_is") or (METRICS[self.method].higher_is if self.method in METRICS else "worse")
+        return self.document.get("pred_higher_is") or (METRICS[self.method].higher_is if self.method in METRICS else "worse")
 
     @property
     def sign(self):
@@ -127,7 +132,7 @@ def read(path, columns=None):
     if len(repeated):
         raise UsageError(f"{path}: line {where[repeated[0]]}: the row of {table['dis'][repeated[0]]} stands in the file twice")
     dataset, method, perturbation, pct = parse_name(path) if columns is None else ("", path.stem, "none", None)
-    return ScoreFile(path, dataset, method, perturbation, pct, table, read_settings(path) if columns is None else {})
+    return ScoreFile(path, dataset, method, perturbation, pct, table, read_document(path) if columns is None else {})
 
 
 def csv_lines(path):
@@ -151,7 +156,7 @@ def beside(path):
     return Path(path).with_name(ENDING.sub(r".json\1", name) if ENDING.search(name) else name + ".json")
 
 
-def read_settings(path):
+def read_document(path):
     """The JSON beside a score file, {} where there is none (the authors' files have none)."""
     try:
         found = json.loads(beside(path).read_text(encoding="utf-8"))

@@ -95,11 +95,6 @@ def commands(cells):
     return [" ".join(f"{flag} {' '.join(values)}" for flag, values in call.items() if values) for call in calls.values()]
 
 
-def settings(file):
-    """What decided the scores of a file, from the JSON beside it; {} for the authors' files."""
-    return file.settings.get("settings", {})
-
-
 class Folders:
     """The score files of some folders: each found by name, then read, checked and correlated once."""
 
@@ -122,7 +117,7 @@ class Folders:
         for path in filter(Path.exists, (folder / name for folder in self.folders)):
             file = read(path)
             n, promised = len(file.table), file.promised
-            if '"random"' in json.dumps(settings(file).get("weights")):
+            if '"random"' in json.dumps(file.settings.get("weights")):
                 self.ignored.append(f"{path}: scored with random weights")
             elif n != (promised or n):
                 raise UsageError(f"{path}: line {n + 1}: the file ends after {n} pairs, expected {promised} of {file.dataset}; "
@@ -148,7 +143,7 @@ class Folders:
         if file.protocol != self.protocol[0]:
             raise UsageError(f"{file.path}: line 1: scored under protocol {file.protocol}, but {self.protocol[1]} under "
                              f"{self.protocol[0]}; a table holds one protocol: give --scores folders of one")
-        other = [f"{key} {value}" for key, usual in USUAL.items() if (value := settings(file).get(key, usual)) != usual]
+        other = [f"{key} {value}" for key, usual in USUAL.items() if (value := file.settings.get(key, usual)) != usual]
         if other:
             self.unusual.append(f"{file.path}: {', '.join(other)}")
         try:

@@ -62,10 +62,10 @@ def main(args):
 def verify(path, args, device, loaded):
     """Recompute args.verify pairs of one file -> 'N of M pairs ...'. Raises Differs, UsageError, WorkError."""
     file = scorefiles.read(path)
-    if not file.settings:
+    if not file.document:
         raise UsageError(f"there is no {scorefiles.beside(path).name} beside it that says how it was made")
     try:
-        told, environment = file.settings["settings"], file.settings["environment"]
+        told, environment = file.document["settings"], file.document["environment"]
         options = options_of(told, args.weights_dir, device)
         models, score = recipe(told, args.model, options)
         perturbation, left_out = (told["perturbation"], float(told["pct"])), list(told.get("left_out", ()))
@@ -76,13 +76,13 @@ def verify(path, args, device, loaded):
             raise ValueError(f"resizeHW {told['resizeHW']!r}")
         again = argparse.Namespace(resizeHW=told["resizeHW"], shard=None)
         batch = int(environment.get("batch_size") or scoring.default_batch(device))
-        dataset = dataset_of(told["dataset"], file.settings, args, loaded)
+        dataset = dataset_of(told["dataset"], file.document, args, loaded)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         told = f"{type(error).__name__}: {one_line(error)}"
         raise UsageError(f"{scorefiles.beside(path)}: not a JSON of run.py's ({told})") from None
     prepared = experiment.Prepared(dataset, [], {}, dict.fromkeys(left_out))
-    compare_settings(file.settings, models, prepared, perturbation, again)
-    rows = rows_of(path, file.settings, dataset)
+    compare_settings(file.document, models, prepared, perturbation, again)
+    rows = rows_of(path, file.document, dataset)
     prepared.chosen = sorted(random.Random(SEED).sample(sorted(rows), min(args.verify, len(rows))))
     prepared.sizes = images.check_all(dict.fromkeys(
         dataset.path(rel) for i in prepared.chosen for rel in (dataset.pairs[i].dis, dataset.pairs[i].ref)))

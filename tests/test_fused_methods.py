@@ -166,11 +166,11 @@ def test_run_writes_the_product_of_its_factors_beside_them(finished, suffix):
     results, stdout = finished
     file = read(results / f"mine_{LABEL}{suffix}.csv")
     np.testing.assert_allclose(file.table["pred"], expected(results, suffix), rtol=1e-12)
-    assert file.complete and file.sign == 1 and file.settings["pred_higher_is"] == "worse"
-    told = file.settings["settings"]
+    assert file.complete and file.sign == 1 and file.document["pred_higher_is"] == "worse"
+    told = file.settings
     assert (told["fused"], told["floor"], told["protocol"]) == (BOTH, 1e-6, "paper")
     for factor in ("psnr", "stlpips_alex"):
-        assert told["factors"][factor] == read(results / f"mine_{factor}{suffix}.csv").settings["settings"]
+        assert told["factors"][factor] == read(results / f"mine_{factor}{suffix}.csv").settings
     assert told["perturbation"] == ("rot" if suffix else "none")
     assert sum(line.split()[1:2] == [LABEL] for line in stdout.splitlines()) == 2
     with open(results / "correlations.csv") as lines:
@@ -255,7 +255,7 @@ def test_files_made_of_score_files_are_those_of_a_run(finished, tmp_path):
     for suffix in ("", "_rot-1"):
         ours, theirs = (read(folder / f"mine_{LABEL}{suffix}.csv") for folder in (tmp_path, finished[0]))
         assert ours.path.read_bytes() == theirs.path.read_bytes()
-        assert ours.settings["settings"] == theirs.settings["settings"]
+        assert ours.settings == theirs.settings
 
 
 def test_files_that_cannot_be_made_are_named(finished, tmp_path):

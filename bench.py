@@ -194,7 +194,7 @@ def all_rows(args):
 
 
 def memory(args):
-    """Peak memory of run.py, all processes together at their worst, on `--pairs` pairs of PIPAL's shape."""
+    """Peak memory of run.py (its largest process; on a CPU there is one) on `--pairs` pairs of PIPAL's shape."""
     import resource
     with tempfile.TemporaryDirectory() as folder:
         command = scored(args, Path(folder), args.pairs)

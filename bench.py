@@ -52,7 +52,6 @@ def interleaved(functions, rounds, device="cpu"):
 def products(args):
     """{shape: (function, FLOP)} of a few large products in the precision that is benchmarked: the best is the machine's matrix rate."""
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(args.precision, torch.float32)
-    torch.backends.cuda.matmul.allow_tf32 = args.precision == "tf32"
     n = 8192 if args.device.startswith("cuda") else 2048
     found = {}
     for shape in ((n, n, n), (8 * 197, 768, 3072), (n // 2, n, 2 * n)):

@@ -5,8 +5,6 @@ written out here, layer by layer, because the packages that carry the trained fi
 need packages that they do not name; the files themselves are read where those packages put them.
 metrics.py says which metric uses what; models.py takes `stlpips_trunk` as a backbone.
 """
-import functools
-
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -211,7 +209,6 @@ def dists(weights, weights_dir, device, protocol, random_seed):
     return ImageFeatures(trunk, device, with_image)
 
 
-@functools.cache
 def dists_weights():
     """DISTS' trained alpha and beta, for the 1475 channels of its six levels, divided by their sum -> two (1475,)."""
     state = files.read_state(files.package_file("DISTS_pytorch/weights.pt"))

@@ -12,6 +12,7 @@ from cli import UsageError, one_line, unknown
 from metrics import FEATURES, METRICS
 
 DISTANCE_NAMES = ("l2", "cos", "skld", "jsd", "wsd", "swd")
+PROTOCOLS = ("paper", "corrected")
 OF_BLOCKS = DISTANCE_NAMES[:2]   # sums over blocks; defined for the maps of a CNN, too
 
 

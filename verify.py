@@ -31,7 +31,7 @@ from options import pick_device
 SEED = 0
 FINE, COARSE = 1e-4, 0.02   # of a score
 STEP = 3e-7                 # a step or two of s in float32, in scores log(s + 1)^0.25 (METHOD.md section 6)
-KNOWN = {"perturbation": tuple(scoring.PERTURBATIONS), "precision": methods.models.PRECISIONS, "protocol": ("paper", "corrected")}
+KNOWN = {"perturbation": tuple(scoring.PERTURBATIONS), "precision": methods.models.PRECISIONS, "protocol": methods.PROTOCOLS}
 
 
 class Differs(Exception):

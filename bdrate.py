@@ -10,7 +10,7 @@ ITU-T HSTP-VID-WPOM, 2020.
 """
 import numpy as np
 
-from cli import UsageError
+from common.errors import UsageError
 
 LEAST_POINTS = 4
 

@@ -26,7 +26,8 @@ import distances
 import methods
 import naive
 import scoring
-from cli import UsageError, run_main, unknown
+from common.errors import UsageError, unknown
+from common.terminal import run_main
 
 SIDE, WINDOWS = 288, 4   # a PIPAL image and its windows
 

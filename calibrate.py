@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cli import UsageError
+from common.errors import UsageError
 from scorefiles import read
 
 FOLDS = 10

@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from audit import audit, stability
-from cli import UsageError, check_writable, progress, run_main
+from common.errors import UsageError
+from common.terminal import check_writable, progress, run_main
 from evidence import Settings, describe, measure
 from fits import MAPPINGS
 from grouping import base, no_spread, numbers_by_name, read_groups

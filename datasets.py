@@ -4,7 +4,7 @@
     python datasets.py tid2013 --data-root DIR    the pairs that are there, as CSV: dis,ref,label,distortion,std
 
 LIVE, TID2013 and PIPAL are read here (METHOD.md section 4), KADID-10k, CSIQ, TID2008, LIVE-MD and any CSV in
-more_datasets.py, the photographs that need no download in demo.py.
+more_datasets.py, the photographs that need no download in loaders/demo.py.
 """
 import os
 import re
@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable
 
-import demo
+from loaders import demo
 import more_datasets as more
-from cli import UsageError, run_main, unknown, warn
-from labels import (Dataset, Disk, Pair, Row, cell_strings, code_in_name, key, list_folder, mat_numbers,
-                    number, read_fields, read_mat, refuse_doubled, spelt_as_on_disk, spread)
+from common.errors import UsageError, unknown
+from common.terminal import run_main, warn
+from loaders.pairs import Dataset, Pair, Row, code_in_name, refuse_doubled, spelt_as_on_disk
+from common.files import Disk, cell_strings, key, list_folder, mat_numbers, number, read_fields, read_mat, spread
 
 LIVE_ALL = {"jp2k": 227, "jpeg": 233, "wn": 174, "gblur": 174, "fastfading": 174}     # columns of dmos.mat, in this order
 LIVE_RATED = {"jp2k": 169, "jpeg": 175, "wn": 145, "gblur": 145, "fastfading": 145}   # of these, those that are no references
@@ -102,7 +103,7 @@ def pipal(root):
 class Entry:
     """One dataset of the registry."""
     name: str
-    load: Callable           # root -> iterable of labels.Row, in the dataset's order
+    load: Callable           # root -> iterable of loaders.pairs.Row, in the dataset's order
     types: Callable          # names of distorted images -> type codes
     pairs: int | None        # in the full distributed dataset
     higher_is: str           # 'worse' or 'better': what a higher label means

@@ -13,7 +13,8 @@ import urllib.parse
 import urllib.request
 from pathlib import Path
 
-from cli import UsageError, WorkError, one_line, progress
+from common.errors import UsageError, WorkError, one_line
+from common.terminal import progress
 from weights import ENDINGS, find, is_published, sha256
 
 

@@ -10,7 +10,8 @@ import csv
 import shutil
 from pathlib import Path
 
-from cli import UsageError, run_main
+from common.errors import UsageError
+from common.terminal import run_main
 
 BOX = (88, 72, 184, 168)     # left, top, right, bottom of the local damage: the astronaut's face
 CODECS = {                   # folder: ending, Pillow's options at six qualities from low to high, which of them is for the folder
@@ -54,7 +55,7 @@ DAMAGE = {"blur": lambda image: local(image, blurred), "blocks": lambda image: l
 
 
 def damage(folder, photograph):
-    from images import open_rgb
+    from common.images import open_rgb
     folder.mkdir(parents=True, exist_ok=True)
     image = open_rgb(photograph)
     image.save(folder / photograph.name)
@@ -63,7 +64,7 @@ def damage(folder, photograph):
 
 
 def codecs(folder, photographs):
-    from images import open_rgb
+    from common.images import open_rgb
     for name in ("originals", "all", *CODECS):
         (folder / name).mkdir(parents=True, exist_ok=True)
     lines = []
@@ -84,7 +85,7 @@ def codecs(folder, photographs):
 
 def main(argv):
     import argparse
-    import demo
+    from loaders import demo
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import correlations
 import datasets
-import images
+from common import images
 import results
 import scoring
-from cli import UsageError, WorkError, one_line, progress, warn
+from common.errors import UsageError, WorkError, one_line
+from common.terminal import progress, warn
 from methods import known_by
 from scorefiles import is_floor, stem
 

@@ -11,8 +11,9 @@ import io
 from dataclasses import dataclass
 from pathlib import Path
 
-from cli import UsageError, warn
-from labels import key, list_folder, number, read_table, some
+from common.errors import UsageError
+from common.terminal import warn
+from common.files import key, list_folder, number, read_table, some
 
 LEVEL = 0.95
 
@@ -40,7 +41,7 @@ def is_folder_job(reference, distorted):
 def images_in(folder):
     """{file name without extension, case aside: path} of the images in a folder, told by their extension; subfolders and
     other files are named in a warning. UsageError where two images differ in extension or case alone."""
-    from images import pillow
+    from common.images import pillow
     pillow().init()
     known, found, others = pillow().registered_extensions(), {}, []
     for name, is_dir in sorted(list_folder(folder).items()):

@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 
 import fused
-from cli import UsageError, check_writable, progress, run_main, unknown
+from common.errors import UsageError, unknown
+from common.terminal import check_writable, progress, run_main
 from correlations import coefficients
 from fuse_cells import Folder, enough
 from fuse_choice import KINDS, agreement_of, curves, leaving_one_out

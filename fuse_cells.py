@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 import fused
-from cli import UsageError, unknown
+from common.errors import UsageError, unknown
 from grouping import base
 from pairwise import check_labels
 from robustness import PERTURBATIONS

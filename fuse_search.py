@@ -8,7 +8,8 @@ from itertools import combinations
 
 import numpy as np
 
-from cli import UsageError, progress
+from common.errors import UsageError
+from common.terminal import progress
 from exponents import COARSE, Agreement, choose, two_digits
 from fuse_cells import enough
 from fuse_choice import KINDS, Choice, agreement_of

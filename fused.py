@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from cli import UsageError
+from common.errors import UsageError
 
 FLOOR = 1e-6
 NAME = re.compile(r"[A-Za-z][\w:.\-]*")

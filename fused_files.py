@@ -14,7 +14,8 @@ from pathlib import Path
 import fused
 import methods
 import results
-from cli import UsageError, run_main
+from common.errors import UsageError
+from common.terminal import run_main
 from scorefiles import COLUMNS, stem
 
 COMMON = ("scoring", "dataset", "dataset_sha256", "perturbation", "pct", "resizeHW", "protocol", "precision", "left_out")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from cli import UsageError
+from common.errors import UsageError
 from scorefiles import FLOOR, is_floor, read
 
 FEWEST_PAIRS = 10

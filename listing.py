@@ -4,7 +4,7 @@ Read off the registries, as is the table of methods in the README (`python listi
 """
 import fused
 import methods
-from cli import run_main
+from common.terminal import run_main
 from datasets import DATASETS
 from metrics import METRICS
 from models import BACKBONES

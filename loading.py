@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from cli import WorkError, check_stopped, one_line
-from images import ImageError, open_rgb
+from common.errors import WorkError, one_line
+from common.terminal import check_stopped
+from common.images import ImageError, open_rgb
 from robustness import perturb
 
 

@@ -19,7 +19,7 @@ import methods
 import metrics
 import models
 import scoring
-from cli import UsageError
+from common.errors import UsageError
 from distances import Features
 
 MOST_PREFIX = 16   # class and register tokens; more means that the tokens form no square grid

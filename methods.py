@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import models
 import weights as files
-from cli import UsageError, one_line, unknown
+from common.errors import UsageError, one_line, unknown
 from metrics import FEATURES, METRICS
 
 DISTANCE_NAMES = ("l2", "cos", "skld", "jsd", "wsd", "swd")

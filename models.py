@@ -10,7 +10,7 @@ imported or built before a backbone is loaded. Pixels go in as they are, without
 from dataclasses import dataclass
 
 import weights as files
-from cli import UsageError, unknown
+from common.errors import UsageError, unknown
 from metrics import METRICS
 from weights import Weights
 

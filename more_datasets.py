@@ -1,14 +1,15 @@
 """More datasets: KADID-10k, CSIQ, LIVE-MD, and any CSV file. Their entries stand in datasets.py.
 
-Each function takes the dataset's folder and yields labels.Row in the dataset's order; names are looked up on the disk by
+Each function takes the dataset's folder and yields loaders.pairs.Row in the dataset's order; names are looked up on the disk by
 datasets.load. None of the four layouts was verified on real files: what each rests on is said in its docstring.
 """
 import math
 import re
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from cli import UsageError, one_line
-from labels import Disk, Row, cell_strings, key, mat_numbers, number, read_fields, read_mat, read_table, spread
+from common.errors import UsageError, one_line
+from common.files import Disk, cell_strings, key, mat_numbers, number, read_fields, read_mat, read_table, spread
+from loaders.pairs import Row
 
 KADID_NAME = r"i\d\d_(\d\d)_\d\d\.png"
 CSIQ_NAME = r".+\.(\w+)\.\d\.png"

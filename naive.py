@@ -8,7 +8,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from images import open_rgb
+from common.images import open_rgb
 from robustness import perturb
 
 

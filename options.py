@@ -3,7 +3,8 @@ import argparse
 
 import fused
 import methods
-from cli import UsageError, positive, side
+from common.errors import UsageError
+from common.terminal import positive, side
 
 
 def add_arguments(parser):

@@ -13,7 +13,7 @@ import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
-from cli import UsageError, WorkError, one_line
+from common.errors import UsageError, WorkError, one_line
 from methods import Column, Model
 
 

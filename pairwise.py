@@ -5,7 +5,7 @@
 import json
 from pathlib import Path
 
-from cli import UsageError
+from common.errors import UsageError
 from scorefiles import is_floor, read
 
 

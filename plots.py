@@ -7,7 +7,8 @@ The other pictures come from run_single_img.py --map and --curve, and the same a
 import math
 from pathlib import Path
 
-from cli import UsageError, check_writable, one_line, run_main
+from common.errors import UsageError, one_line
+from common.terminal import check_writable, run_main
 
 # Okabe and Ito 2008: told apart by colour-blind readers
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000")

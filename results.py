@@ -15,7 +15,8 @@ import os
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from cli import UsageError, WorkError, check_stopped, one_line, warn
+from common.errors import UsageError, WorkError, one_line
+from common.terminal import check_stopped, warn
 from scorefiles import COLUMNS, beside
 
 SCORING = 1   # raised when the same settings would give other scores than before

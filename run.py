@@ -14,12 +14,13 @@ import os
 from pathlib import Path
 
 import datasets
-import distributed
+from common import torchrun
 import fused
 import fused_files
 import methods
 import options
-from cli import UsageError, WorkError, number_type, one_line, positive, processes, run_main, unknown
+from common.errors import UsageError, WorkError, one_line, unknown
+from common.terminal import number_type, positive, processes, run_main
 from robustness import PERTURBATIONS
 from scorefiles import PERTURBATION
 
@@ -121,8 +122,8 @@ def main(argv):
     if args.plot:
         import plots
         plots.figure(1, 1)   # no matplotlib: better said before the work
-    device = distributed.start(options.pick_device(args.device))
-    rank, ranks = distributed.world()
+    device = torchrun.start(options.pick_device(args.device))
+    rank, ranks = torchrun.world()
     if ranks > 1 and args.shard:
         raise UsageError("--shard: torchrun makes the shards itself; leave one of the two out")
     if ranks > 1:
@@ -138,23 +139,23 @@ def main(argv):
         for model, files in models:
             name = f"{asked_as(model)} on {prepared.dataset.name}"
             done = attempt(name, experiment.run, model, files, prepared, perturbations(args), args) or []
-            distributed.barrier()   # the other processes' shards are written, or given up
-            if done and distributed.first():
+            torchrun.barrier()   # the other processes' shards are written, or given up
+            if done and torchrun.first():
                 attempt(name, experiment.finish, done, args)
             rows += done
-        for fusion in fusions if distributed.first() and not args.dry_run else ():
+        for fusion in fusions if torchrun.first() and not args.dry_run else ():
             rows += attempt(f"{fusion.name} on {prepared.dataset.name}", fused_files.of_run,
                             fusion, rows, prepared, perturbations(args), args) or []
-    if distributed.first():
+    if torchrun.first():
         if rows:
             experiment.report(rows, Path(args.savedir))
         if args.plot:
             for path in plots.score_files(row.output.final for row in rows if row.output.complete):
                 print(f"plot: {path}")
-    missing = distributed.together(missing)
-    for what, why in missing if distributed.first() else ():
+    missing = torchrun.together(missing)
+    for what, why in missing if torchrun.first() else ():
         print(f"missing: {what}: {why}")
-    distributed.stop()
+    torchrun.stop()
     return 1 if missing else 0
 
 

@@ -8,7 +8,7 @@
     python run_single_img.py -ref a.png -dis b.jpg -m psnr --calibrate results/tid2013_psnr.csv   as an opinion (calibrate.py)
 
 Prints one line a distorted image and score; of folders a summary. The images need not come from a dataset; any format that
-Pillow reads will do (images.py says what happens to 16-bit, grey, palette and transparent ones).
+Pillow reads will do (common/images.py says what happens to 16-bit, grey, palette and transparent ones).
 """
 import argparse
 import json
@@ -18,7 +18,8 @@ import folders
 import fused_files
 import methods
 import options
-from cli import UsageError, check_writable, progress, run_main
+from common.errors import UsageError
+from common.terminal import check_writable, progress, run_main
 
 
 def arguments(argv):
@@ -89,7 +90,7 @@ def check_usage(args, pairs, columns):
 
 def work_of(pairs, args):
     """-> [(distorted, reference)] as scoring.Image, every file checked. Raises UsageError listing all that can't be read."""
-    import images
+    from common import images
     import scoring
     sizes = images.check_all(dict.fromkeys(path for pair in pairs for path in (pair.reference, pair.distorted)))
     side = (args.resizeHW,) * 2 if args.resizeHW else None

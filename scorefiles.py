@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 
-from cli import UsageError, one_line
-from labels import number
+from common.errors import UsageError, one_line
+from common.files import number
 from robustness import PERTURBATIONS
 
 COLUMNS = ("dis", "ref", "mos", "pred")

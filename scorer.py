@@ -34,7 +34,7 @@ import torch
 import torch.nn.functional as F
 
 import methods
-from cli import UsageError
+from common.errors import UsageError
 
 SLACK = 1e-4   # how far outside [0, 1] rounding may have put a value
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from cli import UsageError, WorkError, warn
+from common.errors import UsageError, WorkError
+from common.terminal import warn
 from distances import Features
 from loading import images_of
 from robustness import PERTURBATIONS

@@ -14,7 +14,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from cli import UsageError, check_writable, run_main, unknown
+from common.errors import UsageError, unknown
+from common.terminal import check_writable, run_main
 from correlations import coefficients
 from pairwise import CHECK_FORMATS, check, check_labels
 from render import DISTANCES, FORMATS, Table, label

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from cli import UsageError
+from common.errors import UsageError
 from distances import Features
 
 

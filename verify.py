@@ -18,14 +18,15 @@ import datasets
 import experiment
 import fused
 import fused_files
-import images
+from common import images
 import methods
 import metrics
 import more_datasets
 import results
 import scorefiles
 import scoring
-from cli import UsageError, WorkError, one_line, progress
+from common.errors import UsageError, WorkError, one_line
+from common.terminal import progress
 from options import pick_device
 
 SEED = 0

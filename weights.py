@@ -20,7 +20,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from cli import UsageError, one_line
+from common.errors import UsageError, one_line
 
 ENDINGS = (".pth", ".pt", ".safetensors")
 WRAPPERS = ("state_dict", "model")   # {"state_dict": {name: tensor}, "epoch": ...} is unwrapped; nothing else is

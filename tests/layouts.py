@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 import datasets
-from cli import UsageError
+from common.errors import UsageError
 
 REFS = ("bikes", "caps")   # references of the small LIVE
 

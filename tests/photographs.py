@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-import demo
+from loaders import demo
 import run_single_img
 
 HERE = Path(__file__).parents[1]

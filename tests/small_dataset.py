@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-import cli
+from common import terminal
 import run
 
 ROOT = Path(__file__).parents[1]
@@ -34,7 +34,7 @@ def call(capsys, *argv, main=run.main):
     """A script's main as the terminal runs it -> (exit code, stdout, stderr). A traceback fails the test."""
     capsys.readouterr()
     try:
-        cli.run_main(main, [str(a) for a in argv])
+        terminal.run_main(main, [str(a) for a in argv])
     except SystemExit as left:
         code = left.code
     out, err = capsys.readouterr()

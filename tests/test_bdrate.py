@@ -8,7 +8,7 @@ from PIL import Image
 
 import bdrate
 import run_single_img
-from cli import UsageError
+from common.errors import UsageError
 from folders import Pair
 from photographs import astronaut, printed
 

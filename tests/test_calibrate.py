@@ -7,7 +7,7 @@ import pytest
 
 import calibrate
 import run_single_img
-from cli import UsageError
+from common.errors import UsageError
 from photographs import astronaut, printed, saved
 
 SETTINGS = {"psnr": {"protocol": "paper", "precision": "paper", "resizeHW": None, "weights": []}}

@@ -7,7 +7,7 @@ import sys
 import pytest
 from PIL import Image
 
-import cli
+from common import terminal
 import run_single_img
 from small_dataset import ROOT, call, make, refused, spawn
 
@@ -145,7 +145,7 @@ def test_broken_score_files_are_named_with_their_line(text, told, tmp_path):
     import scorefiles
     path = tmp_path / "tid2013_psnr.csv"
     path.write_text(text)
-    with pytest.raises(cli.UsageError) as caught:
+    with pytest.raises(terminal.UsageError) as caught:
         scorefiles.read(path)
     assert str(caught.value).startswith(f"{path}: ") and told in str(caught.value)
     path.write_bytes(b"\xef\xbb\xbfdis,ref,mos,pred,type\r\n\r\n \"\xc3\xb6\",r, 1 ,-2e-3,01\r\n")
@@ -168,13 +168,13 @@ def test_names_of_score_files():
 
 def left_with(main, argv=()):
     with pytest.raises(SystemExit) as left:
-        cli.run_main(main, list(argv))
+        terminal.run_main(main, list(argv))
     return left.value.code
 
 
 def test_exit_codes_and_one_line(capsys):
     for error, code, told in (
-            (cli.UsageError("a\n b"), 2, "error: a b"), (cli.WorkError("c"), 1, "error: c"), (OSError("d"), 1, "error: d"),
+            (terminal.UsageError("a\n b"), 2, "error: a b"), (terminal.WorkError("c"), 1, "error: c"), (OSError("d"), 1, "error: d"),
             (MemoryError(), 1, "error: MemoryError"), (ZeroDivisionError("e"), 1, "unexpected ZeroDivisionError: e")):
         def main(argv):
             raise error
@@ -182,14 +182,14 @@ def test_exit_codes_and_one_line(capsys):
         err = capsys.readouterr().err
         assert told in err and len(err.splitlines()) == 1
         with pytest.raises(type(error)):
-            cli.run_main(main, ["--debug"])
+            terminal.run_main(main, ["--debug"])
     assert left_with(lambda argv: None) == 0 and left_with(lambda argv: 3) == 3
 
 
 def test_hostile_names_do_not_reach_the_terminal(tmp_path, capsys):
     """Line ends, escape sequences and bytes that are no UTF-8, in a file's name."""
     name = "a\u2028b\x1b[31m\udcff"
-    cli.warn(f"{name} is odd")
+    terminal.warn(f"{name} is odd")
     assert capsys.readouterr().err == "warning: a b\\x1b[31m\\udcff is odd\n"
     assert r"a b\x1b[31m\udcff.csv: this file cannot be read" in refused(capsys, "-dat", f"{name}.csv", "-m", "psnr", "-sdir", tmp_path)
 

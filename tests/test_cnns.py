@@ -11,7 +11,7 @@ from made_photographs import pair
 import cnns
 import metrics
 import weights
-from cli import UsageError
+from common.errors import UsageError
 
 
 def score(name, distorted, reference, protocol="paper", **options):

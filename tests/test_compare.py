@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from cli import run_main
+from common.terminal import run_main
 from compare import main
 from small_dataset import call
 

@@ -71,7 +71,7 @@ def test_unknown_names_give_the_nearest():
 
 def test_importing_is_light():
     heavy = ("torch", "pandas", "PIL", "numpy", "scipy", "skimage")
-    code = f"import sys, datasets, images; print([m for m in {heavy} if m in sys.modules])"
+    code = f"import sys, datasets, common.images; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stderr
 

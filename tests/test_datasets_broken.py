@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 import datasets
-import labels
-from cli import UsageError
+from common import files
+from common.errors import UsageError
 from layouts import MAKERS, fails, make_live, make_pipal, make_tid, touch, write
 
 
@@ -147,7 +147,7 @@ def test_unreadable_folder_and_file(tmp_path, monkeypatch):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
         return real(path)
 
-    monkeypatch.setattr(labels.os, "scandir", refuse)
+    monkeypatch.setattr(files.os, "scandir", refuse)
     assert "distorted_images: this folder cannot be read (Permission denied)" in fails(datasets.load, "tid2013", tmp_path)
     (folder / "mos_with_names.txt").unlink()
     (folder / "mos_with_names.txt").mkdir()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import datasets
-import demo
+from loaders import demo
 from layouts import fails, touch
 
 
@@ -16,7 +16,7 @@ def cache(tmp_path_factory):
 
 
 def test_demo(cache, tmp_path, monkeypatch):
-    from images import check_all, open_rgb
+    from common.images import check_all, open_rgb
     monkeypatch.setenv("IQA_CACHE", str(cache))
     dataset = datasets.load("demo", None)
     assert dataset.root == cache / "demo-v1" and os.listdir(cache) == ["demo-v1"]

@@ -10,7 +10,7 @@ import pytest
 
 import download
 import weights
-from cli import UsageError, WorkError
+from common.errors import UsageError, WorkError
 from weights import Weights, find
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 import folders
 import run_single_img
-from cli import UsageError
+from common.errors import UsageError
 from folders import Pair
 from photographs import printed
 
@@ -181,7 +181,7 @@ def test_one_reference_has_no_interval():
 
 def test_two_hundred_pairs_are_read_once_each(tmp_path, capsys, monkeypatch):
     """Linear in the pairs: every image is decoded once, however many folders share a reference."""
-    import images
+    from common import images
     import loading
     for i in range(200):
         for folder in ("originals", "a", "b"):

@@ -12,7 +12,7 @@ import pytest
 from scipy.stats import spearmanr
 
 import fuse
-from cli import UsageError
+from common.errors import UsageError
 from exponents import EQUAL
 from fuse_cells import Folder
 from fuse_choice import agreement_of, leaving_one_out

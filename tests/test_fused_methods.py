@@ -18,7 +18,7 @@ import methods
 import run as run_py
 import scoring
 import tables
-from cli import UsageError
+from common.errors import UsageError
 from fuse_cells import Folder
 from scorefiles import parse_name, read, stem
 

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, event, given, settings, strategies as st
 from PIL import Image
 
-import cli
+from common import terminal
 import run_single_img
 import scorefiles
 from small_dataset import call, make
@@ -201,9 +201,9 @@ def any_score_file(home, first, about, lines):
         path.with_suffix(".json").write_bytes(about.encode("utf-8", "surrogatepass"))
     try:
         found = scorefiles.read(path)
-    except cli.UsageError as error:
+    except terminal.UsageError as error:
         event("refused")
-        assert len(cli.one_line(error)) < 4000 and path.stem in str(error)
+        assert len(terminal.one_line(error)) < 4000 and path.stem in str(error)
         return
     import pandas as pd
     table = pd.read_csv(io.StringIO(text.lstrip("\ufeff")), keep_default_na=False, dtype=str)   # another reader

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from PIL import Image
 
-import images
-from cli import UsageError
+from common import images
+from common.errors import UsageError
 
 ROOT = Path(__file__).parents[1]
 RNG = np.random.default_rng(0)
@@ -177,7 +177,7 @@ def test_decompression_bomb(width, height, tmp_path):
     message = refused(path)
     limit = Image.MAX_IMAGE_PIXELS
     assert str(width * height) in message and (str(limit) in message or str(2 * limit) in message)
-    done = subprocess.run([sys.executable, "images.py", path], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-m", "common.images", path], cwd=ROOT, capture_output=True, text=True)
     assert done.stderr == message + "\n"   # no warning of Pillow's beside it
 
 
@@ -259,7 +259,7 @@ def test_check_decodes_nothing_where_the_container_tells(tmp_path, monkeypatch):
 
 def test_script(tmp_path):
     good, bad = save(tmp_path / "good.png", COLOUR), tmp_path / "bad.png"
-    done = subprocess.run([sys.executable, "images.py", good, bad], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-m", "common.images", good, bad], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2 and done.stdout == f"{good}: 32 x 24\n"
     assert done.stderr == f"{bad}: cannot be read (No such file or directory)\n"
 

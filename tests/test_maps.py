@@ -14,7 +14,7 @@ import methods
 import models
 import options
 import run_single_img
-from cli import UsageError
+from common.errors import UsageError
 from distances import Features
 from photographs import HERE, astronaut, printed, saved
 

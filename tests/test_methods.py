@@ -7,7 +7,7 @@ import listing
 import methods
 import models
 import scoring
-from cli import UsageError
+from common.errors import UsageError
 from metrics import METRICS
 
 NAMES = list(dict.fromkeys(row[0] for row in listing.method_rows()))

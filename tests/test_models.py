@@ -4,7 +4,7 @@ import torch
 
 import models
 import trunks
-from cli import UsageError
+from common.errors import UsageError
 from models import BACKBONES, load_backbone
 
 SMALL = "timm:test_vit.r160_in1k"

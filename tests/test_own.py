@@ -8,7 +8,7 @@ import methods
 import run
 import run_single_img
 import scorefiles
-from cli import UsageError, WorkError
+from common.errors import UsageError, WorkError
 from photographs import astronaut, printed, saved
 
 METRIC = '''

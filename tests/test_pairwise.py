@@ -9,7 +9,7 @@ from scipy import stats
 
 import pairwise
 import tables
-from cli import UsageError
+from common.errors import UsageError
 from made_scores import PAIRS, labelled, put, run, scores
 
 RELEASED = Path(__file__).resolve().parents[2] / "shared" / "paper" / "scores"

@@ -6,7 +6,7 @@ from PIL import Image
 
 import plots
 import scorefiles
-from cli import UsageError
+from common.errors import UsageError
 from made_scores import put, scores
 
 

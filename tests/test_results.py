@@ -7,8 +7,8 @@ import threading
 import pytest
 
 import results
-from cli import UsageError, WorkError
-from labels import Pair
+from common.errors import UsageError, WorkError
+from loaders.pairs import Pair
 from small_dataset import bytes_of, finished
 
 PAIRS = [Pair("größe 1.png", "r.png", 1.0, ""), Pair('a "b",c.png', "r.png", 0.1, ""), Pair("d.png", "日本.png", -2.5, ""),

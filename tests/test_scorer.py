@@ -9,7 +9,7 @@ from PIL import Image, ImageFilter
 import distances
 import metrics
 import scorer
-from cli import UsageError
+from common.errors import UsageError
 from photographs import astronaut, printed, saved
 from scoring import Scorer
 

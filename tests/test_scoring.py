@@ -11,7 +11,7 @@ from PIL import Image
 import methods
 import naive
 import scoring
-from cli import UsageError, WorkError
+from common.errors import UsageError, WorkError
 
 SMALL = "timm:test_vit.r160_in1k"
 NONE, TRA, SCA, ROT = ("none", 0.0), ("tra", 1.0), ("sca", 1.0), ("rot", 1.0)

@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 
 import tables
-from cli import UsageError
+from common.errors import UsageError
 from made_scores import labelled, put, run, scores
 from scorefiles import parse_name, stem
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-import cli
+from common import terminal
 import run
 from small_dataset import ROOT, finished, make, spawn
 
@@ -31,7 +31,7 @@ def child(argv, log, prepare):
     os.dup2(out, 2)
     sys.argv = ["run.py", *argv]
     prepare()
-    cli.run_main(run.main, argv)
+    terminal.run_main(run.main, argv)
 
 
 def nothing():

@@ -11,7 +11,7 @@ from small_dataset import call, make, refused
 @pytest.fixture(scope="module")
 def scored(tmp_path_factory):
     """A folder with finished files of a backbone, metrics, a fused one and one's own, plain and perturbed."""
-    import cli
+    from common import terminal
     import run
     home = tmp_path_factory.mktemp("scored")
     make(home / "data")
@@ -22,7 +22,7 @@ def scored(tmp_path_factory):
                  ["-m", "psnr * st_alexnet_l2^0.5", "--window", "64", "--layers", "0-2"],
                  ["-m", "st_alexnet_l2 * msssim^0.5", "-r", "224", "--precision", "fp16"]):
         with pytest.raises(SystemExit) as left:
-            cli.run_main(run.main, [str(a) for a in [*asked, *more]])
+            terminal.run_main(run.main, [str(a) for a in [*asked, *more]])
         assert left.value.code == 0
     return home
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 import weights
-from cli import UsageError
+from common.errors import UsageError
 from weights import Weights, find, match, read_state
 
 ROOT = Path(__file__).parents[1]

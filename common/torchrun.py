@@ -5,7 +5,7 @@
 import os
 from datetime import timedelta
 
-from cli import UsageError
+from common.errors import UsageError
 
 
 def world():

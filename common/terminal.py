@@ -1,30 +1,14 @@
-"""What every script of this project shares at the terminal: errors in one line, exit codes, progress bars.
+"""What every script of this project shares at the terminal: exit codes, signals, progress bars, types of arguments.
 
-A script raises UsageError for what the person can correct before work starts (exit 2) and WorkError for what failed
-while working (exit 1). `run_main` prints either as one line on stderr; a traceback is shown only with --debug.
+`run_main` prints an error as one line on stderr and leaves with its exit code; a traceback is shown only with --debug.
 """
 import argparse
 import contextlib
-import difflib
 import os
 import signal
 import sys
 
-
-class UsageError(Exception):
-    """Wrong usage or missing input: says what was expected, what was found, where, and what to do. Exit code 2."""
-
-
-class WorkError(Exception):
-    """Something failed at work (a full disk, a file that vanished). Exit code 1."""
-
-
-def unknown(kind, name, known, hint=""):
-    """The UsageError for a name that is not in a registry: names the nearest known one, or all when few."""
-    known = list(known)
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    told = f"nearest known: {', '.join(near)}" if near else f"known: {', '.join(known)}"
-    return UsageError(f"unknown {kind} {name!r}; {told}{'; ' + hint if hint else ''}")
+from common.errors import UsageError, WorkError, one_line
 
 
 def warn(text):
@@ -57,12 +41,6 @@ def number_type(kind, sound, what):
 positive = number_type(int, lambda v: v > 0, "a whole number above 0")
 side = number_type(int, lambda v: 0 < v <= 9459, "a whole number from 1 to 9459")   # squared, the most pixels that Pillow reads
 processes = number_type(int, lambda v: 0 <= v <= 256, "a whole number from 0 to 256")
-
-
-def one_line(error):
-    """The text of an error in one line; what could move the cursor or colour the terminal, in a file's name say, is escaped."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def check_writable(option, path):

@@ -4,7 +4,7 @@ Five photographs, cropped to 288 x 288, under Gaussian noise, Gaussian blur, JPE
 125 pairs. The label is the strength, 1 (barely visible) to 5 (strong): NOT a human opinion, and one level of two distortions is
 not equally visible. Made once into a cache folder as PNG: $IQA_CACHE, else $XDG_CACHE_HOME/iqa-bench, else ~/.cache/iqa-bench.
 
-    python demo.py     make it if need be, and print where it is
+    python datasets.py demo     makes it if need be, and prints its pairs
 """
 import io
 import os
@@ -12,8 +12,9 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from cli import UsageError, run_main
-from labels import Row, why
+from common.errors import UsageError
+from loaders.pairs import Row
+from common.files import why
 
 SIDE = 288
 PHOTOGRAPHS = {                           # file, left, top: the crop is central, but for the astronaut, whose face is at the top
@@ -66,7 +67,7 @@ def photograph(file, left, top):
     """A crop from a photograph in scikit-image's wheel -> float array (SIDE, SIDE, 3), 0 to 255."""
     import numpy as np
     import skimage
-    from images import open_rgb
+    from common.images import open_rgb
     img = open_rgb(Path(skimage.__file__).parent / "data" / file)
     return np.asarray(img.crop((left, top, left + SIDE, top + SIDE)), dtype=float)
 
@@ -115,16 +116,8 @@ def make(root):
 
 
 def rows(root):
-    """The 125 pairs -> labels.Row, photograph by photograph, distortion by distortion, weak to strong."""
+    """The 125 pairs -> loaders.pairs.Row, photograph by photograph, distortion by distortion, weak to strong."""
     for name in PHOTOGRAPHS:
         for kind, (_, strengths) in DISTORTIONS.items():
             for level in range(1, len(strengths) + 1):
                 yield Row(str(root), f"distorted/{name}_{kind}_{level}.png", f"reference/{name}.png", float(level))
-
-
-def main(argv=None):
-    print(build())
-
-
-if __name__ == "__main__":
-    run_main(main)

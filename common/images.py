@@ -1,6 +1,6 @@
 """How an image file becomes 8-bit RGB, and how files are checked before the work starts. The one way this project reads images.
 
-    python images.py FILE...     width x height of each, or what is wrong with it
+    python -m common.images FILE...     width x height of each, or what is wrong with it
 
     in the file                            becomes
     8-bit RGB                              itself
@@ -19,8 +19,9 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 
-from cli import UsageError, one_line, progress, run_main
-from labels import some, why
+from common.errors import UsageError, one_line
+from common.terminal import progress, run_main
+from common.files import some, why
 
 WIDE = ("I;16", "I;16L", "I;16B", "I;16N")   # Pillow's modes for 16-bit grey
 

@@ -1,0 +1,28 @@
+"""The two errors that a person at the terminal sees, each in one line, and what makes their text fit for it.
+
+A script raises UsageError for what the person can correct before work starts (exit 2) and WorkError for what failed
+while working (exit 1). `common.terminal.run_main` prints them.
+"""
+import difflib
+
+
+class UsageError(Exception):
+    """Wrong usage or missing input: says what was expected, what was found, where, and what to do. Exit code 2."""
+
+
+class WorkError(Exception):
+    """Something failed at work (a full disk, a file that vanished). Exit code 1."""
+
+
+def unknown(kind, name, known, hint=""):
+    """The UsageError for a name that is not in a registry: names the nearest known one, or all when few."""
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    told = f"nearest known: {', '.join(near)}" if near else f"known: {', '.join(known)}"
+    return UsageError(f"unknown {kind} {name!r}; {told}{'; ' + hint if hint else ''}")
+
+
+def one_line(error):
+    """The text of an error in one line; what could move the cursor or colour the terminal, in a file's name say, is escaped."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

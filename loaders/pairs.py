@@ -1,0 +1,91 @@
+"""What every dataset loader gives: rows as its label files have them, pairs as they lie on the disk, and the dataset they make.
+
+Nothing here knows a dataset. datasets.py holds the registry and `load`, which is what the scripts call.
+"""
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+from common.errors import UsageError
+from common.files import Disk, file_size, key, some
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One rated image. dis and ref are relative to the dataset's root, with '/', spelt as on the disk."""
+    dis: str
+    ref: str
+    label: float
+    distortion: str            # the dataset's own type code or folder
+    std: float | None = None   # standard deviation of the ratings of this image, where the dataset gives it
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset on the disk; `pairs` in the dataset's own order."""
+    name: str
+    root: Path
+    pairs: list
+    higher_is: str     # 'worse' or 'better': what a higher label means
+    label: str         # what the label is: 'DMOS', '100 - MOS', 'Elo', 'strength 1-5, not a human opinion'
+    expected: int      # how many pairs its label file has
+
+    def path(self, rel):
+        """The file of a Pair's `dis` or `ref`."""
+        return self.root / rel
+
+    @cached_property
+    def fingerprint(self):
+        """sha256 over all names, labels (to the last digit) and file sizes: the same only if a partial run may go on."""
+        sizes = {rel: file_size(self.path(rel)) for rel in {rel for pair in self.pairs for rel in (pair.dis, pair.ref)}}
+        rows = [[p.dis, p.ref, repr(p.label), sizes[p.dis], sizes[p.ref]] for p in self.pairs]
+        return hashlib.sha256(json.dumps([self.name, self.higher_is, rows]).encode()).hexdigest()
+
+
+class Row(NamedTuple):
+    """What a loader reads about one rated image, before its names are looked up on the disk."""
+    where: str                     # 'FILE: line N', for error messages
+    dis: str
+    ref: str
+    label: float
+    std: float | None = None
+    distortion: str | None = None  # None: the registry's `types` tells it from the name
+
+
+def refuse_doubled(rows):
+    """UsageError naming both places if a distorted image is rated twice."""
+    first = {}
+    for row in rows:
+        known = first.setdefault(key(row.dis), row)
+        if known is not row:
+            raise UsageError(f"{row.where}: {row.dis} stands there a second time (first: {known.where}); keep one")
+
+
+def spelt_as_on_disk(root, rows, keep_missing=False):
+    """The rows with dis and ref as they are spelt on the disk. UsageError counting and listing the images that are not there;
+    with keep_missing their rows stay as they are."""
+    disk, found, missing = Disk(root), {}, {}
+    for row in rows:
+        for rel in (row.dis, row.ref):
+            if rel not in found and rel not in missing:
+                spelling = disk.find(rel)
+                (missing if spelling is None else found)[rel] = spelling
+    if missing and not keep_missing:
+        raise UsageError(f"{root}: {len(missing)} of {len(found) + len(missing)} images named in the label files are not there: "
+                         f"{some(missing)}")
+    return [row._replace(dis=found.get(row.dis, row.dis), ref=found.get(row.ref, row.ref)) for row in rows]
+
+
+def code_in_name(pattern, example, with_folders=False):
+    """A function: names of distorted images -> type codes, group 1 of `pattern` in each name, its folder left out or not."""
+    def types(names):
+        found = [re.fullmatch(pattern, name if with_folders else name.rsplit("/", 1)[-1], re.I) for name in names]
+        for line, (name, match) in enumerate(zip(names, found), 2):
+            if match is None:
+                raise UsageError(f"line {line}: can't tell the distortion type of {name!r:.80}; expected a name like {example}")
+        return [match[1].lower() for match in found]
+    return types

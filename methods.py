@@ -7,9 +7,10 @@ Nothing is loaded here before `Model.load`.
 from dataclasses import dataclass, field, replace
 
 import models
-import weights as files
 from common.errors import UsageError, one_line, unknown
 from metrics import FEATURES, METRICS
+from networks import weights as files
+from networks.download import resolve
 
 DISTANCE_NAMES = ("l2", "cos", "skld", "jsd", "wsd", "swd")
 PROTOCOLS = ("paper", "corrected")
@@ -63,7 +64,7 @@ class Model:
 
     def paths(self):
         """{name: Path} of the weight files; UsageError when one cannot be had. Nothing is read."""
-        own = {} if self.random else {w.name: files.resolve(w, self.options.weights_dir) for w in self.weights}
+        own = {} if self.random else {w.name: resolve(w, self.options.weights_dir) for w in self.weights}
         return own | {name: files.package_file(name) for name in self.carried}
 
     def files(self):

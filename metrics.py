@@ -11,7 +11,7 @@ METHOD.md. Add a metric by adding an entry to METRICS. Importing this file impor
 from dataclasses import dataclass, field
 from functools import partial
 
-from weights import Weights
+from networks.weights import Weights
 
 TORCHVISION = "https://download.pytorch.org/models/"   # the digits in its file names begin the files' sha256
 ALEXNET = Weights("alexnet", TORCHVISION + "alexnet-owt-7be5be79.pth", sha256="7be5be79",
@@ -122,7 +122,7 @@ def squared(distorted, reference, protocol="paper"):
 
 def dists(distorted, reference, protocol="paper"):
     """1 - sum of alpha * similarity of means + beta * similarity of variations, of 1475 channels (Ding et al., eq. 6-8)."""
-    import cnns
+    from networks import cnns
     score, c = 1, 1e-6
     levels = [level.shape[1] for level in distorted]
     alpha, beta = (w.to(distorted[0].device).split(levels) for w in cnns.dists_weights())
@@ -180,7 +180,7 @@ WSD_EFF = partial(distribution, SOFTMAX_M, lambda d, p, q: d.wasserstein(p, q), 
 def network(builder, *arguments):
     """The builder of cnns.py of that name, imported when called."""
     def build(weights_dir=None, device="cpu", protocol="paper", random_seed=None):
-        import cnns
+        from networks import cnns
         return getattr(cnns, builder)(*arguments, weights_dir, device, protocol, random_seed)
     return build
 

@@ -9,10 +9,11 @@ imported or built before a backbone is loaded. Pixels go in as they are, without
 """
 from dataclasses import dataclass
 
-import weights as files
 from common.errors import UsageError, unknown
 from metrics import METRICS
-from weights import Weights
+from networks import weights as files
+from networks.download import resolve
+from networks.weights import Weights
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
@@ -23,7 +24,7 @@ OPENAI = "https://openaipublic.azureedge.net/clip/models"
 
 @dataclass(frozen=True)
 class Backbone:
-    """A registry entry. `build(window, state)` gives a trunk (trunks.py), state None: seeded at random."""
+    """A registry entry. `build(window, state)` gives a trunk (networks/trunks.py), state None: seeded at random."""
     what: str
     kind: str                  # "tokens" (transformer) or "maps" (CNN)
     build: object
@@ -37,22 +38,21 @@ class Backbone:
 
 def timm_backbone(tag, trunk="TimmTrunk", prepare=None, **options):
     def build(window, state):
-        import trunks
+        from networks import trunks
         return trunks.build_timm(tag, window, state, trunk=getattr(trunks, trunk), prepare=prepare and getattr(trunks, prepare), **options)
     return build
 
 
 def clip_backbone(trunk, *arguments):
     def build(window, state):
-        import trunks
+        from networks import trunks
         return trunks.build_clip(getattr(trunks, trunk), arguments, window, state)
     return build
 
 
 def stlpips_backbone(net):
     def build(window, state):
-        import cnns
-        import trunks
+        from networks import cnns, trunks
         return trunks.StageTrunk(cnns.stlpips_trunk(net), layers=5)
     return build
 
@@ -199,7 +199,7 @@ def load_backbone(name, weights_dir=None, weights="pretrained", device="cpu", pr
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if weights == "pretrained" and entry.weights:
-            path = files.resolve(entry.weights, weights_dir)
+            path = resolve(entry.weights, weights_dir)
             state = files.read_state(path, trusted(entry.weights))
             try:
                 trunk = entry.build(window, state)

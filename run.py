@@ -99,7 +99,7 @@ def main(argv):
         import listing
         return listing.show()
     if args.fetch_weights:
-        import download
+        from networks import download
         for _, path, what in download.fetch(needed_weights(args), args.fetch_weights):
             print(f"{path}: {what}")
         return

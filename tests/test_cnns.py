@@ -1,4 +1,4 @@
-"""cnns.py and the metrics on it give what the authors' packages give with the same weights, and read the published files."""
+"""networks/cnns.py and the metrics on it give what the authors' packages give with the same weights, and read the published files."""
 import io
 import sys
 import types
@@ -8,10 +8,9 @@ import pytest
 import torch
 from made_photographs import pair
 
-import cnns
 import metrics
-import weights
 from common.errors import UsageError
+from networks import cnns, weights
 
 
 def score(name, distorted, reference, protocol="paper", **options):

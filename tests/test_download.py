@@ -1,4 +1,4 @@
-"""download.py: files arrive whole or not at all, caches are used, and no network is one clear error within seconds."""
+"""networks/download.py: files arrive whole or not at all, caches are used, and no network is one clear error within seconds."""
 import hashlib
 import http.server
 import socket
@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-import download
-import weights
 from common.errors import UsageError, WorkError
-from weights import Weights, find
+from networks import download
+from networks.weights import Weights, find
 
 
 @pytest.fixture
@@ -54,19 +53,19 @@ def leftovers(folder):
 def test_download_goes_to_the_torch_cache_once(server, tmp_path):
     server.files["/net-1.pth"] = b"weights"
     net = Weights("net", f"{server.url}/net-1.pth", sha256=hashlib.sha256(b"weights").hexdigest()[:8])
-    path = weights.resolve(net)
+    path = download.resolve(net)
     assert path == tmp_path / "torch" / "hub" / "checkpoints" / "net-1.pth" and path.read_bytes() == b"weights"
-    assert weights.resolve(net) == path and server.asked == ["/net-1.pth"]
+    assert download.resolve(net) == path and server.asked == ["/net-1.pth"]
     path.write_bytes(b"spoiled")
     with pytest.raises(UsageError, match="net-1.pth: sha256.*published.*delete it"):
-        weights.resolve(net)
+        download.resolve(net)
 
 
 @pytest.mark.parametrize("short, sha256, told", [(0, "00000000", "not kept.*published 00000000"), (3, None, "4 of 7 bytes")])
 def test_a_bad_download_is_not_kept(server, tmp_path, short, sha256, told):
     server.files["/net-1.pth"], server.short = b"weights", short
     with pytest.raises((WorkError, UsageError), match=told):
-        weights.resolve(Weights("net", f"{server.url}/net-1.pth", sha256=sha256))
+        download.resolve(Weights("net", f"{server.url}/net-1.pth", sha256=sha256))
     assert leftovers(tmp_path) == []
 
 
@@ -90,7 +89,7 @@ def timed_error(net):
     download._unreachable.cache_clear()
     start = time.monotonic()
     with pytest.raises(UsageError, match=r"net: no weights.*Get .* save it as DIR/net\.\w+, and add --weights-dir DIR") as told:
-        weights.resolve(net)
+        download.resolve(net)
     assert time.monotonic() - start < 8   # the promise is 10 seconds, imports included
     return str(told.value)
 
@@ -150,7 +149,7 @@ def test_the_hub_cache_serves_without_network(offline, tmp_path, monkeypatch):
     monkeypatch.setattr(offline, "ENDPOINT", "http://127.0.0.1:9")
     net = Weights("net", hub="timm/net", hub_files=("model.safetensors", "open_clip_model.safetensors"))
     cached = hub_cache(tmp_path / "hub", "timm/net", "open_clip_model.safetensors", b"weights")
-    assert weights.resolve(net) == cached
+    assert download.resolve(net) == cached
     assert download.fetch([net], tmp_path / "mine") == [(net, tmp_path / "mine" / "net.safetensors", "fetched")]
     copy = tmp_path / "mine" / "net.safetensors"
     assert copy.read_bytes() == b"weights" and not copy.is_symlink()
@@ -166,5 +165,5 @@ def test_a_damaged_hub_download_is_deleted(server, offline, tmp_path, monkeypatc
         return str(path)
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", arrives_damaged)
     with pytest.raises(WorkError, match="arrived damaged"):
-        weights.resolve(Weights("net", hub="timm/net"))
+        download.resolve(Weights("net", hub="timm/net"))
     assert hashlib.sha256(b"weights").hexdigest() not in leftovers(tmp_path)

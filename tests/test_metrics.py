@@ -16,7 +16,7 @@ import distances
 import metrics
 import robustness
 from metrics import FEATURES, METRICS
-from weights import package_file
+from networks.weights import package_file
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"

@@ -1,11 +1,11 @@
-"""models.py and trunks.py: layouts, blocks, embeddings, precision, checkpoints in other layouts, and what is refused."""
+"""models.py and networks/trunks.py: layouts, blocks, embeddings, precision, checkpoints in other layouts, and what is refused."""
 import pytest
 import torch
 
 import models
-import trunks
 from common.errors import UsageError
 from models import BACKBONES, load_backbone
+from networks import trunks
 
 SMALL = "timm:test_vit.r160_in1k"
 

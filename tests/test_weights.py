@@ -1,4 +1,4 @@
-"""weights.py: files are found and checked, nothing in them is run, broken ones are told apart."""
+"""networks/weights.py: files are found and checked, nothing in them is run, broken ones are told apart."""
 import hashlib
 import os
 import pickle
@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-import weights
 from common.errors import UsageError
-from weights import Weights, find, match, read_state
+from networks import weights
+from networks.weights import Weights, find, match, read_state
 
 ROOT = Path(__file__).parents[1]
 STATE = {"layer.weight": torch.arange(12.).reshape(3, 4), "layer.bias": torch.ones(3), "steps": torch.tensor(7)}
@@ -250,6 +250,6 @@ def test_package_files_are_found_without_importing_the_package():
 
 
 def test_importing_loads_no_torch():
-    code = ("import sys, weights, download, metrics; "
+    code = ("import sys, metrics, networks.download, networks.weights; "
             "sys.exit(bool({'torch', 'huggingface_hub', 'torchvision', 'piq', 'timm'} & set(sys.modules)))")
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

@@ -1,13 +1,13 @@
 """Weight files: what they are called, how they are checked, and the one safe way a checkpoint is opened.
 
-Getting them is download.py's part (fetch, cached_or_download); `resolve` here calls it where there is no --weights-dir.
+Getting them is download.py's part (resolve, fetch).
 
 A checkpoint is untrusted input: nothing in it is ever run. What is accepted is safetensors, and torch.save files whose
 pickle holds tensors and plain containers only (torch.load(weights_only=True); torch >= 2.6). A TorchScript archive is a
 program: it is opened only when its sha256 is one its publisher gives. Limits: MAX_BYTES a file, MAX_TENSORS tensors,
 MAX_DIMS dimensions, and no tensor larger than the file it came from.
 
-    path = weights.resolve(VGG19, args.weights_dir)     # DIR/vgg19.pth, or the usual cache, or a download
+    path = download.resolve(VGG19, args.weights_dir)    # DIR/vgg19.pth, or the usual cache, or a download
     state = weights.read_state(path)                    # {name: tensor}
     weights.match(model.state_dict(), state, path)      # UsageError naming the first keys that differ
 """
@@ -60,14 +60,6 @@ def find(weights, weights_dir):
     if len(found) > 1:
         raise UsageError(f"{folder}: {' and '.join(p.name for p in found)} are both there; keep the one to use")
     return found[0]
-
-
-def resolve(weights, weights_dir=None):
-    """The file to use -> Path: from `weights_dir` if given (never a download then), else the usual cache, else a download."""
-    if weights_dir:
-        return find(weights, weights_dir)
-    from download import cached_or_download
-    return cached_or_download(weights)
 
 
 def package_file(name):

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-import weights as files
+from networks import weights as files
+from networks.download import resolve
 
 WIDTHS = (64, 128, 256, 512, 512)          # of VGG's five stages
 VGG16, VGG19 = (2, 2, 3, 3, 3), (2, 2, 4, 4, 4)   # convolutions in each
@@ -121,7 +122,7 @@ def initialise(net, tensors, weights, weights_dir, random_seed):
     """Fill `tensors` of `net` from the file of `weights`, or from a seed (He scale, so that activations stay alive)."""
     net.eval().requires_grad_(False)
     if random_seed is None:
-        path = files.resolve(weights, weights_dir)
+        path = resolve(weights, weights_dir)
         return fill(tensors, files.read_state(path), path)
     generator = torch.Generator().manual_seed(random_seed)
     for key, tensor in tensors.items():

@@ -1,6 +1,6 @@
 """Get weight files: from the usual cache of their package, or over the network, checked, under a temporary name first.
 
-`python run.py --fetch-weights DIR -m METHOD ...` calls fetch(); a run without --weights-dir calls cached_or_download().
+`python run.py --fetch-weights DIR -m METHOD ...` calls fetch(); every run calls resolve().
 """
 import functools
 import http.client
@@ -15,7 +15,12 @@ from pathlib import Path
 
 from common.errors import UsageError, WorkError, one_line
 from common.terminal import progress
-from weights import ENDINGS, find, is_published, sha256
+from networks.weights import ENDINGS, find, is_published, sha256
+
+
+def resolve(weights, weights_dir=None):
+    """The file to use -> Path: from `weights_dir` if given (never a download then), else the usual cache, else a download."""
+    return find(weights, weights_dir) if weights_dir else cached_or_download(weights)
 
 
 def cached_or_download(weights):

@@ -75,7 +75,7 @@ def compare(pairs, scores, anchor=None):
     bd_rate: mean over images in percent; low, high: 95 % bootstrap interval over images (BCa, 2000 resamples), None with one
     image; left_out: {reference: why it has no BD-rate}. Raises UsageError for a codec without one image that has a BD-rate.
     """
-    from bootstrap import ratio, resample
+    from agreement.bootstrap import ratio, resample
     found = points(pairs, scores)
     anchor = anchor or next(iter(found))
     lines = []

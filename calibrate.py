@@ -3,7 +3,7 @@
     python run.py -dat tid2013 -m psnr
     python run_single_img.py -ref a.png -dis b.png -m psnr --calibrate results/tid2013_psnr.csv
 
-The map is the 4-parameter logistic of the VQEG (fits.py), fitted to the file's scores and labels. The interval is where the
+The map is the 4-parameter logistic of the VQEG (agreement/fits.py), fitted to the file's scores and labels. The interval is where the
 labels of images with such a score lie: 95 % of the errors, among the nearest scores, of maps fitted without the reference
 that they were tried on (ten folds of references). It holds for images like the dataset's, distorted like the dataset's.
 """
@@ -41,8 +41,8 @@ class Calibration:
 
     def statement(self):
         """Which dataset, which fit, how good: the line that stands under calibrated scores."""
-        from correlations import plcc
-        from fits import MAPPINGS
+        from agreement.correlations import plcc
+        from agreement.fits import MAPPINGS
         table = self.file.table
         label = self.file.document.get("label") or known(self.file.dataset, "label") or "its label"
         parameters = ", ".join(f"b{i} {v:.5g}" for i, v in enumerate(self.fit.parameters, 1))
@@ -94,7 +94,7 @@ def calibration(path, columns, settings):
 
 
 def fitted(x, y, path, strict=False):
-    from fits import fit
+    from agreement.fits import fit
     try:
         found = fit(MAPPING, x, y)
     except ValueError as error:

@@ -4,7 +4,7 @@
     python compare.py mine.csv theirs.csv --columns pred=score,mos=dmos --higher-is worse
 
 Files are grouped by dataset and perturbation; the metrics of a group are compared on the same pairs, groups side by side in
-the audit, perturbed files with their plain ones. Intervals come from a bootstrap over references (bootstrap.py); verdicts use the
+the audit, perturbed files with their plain ones. Intervals come from a bootstrap over references (agreement/bootstrap.py); verdicts use the
 percentile interval: in the simulations of tests/test_bootstrap.py it covers better than BCa where references are few.
 """
 
@@ -13,15 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-from audit import audit, stability
+from agreement.fits import MAPPINGS
 from common.errors import UsageError
-from common.terminal import check_writable, progress, run_main
-from evidence import Settings, describe, measure
-from fits import MAPPINGS
-from grouping import base, no_spread, numbers_by_name, read_groups
-from report import FORMATS
-
-FEW_REFERENCES = 30  # with fewer, 95 % intervals hold the truth more rarely than they say: the report states by how much
+from common.terminal import check_writable, run_main
+from reports.compare import Settings, compare
+from reports.compare.grouping import base, no_spread, numbers_by_name, read_groups
+from reports.compare.report import FORMATS
 
 
 def column_pairs(text):
@@ -114,31 +111,6 @@ def parse(argv):
     return args
 
 
-def compare(groups, settings):
-    """Groups (grouping.read_groups) -> (results: the dict that --format json prints, {group name: evidence.Measured})."""
-    measured = {}
-    with progress(len(groups), "group", "bootstrap") as bar:
-        for group in groups:
-            try:
-                measured[group.name] = measure(group, settings)
-            except ValueError as error:
-                raise UsageError(f"{group.name}: {error}") from None
-            bar.update()
-    described = [describe(found, settings) for found in measured.values()]
-    for group in described:
-        if group["references"] < FEW_REFERENCES:
-            group["notes"].append(
-                f"{group['references']} references carry little: 95 % intervals held the truth in 92-94 % (percentile) and "
-                "89-92 % (BCa) of simulations with 25"
-            )
-    return {
-        "settings": vars(settings),
-        "groups": described,
-        "stability": stability(measured, settings),
-        "audit": audit(described, settings),
-    }, measured
-
-
 def main(argv=None):
     args = parse(argv)
     settings = Settings(args.resamples, args.seed, args.interval, args.fit, args.raters)
@@ -154,7 +126,7 @@ def main(argv=None):
     else:
         print(text, end="")
     if args.html:
-        from page import page
+        from reports.compare.page import page
 
         Path(args.html).write_text(page(results, measured), encoding="utf-8")
 

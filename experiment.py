@@ -8,7 +8,7 @@ import io
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import correlations
+from agreement import correlations
 import datasets
 from common import images
 import results

@@ -136,7 +136,7 @@ def summary(pairs, scores):
     """-> [{group, images, mean, median, low, high}], low and high the 95 % interval of the mean (bootstrap over references:
     BCa, 2000 resamples), None with a single reference."""
     import numpy as np
-    from bootstrap import ratio, resample
+    from agreement.bootstrap import ratio, resample
     lines = []
     for group, indices in groups_of(pairs).items():
         references = list(dict.fromkeys(pairs[i].reference for i in indices))
@@ -156,7 +156,7 @@ def comparisons(pairs, scores, higher_is):
     (Bonferroni). better: a, b, or "tie" where the interval holds zero.
     """
     from itertools import combinations
-    from bootstrap import ratio, resample
+    from agreement.bootstrap import ratio, resample
     groups = groups_of(pairs)
     theirs = [{pairs[i].reference for i in indices} for indices in groups.values()]
     references = [r for r in dict.fromkeys(pair.reference for pair in pairs) if all(r in some for some in theirs)]

@@ -5,8 +5,8 @@
     python fuse.py results --blocks dinov1_cos --by weights           # the blocks of a backbone (run.py --per-layer)
 
 What is reported for a dataset was chosen on the other datasets, over all their perturbations at once; numbers of data that
-took part in the choice stand at the end and are labelled "in sample". How exponents are chosen is said in exponents.py, what a
-factor enters the product with in fused.py. Intervals are of paired differences, by a bootstrap over references (bootstrap.py).
+took part in the choice stand at the end and are labelled "in sample". How exponents are chosen is said in agreement/exponents.py, what a
+factor enters the product with in fused.py. Intervals are of paired differences, by a bootstrap over references (agreement/bootstrap.py).
 """
 import argparse
 import os
@@ -19,7 +19,7 @@ import numpy as np
 import fused
 from common.errors import UsageError, unknown
 from common.terminal import check_writable, progress, run_main
-from correlations import coefficients
+from agreement.correlations import coefficients
 from fuse_cells import Folder, enough
 from fuse_choice import KINDS, agreement_of, curves, leaving_one_out
 from fuse_report import FORMATS
@@ -51,7 +51,7 @@ def coefficient(name, prediction, cell):
 
 def lines(choice, cell, folder, args, tried):
     """The lines of one cell: each metric's coefficients, and the fused SRCC minus its own with an interval."""
-    from bootstrap import cluster_bootstrap
+    from agreement.bootstrap import cluster_bootstrap
     from scipy import stats
     found = beside(choice, cell, folder, args.by, args.beside)
     table = []

@@ -11,7 +11,7 @@ import numpy as np
 
 import fused
 from common.errors import UsageError, unknown
-from grouping import base
+from reports.compare.grouping import base
 from pairwise import check_labels
 from robustness import PERTURBATIONS
 from scorefiles import is_floor, parse_name, read

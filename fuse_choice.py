@@ -3,7 +3,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from exponents import Agreement, choose
+from agreement.exponents import Agreement, choose
 
 KINDS = {"exponents": (np.log, np.exp), "weights": (np.positive, np.positive)}   # distances -> X; p @ X -> fused score
 CURVE = (0, .01, .02, .03, .05, .07, .1, .15, .2, .3, .5, .7, 1, 2, 5, 10, 20, 50, 100)

@@ -2,7 +2,7 @@
 
 For each dataset held out, singles, all pairs and triples, and larger sets by forward selection, are ranked on the other
 datasets alone: roughly, with coarse exponents and at most THIN pairs of images a cell. The best of each size and the best few of
-all then get their exponents as exponents.py chooses them, on all pairs of images, and the best of these is what is reported.
+all then get their exponents as agreement/exponents.py chooses them, on all pairs of images, and the best of these is what is reported.
 """
 from itertools import combinations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from common.errors import UsageError
 from common.terminal import progress
-from exponents import COARSE, Agreement, choose, two_digits
+from agreement.exponents import COARSE, Agreement, choose, two_digits
 from fuse_cells import enough
 from fuse_choice import KINDS, Choice, agreement_of
 

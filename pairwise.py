@@ -67,7 +67,7 @@ def check(first, second):
     """
     import numpy as np
     import pandas as pd
-    from correlations import srcc
+    from agreement.correlations import srcc
     found = [score_paths(folder) for folder in (first, second)]
     common = sorted(found[0].keys() & found[1].keys())
     if not common:

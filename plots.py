@@ -117,7 +117,7 @@ def styles():
 def scatter(score_file, path):
     """Prediction against label by distortion type of a scorefiles.ScoreFile. UsageError where the types can't be told."""
     import numpy as np
-    from correlations import coefficients
+    from agreement.correlations import coefficients
     from datasets import DATASETS, distortion_types
     table = score_file.table
     types = np.array(distortion_types(score_file.dataset, table) if score_file.dataset in DATASETS or "type" in table

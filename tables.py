@@ -16,7 +16,7 @@ from pathlib import Path
 
 from common.errors import UsageError, unknown
 from common.terminal import check_writable, run_main
-from correlations import coefficients
+from agreement.correlations import coefficients
 from pairwise import CHECK_FORMATS, check, check_labels
 from render import DISTANCES, FORMATS, Table, label
 from scorefiles import parse_name, read, stem

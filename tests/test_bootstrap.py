@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from scipy import stats
 
-from bootstrap import cluster_bootstrap, interval, multiplicities, ratio, resample
+from agreement.bootstrap import cluster_bootstrap, interval, multiplicities, ratio, resample
 
 SCIPY = {"plcc": stats.pearsonr, "srcc": stats.spearmanr, "krcc": stats.kendalltau}
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from scipy import stats
 
-from correlations import coefficients, krcc, margin, outlier_ratio, plcc, rmse, rmse_star, srcc
-from fits import MAPPINGS, fit
+from agreement.correlations import coefficients, krcc, margin, outlier_ratio, plcc, rmse, rmse_star, srcc
+from agreement.fits import MAPPINGS, fit
 
 
 @settings(max_examples=60, deadline=None)

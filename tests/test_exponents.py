@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
-from exponents import EQUAL, Agreement, choose, srccs, unit_ranks
+from agreement.exponents import EQUAL, Agreement, choose, srccs, unit_ranks
 
 
 @settings(max_examples=60, deadline=None)

@@ -13,7 +13,7 @@ from scipy.stats import spearmanr
 
 import fuse
 from common.errors import UsageError
-from exponents import EQUAL
+from agreement.exponents import EQUAL
 from fuse_cells import Folder
 from fuse_choice import agreement_of, leaving_one_out
 from made_factors import REFERENCES, describe, held_out, made, put, report

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bootstrap import multiplicities
-from krasula import different, krasula
-from significance import TESTS, holm, meng, steiger, williams, zou
-from stability import flip_rate, floor_percentile
+from agreement.bootstrap import multiplicities
+from agreement.krasula import different, krasula
+from agreement.significance import TESTS, holm, meng, steiger, williams, zou
+from agreement.stability import flip_rate, floor_percentile
 
 
 def test_williams_reproduces_steigers_case_a():

@@ -1,6 +1,6 @@
 """Cluster bootstrap: how sure a correlation, or a difference of two, is when only the references count as independent.
 
-    from bootstrap import cluster_bootstrap
+    from agreement.bootstrap import cluster_bootstrap
     srcc = cluster_bootstrap(label, predictions, reference)["srcc"]   # predictions (M, N): M metrics, N pairs
     srcc.interval(0)                # 95 % interval of metric 0
     srcc.interval(0, 1)             # of the paired difference, metric 0 minus metric 1
@@ -25,7 +25,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from correlations import COEFFICIENTS, checked
+from agreement.correlations import COEFFICIENTS, checked
 
 CHUNK = 800_000     # pairs times resamples ranked at a time: bounds memory at a few times 8 * CHUNK bytes
 RESAMPLES = 2000

@@ -6,11 +6,11 @@ The words and numbers are report.py's, the figures figures.py's; here they are p
 from html import escape
 from pathlib import Path
 
-import figures
-from definitions import COLUMNS, DEFINITIONS
-from evidence import STATISTICS, TESTED, Settings, verdict
-from report import audit_line, floor_refusal, number, p_text
-from significance import TESTS
+from agreement.significance import TESTS
+from reports.compare import figures
+from reports.compare.definitions import COLUMNS, DEFINITIONS
+from reports.compare.evidence import STATISTICS, TESTED, Settings, verdict
+from reports.compare.report import audit_line, floor_refusal, number, p_text
 
 INTERVALS = {"percentile": "interval", "bca": "bca"}  # Settings.interval -> its definition
 CSS = Path(__file__).with_name("page.css")

@@ -8,10 +8,10 @@ import re
 
 import numpy as np
 
-from bootstrap import multiplicities
-from definitions import COLUMNS
-from evidence import STATISTICS
-from fits import MAPPINGS
+from agreement.bootstrap import multiplicities
+from agreement.fits import MAPPINGS
+from reports.compare.definitions import COLUMNS
+from reports.compare.evidence import STATISTICS
 
 WIDTH = 3.7  # inches; SVG counts 96 CSS pixels (72 pt) an inch
 STYLE = {

@@ -11,12 +11,12 @@ from itertools import combinations
 
 import numpy as np
 
-from bootstrap import RESAMPLES, cluster_bootstrap, mean_over_clusters
-from correlations import margin, outlier_ratio, plcc, rmse, rmse_star, srcc
-from fits import MAPPINGS, fit
-from grouping import FEWEST_PAIRS
-from krasula import krasula
-from significance import TESTS, holm, zou
+from agreement.bootstrap import RESAMPLES, cluster_bootstrap, mean_over_clusters
+from agreement.correlations import margin, outlier_ratio, plcc, rmse, rmse_star, srcc
+from agreement.fits import MAPPINGS, fit
+from agreement.krasula import krasula
+from agreement.significance import TESTS, holm, zou
+from reports.compare.grouping import FEWEST_PAIRS
 
 STATISTICS = ("plcc", "plcc_fit", "srcc", "krcc")
 TESTED = {"plcc": plcc, "srcc": srcc}  # coefficients for which the classical tests are derived, or the usual approximation

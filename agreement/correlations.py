@@ -1,6 +1,6 @@
 """Agreement between a metric's predictions and people's labels: numbers in, numbers out; no files, no model names.
 
-    from correlations import coefficients
+    from agreement.correlations import coefficients
     coefficients(prediction, label)      # {"plcc": ..., "srcc": ..., "krcc": ...}
 
 Every function takes predictions already oriented (ScoreFile.sign), so a positive coefficient means "agrees with people".

@@ -1,7 +1,7 @@
 """Does "A beats B" survive? From evidence.py's findings: robustness measures, and one audit entry for each pair."""
 
-from evidence import STATISTICS, cell, verdict
-from stability import flip_rate, floor_percentile
+from agreement.stability import flip_rate, floor_percentile
+from reports.compare.evidence import STATISTICS, cell, verdict
 
 CLAIM = "srcc"  # the coefficient in which A beats B, and the one looked at by distortion type
 
@@ -12,8 +12,9 @@ def stability(measured, settings):
     measured: {group name: evidence.Measured}. Both groups were resampled by the same seed over the same references, so the
     resamples are paired and a change is a difference of resampled values.
     """
-    from bootstrap import Resampled
     import numpy as np
+
+    from agreement.bootstrap import Resampled
 
     rows, plain = [], {m.group.dataset: m for m in measured.values() if m.group.perturbation == "none"}
     for found in measured.values():

@@ -1,6 +1,6 @@
 """Monotonic mappings from predictions to labels, fitted by least squares: numbers in, numbers out.
 
-    from fits import fit
+    from agreement.fits import fit
     mapping = fit("logistic4", prediction, label)      # Fit: parameters, convergence, monotonicity
     plcc(mapping(prediction), label)
 
@@ -16,7 +16,7 @@ from typing import Callable, NamedTuple
 
 import numpy as np
 
-from correlations import checked
+from agreement.correlations import checked
 
 RACE = 2000  # pairs, evenly spaced in sorted order, on which the starts compete; the winner is fitted to all
 SAME_MINIMUM = 1e-3  # relative difference of residual sums up to which two starts reached the same minimum

@@ -9,7 +9,7 @@ SRCC alone is no such measure: it can rise under a rotation while most images ch
 
 import numpy as np
 
-from bootstrap import RESAMPLES, mean_over_clusters, ratio, resample
+from agreement.bootstrap import RESAMPLES, mean_over_clusters, ratio, resample
 
 
 def flip_rate(plain, perturbed, clusters, resamples=RESAMPLES, seed=0):

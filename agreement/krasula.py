@@ -10,8 +10,8 @@ here the interval and the p-value come from the bootstrap over references instea
 
 import numpy as np
 
-from bootstrap import RESAMPLES, Resampled, multiplicities
-from correlations import checked
+from agreement.bootstrap import RESAMPLES, Resampled, multiplicities
+from agreement.correlations import checked
 
 BINS = 512  # of |difference of predictions|, by quantiles: only the resamples' areas are binned, the estimates are exact
 

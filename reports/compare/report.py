@@ -5,9 +5,9 @@ To add a format, write a function results -> str and enter it in FORMATS.
 
 import json
 
-from definitions import COLUMNS
-from evidence import STATISTICS
-from longform import csv_text
+from reports.compare.definitions import COLUMNS
+from reports.compare.evidence import STATISTICS
+from reports.compare.longform import csv_text
 
 
 def number(value, digits=3):

@@ -8,7 +8,7 @@
 
 Speeds are medians of interleaved rounds. "of matmul" is the share of this machine's own matrix rate (the best of a few large
 torch products in the same precision), by the floating-point operations that torch counts. Ratios against the naive path
-(naive.py, the authors' order of work) are a pair's time there over a pair's time here.
+(scoring/naive.py, the authors' order of work) are a pair's time there over a pair's time here.
 """
 import argparse
 import json
@@ -24,8 +24,9 @@ import torch
 
 import distances
 import methods
-import naive
-import scoring
+from scoring import naive
+from scoring.engine import keep_memory, score_plan
+from scoring.plan import ImageFile, Plan, default_batch
 from common.errors import UsageError, unknown
 from common.terminal import run_main
 
@@ -119,7 +120,7 @@ def each_distance(args):
 
 def images(args):
     """Decoding and perturbing a distorted image under all four perturbations, one process."""
-    from loading import read
+    from scoring.loading import read
     with tempfile.TemporaryDirectory() as folder:
         paths = made_images(Path(folder), 8)
         requests = [(p, "distorted", [("none", 0.0), ("tra", 1.0), ("sca", 1.0), ("rot", 1.0)]) for p in paths]
@@ -146,11 +147,11 @@ def engine(args, paths, names, asked):
     model = methods.build([args.backbones[0]], names, options(args))[0]
     loaded = model.load()
     model.loader = lambda _: loaded
-    image = [scoring.Image(p, SIDE, SIDE) for p in paths]
-    plan = scoring.Plan(model, [(d, image[0]) for d in image[1:]], asked, None, args.batch_size or scoring.default_batch(args.device))
+    image = [ImageFile(p, SIDE, SIDE) for p in paths]
+    plan = Plan(model, [(d, image[0]) for d in image[1:]], asked, None, args.batch_size or default_batch(args.device))
 
     def run():
-        return list(scoring.score(plan, lambda p, u: model.columns, workers=args.workers))
+        return list(score_plan(plan, lambda p, u: model.columns, workers=args.workers))
     return run, loaded, sum(plan.windows())
 
 
@@ -159,7 +160,7 @@ def pipeline(args):
     with tempfile.TemporaryDirectory() as folder:
         paths = made_images(Path(folder), args.distorted)
         run, features, windows = engine(args, paths, ["l2"], [("none", 0.0)])
-        x = torch.rand(args.batch_size or scoring.default_batch(args.device), 3, 224, 224, device=args.device)
+        x = torch.rand(args.batch_size or default_batch(args.device), 3, 224, 224, device=args.device)
 
         def bare():
             with torch.inference_mode():
@@ -291,7 +292,7 @@ def main(argv):
         if name not in SECTIONS:
             raise unknown("section", name, SECTIONS)
     if args.device == "cpu":
-        scoring.keep_memory()   # for all that is timed in here, as in a run
+        keep_memory()   # for all that is timed in here, as in a run
     found = {}
     for name in args.only:
         for what, text, numbers in SECTIONS[name](args):

@@ -20,9 +20,9 @@ import fused
 from common.errors import UsageError, unknown
 from common.terminal import check_writable, progress, run_main
 from agreement.correlations import coefficients
-from fuse_cells import Folder, enough
-from fuse_choice import KINDS, agreement_of, curves, leaving_one_out
-from fuse_report import FORMATS
+from reports.fuse.cells import Folder, enough
+from reports.fuse.choice import KINDS, agreement_of, curves, leaving_one_out
+from reports.fuse.report import FORMATS
 
 def beside(choice, cell, folder, kind, others):
     """[(role, name, prediction (N,), higher = worse)]: the fused metric first, then what it is compared with."""
@@ -153,7 +153,7 @@ def main(argv):
             raise unknown("method", name, folder.methods)
     tried = None
     if args.search is not None:
-        from fuse_search import search
+        from reports.fuse.search import search
         choices, agreement, cells, lacking, tried = search(folder, args.factors, args.search)
     else:
         cells, lacking = folder.blocks(args.blocks) if args.blocks else folder.load(args.factors)

@@ -16,7 +16,7 @@ from pathlib import Path
 import datasets
 from common import torchrun
 import fused
-import fused_files
+from scoring import fused_files
 import methods
 import options
 from common.errors import UsageError, WorkError, one_line, unknown
@@ -96,7 +96,7 @@ def perturbations(args):
 def main(argv):
     args = arguments(argv)
     if args.list:
-        import listing
+        from scoring import listing
         return listing.show()
     if args.fetch_weights:
         from networks import download
@@ -104,10 +104,10 @@ def main(argv):
             print(f"{path}: {what}")
         return
     if args.verify:
-        import verify
+        from scoring import verify
         return verify.main(args)
     check_arguments(args)
-    import experiment
+    from scoring import experiment
     missing = []
 
     def attempt(what, function, *arguments):
@@ -120,7 +120,7 @@ def main(argv):
             missing.append((what, one_line(error)))
 
     if args.plot:
-        import plots
+        from scoring import plots
         plots.figure(1, 1)   # no matplotlib: better said before the work
     device = torchrun.start(options.pick_device(args.device))
     rank, ranks = torchrun.world()

@@ -14,8 +14,8 @@ import argparse
 import json
 from pathlib import Path
 
-import folders
-import fused_files
+from scoring import folders
+from scoring import fused_files
 import methods
 import options
 from common.errors import UsageError
@@ -76,25 +76,25 @@ def check_usage(args, pairs, columns):
     if (args.curve or args.anchor) and pairs[0].bitrate is None:
         raise UsageError("--curve and --anchor: expected a --manifest with the column bitrate")
     if pairs[0].bitrate is not None:
-        import bdrate
+        from scoring import bdrate
         bdrate.check(pairs, args.anchor)
     if args.curve and len(columns) > 1:
         raise UsageError(f"--curve: expected {one_score}; found {', '.join(c.name for c in columns)}")
     for option, path in (("--map", args.map), ("--curve", args.curve)):
         if path:
-            import plots
+            from scoring import plots
             plots.check_target(path, option)
     for option, path in (("-o", args.output), ("--npy", args.npy)):
         check_writable(option, path)
 
 
 def work_of(pairs, args):
-    """-> [(distorted, reference)] as scoring.Image, every file checked. Raises UsageError listing all that can't be read."""
+    """-> [(distorted, reference)] as scoring.plan.ImageFile, every file checked. Raises UsageError listing all that can't be read."""
     from common import images
-    import scoring
+    from scoring.plan import ImageFile
     sizes = images.check_all(dict.fromkeys(path for pair in pairs for path in (pair.reference, pair.distorted)))
     side = (args.resizeHW,) * 2 if args.resizeHW else None
-    return [tuple(scoring.Image(path, *(side or sizes[path])) for path in (pair.distorted, pair.reference)) for pair in pairs]
+    return [tuple(ImageFile(path, *(side or sizes[path])) for path in (pair.distorted, pair.reference)) for pair in pairs]
 
 
 def score_pairs(pairs, models, fusions, args):
@@ -102,16 +102,17 @@ def score_pairs(pairs, models, fusions, args):
 
     Raises UsageError.
     """
-    import scoring
+    from scoring.engine import score_plan
+    from scoring.plan import Plan, check_sizes, default_batch
     plain, work = [("none", 0.0)], work_of(pairs, args)
     scores, plans = [{} for _ in pairs], []
     for model in models:
-        scoring.check_sizes(model, work, [pair.distorted for pair in pairs], plain)
-        batch = args.batch_size or scoring.default_batch(model.options.device)
-        plans.append(scoring.Plan(model, work, plain, args.resizeHW, batch))
+        check_sizes(model, work, [pair.distorted for pair in pairs], plain)
+        batch = args.batch_size or default_batch(model.options.device)
+        plans.append(Plan(model, work, plain, args.resizeHW, batch))
     for model, plan in zip(models, plans):
         with progress(sum(plan.windows()), "window" if model.window else "image", model.name) as bar:
-            for _, unit, values in scoring.score(plan, lambda p, u: model.columns, bar):
+            for _, unit, values in score_plan(plan, lambda p, u: model.columns, bar):
                 for column, numbers in values.items():
                     for i, v in zip(unit, numbers):
                         scores[i][column] = float(v[0])
@@ -125,23 +126,23 @@ def score_pairs(pairs, models, fusions, args):
 
 def show_map(pair, model, args):
     """Compute, print, draw and save the map of the model's one score."""
-    import loading
-    import maps
-    import scoring
+    from scoring import loading
+    from scoring import maps
+    from scoring.plan import check_sizes, default_batch
     import torch
     maps.terms_of(model, model.columns[0])   # no map for this score: said before anything is loaded
     work, plain = work_of([pair], args), ("none", 0.0)
-    scoring.check_sizes(model, work, [pair.distorted], [plain])
+    check_sizes(model, work, [pair.distorted], [plain])
     requests = [(pair.distorted, "distorted", [plain]), (pair.reference, "reference", [plain])]
     device = model.options.device
     (distorted,), (reference,) = loading.images_of(requests, args.resizeHW, model.short_side, torch.device(device), 0)
-    batch = args.batch_size or scoring.default_batch(device)
+    batch = args.batch_size or default_batch(device)
     found = maps.distance_map(model, model.columns[0], distorted, reference, batch)
     note_random([model])
     print(f"{pair.distorted}  {found.column}  {found.score:.6g}")
     print(f"map: mean {found.total.mean():.6g} ({found.mean_is}), largest {found.total.max():.6g}")
     if args.map:
-        import plots
+        from scoring import plots
         plots.difference(args.map, *(t.permute(1, 2, 0).cpu().numpy() for t in (reference, distorted)), found, args.map_layers)
     if args.npy is not None:
         maps.save(found, args.npy or Path(args.map).with_suffix(".npy"), args.map_layers)
@@ -151,7 +152,7 @@ def calibrations(args, models, fusions):
     """{column: calibrate.Calibration} of --calibrate, fitted before the work starts. Raises UsageError."""
     if not args.calibrate:
         return {}
-    import calibrate
+    from scoring import calibrate
     same = {"protocol": args.protocol, "precision": args.precision, "resizeHW": args.resizeHW}
     settings = {c.name: same | {"weights": methods.known_by(model.files())} for model in models for c in model.columns}
     for column, (_, factors) in fusions.items():
@@ -181,8 +182,8 @@ def main(argv):
     if args.output:
         folders.write_csv(args.output, pairs, [found | predicted(found, opinions) for found in scores])
     if args.curve:
-        import bdrate
-        import plots
+        from scoring import bdrate
+        from scoring import plots
         values = [s[columns[0].name] for s in scores]
         plots.curves(args.curve, columns[0].name, columns[0].higher_is, bdrate.mean_curves(pairs, values))
     if args.json:
@@ -228,13 +229,13 @@ def reports(pairs, scores, columns, args):
         if pairs[0].bitrate is None:
             yield folders.report(pairs, values, column)
         else:
-            import bdrate
+            from scoring import bdrate
             yield bdrate.report(pairs, values, column, args.anchor)
 
 
 def document(args, pairs, alone, scores, models, columns, opinions):
     """What --json prints."""
-    import bdrate
+    from scoring import bdrate
     import results
     lines = [{"reference": p.reference, "distorted": p.distorted} | ({"group": p.group} if p.group else {})
              | ({} if p.bitrate is None else {"bitrate": p.bitrate}) | found

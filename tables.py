@@ -5,7 +5,7 @@
     python tables.py --table 3 --commands                    # the run.py calls that make the table's score files
     python tables.py --check results authors                 # two sets of score files, pair by pair
 
-Which score file fills a cell is said by paper/tables.csv, and by nothing else. Rendering is in render.py.
+Which score file fills a cell is said by reports/tables/paper/tables.csv, and by nothing else. Rendering is in reports/tables/render.py.
 """
 import argparse
 import csv
@@ -18,10 +18,10 @@ from common.errors import UsageError, unknown
 from common.terminal import check_writable, run_main
 from agreement.correlations import coefficients
 from pairwise import CHECK_FORMATS, check, check_labels
-from render import DISTANCES, FORMATS, Table, label
+from reports.tables.render import DISTANCES, FORMATS, Table, label
 from scorefiles import parse_name, read, stem
 
-PAPER = Path(__file__).resolve().parent / "paper" / "tables.csv"
+PAPER = Path(__file__).resolve().parent / "reports" / "tables" / "paper" / "tables.csv"
 PERTURBATIONS = {"original": "none", "translation": "tra", "dilation": "sca", "rotation": "rot"}   # printed name -> -rob
 TITLES = {"1": "Embeddings against features, cosine distance", "2": "Distances between features, LIVE and TID2013",
           "3": "All metrics on PIPAL"}
@@ -31,7 +31,7 @@ USUAL = {"resizeHW": None, "precision": "paper"}     # settings that change scor
 
 @dataclass
 class Cell:
-    """One number of a table: the columns of paper/tables.csv, and what the score files say."""
+    """One number of a table: the columns of reports/tables/paper/tables.csv, and what the score files say."""
     table: str
     dataset: str
     perturbation: str

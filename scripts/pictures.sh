@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes the README's pictures in docs/ from the embedded photographs, with real weights and without a download. Prints each
+# Makes the README's pictures in docs/images/ from the embedded photographs, with real weights and without a download. Prints each
 # command and what it prints. PYTHON names the interpreter (default: python).
 set -eu
 home=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -13,7 +13,7 @@ show() {   # a script of this project and its arguments
     echo
 }
 
-show examples.py examples
+show scripts/examples.py examples
 pair=(-ref examples/damage/astronaut.png -dis)
 show run_single_img.py "${pair[@]}" examples/damage/blur.png -m st_vgg16 -d l2 --map map-blur.png --map-layers
 show run_single_img.py "${pair[@]}" examples/damage/blocks.png -m st_vgg16 -d cos --protocol corrected --map map-blocks.png
@@ -23,5 +23,5 @@ show run_single_img.py -ref examples/codecs/originals -dis examples/codecs/jpeg 
 show run_single_img.py --manifest examples/codecs/pairs.csv -m psnr --curve rate-distortion.png
 show run.py -dat demo -m psnr --plot
 show run_single_img.py "${pair[@]}" examples/damage/blocks.png -m psnr --calibrate results/demo_psnr.csv
-cp map-*.png rate-distortion.png "$home/docs/"
-cp results/demo_psnr.png "$home/docs/"
+cp map-*.png rate-distortion.png "$home/docs/images/"
+cp results/demo_psnr.png "$home/docs/images/"

@@ -2,7 +2,7 @@
 # What table1.sh, table2.sh, table3.sh and all.sh share: scripts/tables.sh 1|2|3|all [flags of run.py]
 #
 # Scores what the table needs, with one call of run.py a dataset and backbone; which calls these are, tables.py reads from
-# paper/tables.csv. What is complete is not scored again, what is partial is continued, and what cannot be had (weights, a
+# reports/tables/paper/tables.csv. What is complete is not scored again, what is partial is continued, and what cannot be had (weights, a
 # dataset) is passed by and named at the end. Then prints the table beside the published numbers: stdout has nothing else.
 #
 #   flags of run.py            are passed on: --data-root DIR --weights-dir DIR --device cuda --limit 100 -sdir DIR ...

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from PIL import Image
 
-import bdrate
+from scoring import bdrate
 import run_single_img
 from common.errors import UsageError
-from folders import Pair
+from scoring.folders import Pair
 from photographs import astronaut, printed
 
 # Rates (kbit/s) and PSNR of two encodings at four settings, made up in the usual range of the literature

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import calibrate
+from scoring import calibrate
 import run_single_img
 from common.errors import UsageError
 from photographs import astronaut, printed, saved

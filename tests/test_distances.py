@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import distances
-import naive
+from scoring import naive
 from distances import DISTANCES, Features, compare
 
 TOKENS = ["l2", "cos", "skld", "jsd", "wsd", "swd"]

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import examples
-import folders
+from scripts import examples
+from scoring import folders
 from photographs import HERE, astronaut
 
 PICTURES = ("map-blur", "map-blocks", "map-shift", "map-psnr", "rate-distortion", "demo_psnr")
@@ -39,6 +39,6 @@ def test_codecs_make_folders_that_pair_and_a_manifest(tmp_path):
 
 @pytest.mark.parametrize("name", PICTURES)
 def test_pictures_are_small_and_in_the_script(name):
-    path = HERE / "docs" / f"{name}.png"
+    path = HERE / "docs" / "images" / f"{name}.png"
     assert path.stat().st_size < 300_000 and min(Image.open(path).size) > 200
     assert f"{name}.png" in (HERE / "scripts/pictures.sh").read_text()

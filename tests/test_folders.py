@@ -7,10 +7,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from PIL import Image
 
-import folders
+from scoring import folders
 import run_single_img
 from common.errors import UsageError
-from folders import Pair
+from scoring.folders import Pair
 from photographs import printed
 
 
@@ -182,7 +182,7 @@ def test_one_reference_has_no_interval():
 def test_two_hundred_pairs_are_read_once_each(tmp_path, capsys, monkeypatch):
     """Linear in the pairs: every image is decoded once, however many folders share a reference."""
     from common import images
-    import loading
+    from scoring import loading
     for i in range(200):
         for folder in ("originals", "a", "b"):
             (tmp_path / folder).mkdir(exist_ok=True)

@@ -14,8 +14,8 @@ from scipy.stats import spearmanr
 import fuse
 from common.errors import UsageError
 from agreement.exponents import EQUAL
-from fuse_cells import Folder
-from fuse_choice import agreement_of, leaving_one_out
+from reports.fuse.cells import Folder
+from reports.fuse.choice import agreement_of, leaving_one_out
 from made_factors import REFERENCES, describe, held_out, made, put, report
 
 ROOT = Path(__file__).parents[1]

@@ -13,13 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fused
-import fused_files
+from scoring import fused_files
 import methods
 import run as run_py
-import scoring
+from scoring.engine import Engine
 import tables
 from common.errors import UsageError
-from fuse_cells import Folder
+from reports.fuse.cells import Folder
 from scorefiles import parse_name, read, stem
 
 ROOT = Path(__file__).parents[1]
@@ -136,7 +136,7 @@ def photographs(tmp_path_factory):
 
 
 def start(script, *argv):
-    return subprocess.run([sys.executable, ROOT / script, *map(str, argv)], capture_output=True, text=True)
+    return subprocess.run([sys.executable, *script.split(), *map(str, argv)], capture_output=True, text=True, cwd=ROOT)
 
 
 def run(photographs, results, *argv):
@@ -221,7 +221,7 @@ def test_random_weights_show_in_the_name(photographs, tmp_path):
 def test_one_pass_costs_what_its_factors_cost(photographs, tmp_path, monkeypatch):
     """Tiles that go through a model: two factors of one backbone take no more than one of them."""
     seen, counts = [], {}
-    monkeypatch.setattr(scoring.Engine, "tick", lambda self, n: seen.append(n))
+    monkeypatch.setattr(Engine, "tick", lambda self, n: seen.append(n))
     for name, argv in (("cos", ["st_alexnet", "-d", "cos"]), ("fused", ["st_alexnet_cos * st_alexnet_l2^0.3 * psnr^0.2"]),
                        ("psnr", ["psnr"])):
         assert run(photographs, tmp_path / name, "-r", 224, "-m", *argv)[0] == 0
@@ -250,7 +250,7 @@ def test_single_pair_is_scored_as_in_run(photographs, finished):
 # ---- from a folder of score files, and in the tables
 
 def test_files_made_of_score_files_are_those_of_a_run(finished, tmp_path):
-    done = start("fused_files.py", finished[0], BOTH, "-sdir", tmp_path)
+    done = start("-m scoring.fused_files", finished[0], BOTH, "-sdir", tmp_path)
     assert done.returncode == 0, done.stderr
     for suffix in ("", "_rot-1"):
         ours, theirs = (read(folder / f"mine_{LABEL}{suffix}.csv") for folder in (tmp_path, finished[0]))
@@ -261,7 +261,7 @@ def test_files_made_of_score_files_are_those_of_a_run(finished, tmp_path):
 def test_files_that_cannot_be_made_are_named(finished, tmp_path):
     (tmp_path / "mine_psnr.csv").write_bytes((finished[0] / "mine_psnr.csv").read_bytes())
     (tmp_path / "mine_stlpips_alex_rot-1.csv").write_bytes((finished[0] / "mine_stlpips_alex_rot-1.csv").read_bytes())
-    done = start("fused_files.py", tmp_path, BOTH)
+    done = start("-m scoring.fused_files", tmp_path, BOTH)
     assert done.returncode == 2 and "no dataset and perturbation has the files of all factors" in done.stderr
     assert "mine none, which lacks stlpips_alex" in done.stdout and "mine rot-1, which lacks psnr" in done.stdout
 
@@ -304,7 +304,7 @@ def test_blocks_of_a_run_per_layer_are_weighed(photographs, tmp_path):
     ("run.py", ["-dat", "demo", "-m", BOTH, "-d", "l2"], "-d l2: fused metrics take no distance"),
     ("run.py", ["-dat", "demo", "-m", BOTH, "-s", "mine"], "-s/--saveas names one file"),
     ("run_single_img.py", ["-ref", "a.png", "-dis", "b.png", "-m", "psnr * psnr^2"], "stands in it twice"),
-    ("fused_files.py", ["nowhere", BOTH], "nowhere: no such folder"),
+    ("-m scoring.fused_files", ["nowhere", BOTH], "nowhere: no such folder"),
 ])
 def test_bad_input_is_one_line_and_code_2(script, argv, message):
     done = start(script, *argv)

@@ -8,8 +8,8 @@ import torch
 from PIL import Image, ImageFilter
 from torchvision.transforms.functional import pil_to_tensor
 
-import examples
-import maps
+from scripts import examples
+from scoring import maps
 import methods
 import models
 import options

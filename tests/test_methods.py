@@ -3,10 +3,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import listing
+from scoring import listing
 import methods
 import models
-import scoring
+from scoring.engine import score_plan
+from scoring.plan import ImageFile, Plan
 from common.errors import UsageError
 from metrics import METRICS
 
@@ -38,9 +39,9 @@ def pair(tmp_path_factory):
 def test_scores_a_real_pair(base, pair):
     distances = ["l2", "cos"] + ["skld", "jsd", "wsd"] * (models.BACKBONES[base].kind == "tokens") if base in models.BACKBONES else []
     [model] = methods.build(PASSES[base], distances, methods.Options(weights="random", precision="fp32"))
-    reference, distorted = (scoring.Image(path, 224, 224) for path in pair)
-    plan = scoring.Plan(model, [(reference, reference), (distorted, reference)], [("none", 0.0)], None, 8)
-    [(_, _, values)] = scoring.score(plan, lambda perturbation, unit: model.columns)
+    reference, distorted = (ImageFile(path, 224, 224) for path in pair)
+    plan = Plan(model, [(reference, reference), (distorted, reference)], [("none", 0.0)], None, 8)
+    [(_, _, values)] = score_plan(plan, lambda perturbation, unit: model.columns)
     assert len(values) == len(PASSES[base]) + max(0, len(distances) - 1)
     scores = {column: found[:, 0] for column, found in values.items()}
     for column, (same, other) in scores.items():

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-import plots
+from scoring import plots
 import scorefiles
 from common.errors import UsageError
 from made_scores import put, scores

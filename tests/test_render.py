@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-import render
+from reports.tables import render
 import tables
 from made_scores import put, run, scores
 

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-import experiment
+from scoring import engine
 from small_dataset import bytes_of, call, finished, make, refused, spawn
 
 
@@ -82,7 +82,7 @@ def test_limit_is_continued_and_finished_files_are_used(tiny, tmp_path, capsys, 
     assert set(bytes_of(tmp_path / "out")) == {"correlations.csv", "tiny_psnr.csv.partial", "tiny_psnr.json.partial"}
     assert call(capsys, *tiny, "--limit", "2")[0] == 0
     assert call(capsys, *tiny)[0] == 0 and finished(tmp_path / "out") == finished(tmp_path / "whole")
-    monkeypatch.setattr(experiment.scoring, "Engine", None)   # nothing is computed again
+    monkeypatch.setattr(engine, "Engine", None)   # nothing is computed again
     code, printed, _ = call(capsys, *tiny, "--overwrite")
     assert code == 0 and "psnr" in printed and finished(tmp_path / "out") == finished(tmp_path / "whole")
 

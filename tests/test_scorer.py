@@ -8,7 +8,7 @@ from PIL import Image, ImageFilter
 
 import distances
 import metrics
-import scorer
+from scoring import scorer
 from common.errors import UsageError
 from photographs import astronaut, printed, saved
 from scoring import Scorer

@@ -9,8 +9,9 @@ import torch
 from PIL import Image
 
 import methods
-import naive
-import scoring
+from scoring import naive
+from scoring.engine import score_plan
+from scoring.plan import ImageFile, Plan, check_sizes, starts, tiles
 from common.errors import UsageError, WorkError
 
 SMALL = "timm:test_vit.r160_in1k"
@@ -31,7 +32,7 @@ def photographs(tmp_path_factory):
         for i in range(4):
             path = folder / f"{name}{i}.png"
             Image.fromarray((pixels + random.normal(0, 5 + 10 * i, pixels.shape)).clip(0, 255).astype(np.uint8)).save(path)
-            pairs.append(tuple(scoring.Image(str(p), *size) for p in (path, reference)))
+            pairs.append(tuple(ImageFile(str(p), *size) for p in (path, reference)))
     return pairs
 
 
@@ -41,8 +42,8 @@ def model(distances=("l2", "cos", "skld", "jsd", "wsd"), names=(SMALL,), **optio
 
 def scores(made, pairs, asked=(NONE,), batch=8, workers=0, wanted=None):
     """{(column, perturbation): (pairs, values)}"""
-    plan, found = scoring.Plan(made, pairs, list(asked), None, batch), {}
-    for perturbation, unit, values in scoring.score(plan, wanted or (lambda p, u: made.columns), workers=workers):
+    plan, found = Plan(made, pairs, list(asked), None, batch), {}
+    for perturbation, unit, values in score_plan(plan, wanted or (lambda p, u: made.columns), workers=workers):
         for name, numbers in values.items():
             found.setdefault((name, perturbation), np.full((len(pairs), numbers.shape[1]), np.nan))[unit] = numbers
     return found
@@ -50,12 +51,12 @@ def scores(made, pairs, asked=(NONE,), batch=8, workers=0, wanted=None):
 
 def test_window_starts_as_in_the_golden_table():
     for line in WINDOWS.split():   # METHOD.md section 2
-        length, starts = line.split(":")
-        assert scoring.starts(int(length), 224, 200) == [int(s) for s in starts.split(",")]
+        length, places = line.split(":")
+        assert starts(int(length), 224, 200) == [int(s) for s in places.split(",")]
     golden = Path(__file__).parents[2] / "shared" / "golden" / "windows.csv"
     if golden.exists():
         for row in csv.DictReader(io.StringIO(golden.read_text())):
-            assert scoring.starts(int(row["length"]), 224, 200) == [int(s) for s in row["starts"].split()]
+            assert starts(int(row["length"]), 224, 200) == [int(s) for s in row["starts"].split()]
 
 
 def test_engine_equals_the_naive_path(photographs):
@@ -88,10 +89,10 @@ def test_references_pass_once_for_all_that_leaves_them_alone(photographs):
     made = model(["l2"])
     loaded, seen = made.load(), []
     made.loader = lambda _: lambda x: seen.append(len(x)) or loaded(x)
-    plan = scoring.Plan(made, photographs, [NONE, SCA, ROT, TRA], None, 8)
-    list(scoring.score(plan, lambda p, u: made.columns))
-    per_image = [len(scoring.tiles(p[0].width, p[0].height, made)) for p in photographs]
-    moved = [len(scoring.tiles(p[0].width - 3 - (p[0].width > 300) * 2, p[0].height, made)) for p in photographs]
+    plan = Plan(made, photographs, [NONE, SCA, ROT, TRA], None, 8)
+    list(score_plan(plan, lambda p, u: made.columns))
+    per_image = [len(tiles(p[0].width, p[0].height, made)) for p in photographs]
+    moved = [len(tiles(p[0].width - 3 - (p[0].width > 300) * 2, p[0].height, made)) for p in photographs]
     references = per_image[0] + per_image[4] + moved[0] + moved[4]
     assert sum(seen) == 3 * sum(per_image) + sum(moved) + references
     assert sum(plan.windows()) == sum(seen)
@@ -101,7 +102,7 @@ def test_interrupted_units_are_the_same_to_the_last_bit(photographs):
     """What is left to do is computed in the very batches of an undisturbed run."""
     made = model(["l2", "skld"])
     whole = scores(made, photographs, [NONE, ROT], batch=2)
-    plan = scoring.Plan(made, photographs, [NONE, ROT], None, 2)
+    plan = Plan(made, photographs, [NONE, ROT], None, 2)
     units = [u for _, us in plan.blocks for u in us]
     assert len(units) > 2
     rest = scores(made, photographs, [NONE, ROT], batch=2, wanted=lambda p, u: made.columns if p == ROT and u in units[1:] else [])
@@ -137,9 +138,9 @@ def test_whole_image_metrics_share_the_engine(photographs):
 @pytest.mark.parametrize("size, asked, told", [((220, 300), NONE, "the smallest -r that works is 224"),
                                                ((226, 300), TRA, "the smallest -r that works is 227")])
 def test_too_small_an_image_names_the_side_that_works(size, asked, told):
-    image = scoring.Image("a.png", *size)
+    image = ImageFile("a.png", *size)
     with pytest.raises(UsageError, match=told):
-        scoring.check_sizes(model(["l2"]), [(image, image)], ["a.png"], [asked])
+        check_sizes(model(["l2"]), [(image, image)], ["a.png"], [asked])
 
 
 def test_features_that_are_not_finite_stop_with_the_pair_s_name(photographs):

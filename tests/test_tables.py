@@ -30,10 +30,10 @@ def found(capsys, *argv):
 
 @pytest.fixture
 def paper(tmp_path, monkeypatch):
-    """A small paper: returns f({(dataset, perturbation, method): printed SRCC}, ...) that replaces paper/tables.csv."""
+    """A small paper: returns f({(dataset, perturbation, method): printed SRCC}, ...) that replaces the paper's tables.csv."""
     def write(numbers, note="", recomputable="yes"):
         file = tmp_path / "paper.csv"
-        columns = [c.strip() for c in (ROOT / "paper" / "tables.csv").open().readline().split(",")]
+        columns = [c.strip() for c in (ROOT / "reports/tables/paper" / "tables.csv").open().readline().split(",")]
         with file.open("w", newline="") as out:
             writer = csv.DictWriter(out, columns)
             writer.writeheader()
@@ -71,7 +71,7 @@ def test_the_published_numbers():
 
 @RELEASED
 def test_published_numbers_are_those_of_the_source():
-    ours, theirs = (pd.read_csv(folder / "tables.csv", dtype=str, keep_default_na=False) for folder in (ROOT / "paper", SHARED))
+    ours, theirs = (pd.read_csv(folder / "tables.csv", dtype=str, keep_default_na=False) for folder in (ROOT / "reports/tables/paper", SHARED))
     columns = list(theirs.columns[:-1])     # all but the note, which is worded here
     pd.testing.assert_frame_equal(ours[columns], theirs[columns])
     assert (ours["note"] != "")[theirs["note"] != ""].all()

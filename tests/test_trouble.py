@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 import methods
-import scoring
+from scoring.engine import out_of_memory
 from small_dataset import call, finished, make, refused
 
 ALEXNET = "-m st_alexnet -d l2 cos --window 64 --device cpu".split()
@@ -61,8 +61,8 @@ def test_what_lack_of_memory_is_told_by():
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**50)   # the CPU's allocator has no exception of its own
     for error in (caught.value, cuda_is_full(), MemoryError(), RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED")):
-        assert scoring.out_of_memory(error)
-    assert not scoring.out_of_memory(RuntimeError("shapes do not match"))
+        assert out_of_memory(error)
+    assert not out_of_memory(RuntimeError("shapes do not match"))
 
 
 @pytest.mark.parametrize("error", [cuda_is_full, cpu_is_full])

@@ -21,7 +21,7 @@ from small_dataset import ROOT, finished, make, spawn
 
 KILLS = 20
 WHAT = "-m st_alexnet psnr -d l2 cos -rob none tra --window 64 --batch-size 1 --device cpu".split()
-PRELOAD = ["torch", "run", "experiment", "scoring", "distances", "trunks", "cnns", "stlpips_pytorch"]
+PRELOAD = ["torch", "run", "scoring.experiment", "scoring.engine", "distances", "trunks", "cnns", "stlpips_pytorch"]
 
 
 def child(argv, log, prepare):

@@ -4,7 +4,7 @@ import json
 import pytest
 
 import methods
-import verify
+from scoring import verify
 from small_dataset import call, make, refused
 
 

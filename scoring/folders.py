@@ -67,7 +67,7 @@ def pair_folders(reference, distorted):
     if len(set(names)) < len(names):
         raise UsageError(f"-dis: a folder is given twice among {', '.join(names)}")
     originals = images_in(reference)
-    pairs, alone, unused = [], {}, set(originals)
+    pairs, alone = [], {}
     for folder, name in zip(distorted, names):
         theirs = images_in(folder)
         common = [stem for stem in originals if stem in theirs]

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 import methods
 import metrics
 import models
-import scoring
+from scoring.engine import Engine, all_finite, not_finite
 from common.errors import UsageError
 from distances import Features
 
@@ -109,15 +109,15 @@ def distance_map(model, column, distorted, reference, batch=8):
     Raises UsageError where the column has no map, WorkError for features that are NaN or infinite.
     """
     terms, mean_is = terms_of(model, column)
-    engine = scoring.Engine(model, batch)
+    engine = Engine(model, batch)
     height, width = distorted.shape[1:]
     canvas, weights, means, scores = None, torch.zeros(height, width), [], []
 
     def compute(part):
         f, g = (engine.features(engine.pixels([image], part)) for image in (distorted, reference))
         g = Features.gather([(g, j) for j in range(len(part))])   # in the memory layout of the engine: the same last digit
-        if not (scoring.all_finite(f) & scoring.all_finite(g)).all():
-            raise scoring.not_finite(model, "the pair", ("none", 0.0))
+        if not (all_finite(f) & all_finite(g)).all():
+            raise not_finite(model, "the pair", ("none", 0.0))
         blocks = [(f.embedding, g.embedding)] if column.feature == "embedding" else list(zip(f.blocks, g.blocks))
         refuse_width(column, model.options.protocol, blocks[0][0].ndim == 4)
         return part, [on_grid(terms(a, b), column.name) for a, b in blocks], model.compare(f, g, [column])[0][:, 0]

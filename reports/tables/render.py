@@ -157,7 +157,7 @@ def text(tables, cells, summary, terminal):
 
 
 def as_csv(tables, cells, summary, terminal):
-    """One line a cell: the columns of paper/tables.csv and what was found."""
+    """One line a cell: the columns of reports/tables/paper/tables.csv and what was found."""
     out = io.StringIO()
     writer = csv.DictWriter(out, [*asdict(cells[0]), "difference"], lineterminator="\n")
     writer.writeheader()

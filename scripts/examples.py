@@ -1,6 +1,6 @@
 """Images for the README's examples, made from the embedded photographs: damaged pictures, and three codecs at six bitrates.
 
-    python examples.py DIR
+    python scripts/examples.py DIR
 
 DIR/damage: astronaut.png (the reference), and it with a local blur, a local block artefact (JPEG at quality 5) and a shift by 4
 pixels. DIR/codecs: originals/, jpeg/, webp/, jp2k/ (five photographs at about half a bit per pixel), and pairs.csv with
@@ -8,10 +8,13 @@ ref,dis,codec,bitrate: every photograph with every codec at six qualities in all
 """
 import csv
 import shutil
+import sys
 from pathlib import Path
 
-from common.errors import UsageError
-from common.terminal import run_main
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))   # as `python scripts/examples.py`, the rooms are not on the path
+
+from common.errors import UsageError  # noqa: E402
+from common.terminal import run_main  # noqa: E402
 
 BOX = (88, 72, 184, 168)     # left, top, right, bottom of the local damage: the astronaut's face
 CODECS = {                   # folder: ending, Pillow's options at six qualities from low to high, which of them is for the folder

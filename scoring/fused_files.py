@@ -1,7 +1,7 @@
 """Fused metrics as score files: made of their factors' rows, in a run of run.py or from a folder of score files.
 
-    python fused_files.py results fused2                                        # the cells whose factors' files are there
-    python fused_files.py results "dinov1_cos * stlpips_alex^0.3" -sdir fused   # into another folder
+    python -m scoring.fused_files results fused2                                        # the cells whose factors' files are there
+    python -m scoring.fused_files results "dinov1_cos * stlpips_alex^0.3" -sdir fused   # into another folder
 
 Writes <dataset>_<label>[_<perturbation>].csv and its JSON, which holds the expression, the floor and the factors' settings. A
 fused file is complete only when all of its factors are. `python tables.py --extra fused2` then has it as a row.
@@ -71,7 +71,7 @@ def of_run(fusion, rows, prepared, asked, args):
     rows: those of the run; asked: its perturbations. Only pairs that all factors have are fused; the file stays partial
     until these are all.
     """
-    from experiment import Row
+    from scoring.experiment import Row
     found = []
     for perturbation in asked:
         there = {row.column: row.output for row in rows if row.perturbation == perturbation and row.dataset is prepared.dataset}
@@ -124,7 +124,7 @@ def of_folder(fusion, folder, target):
 
 
 def main(argv):
-    from fuse_cells import Folder
+    from reports.fuse.cells import Folder
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", metavar="DIR", help="folder of score files")

@@ -1,6 +1,6 @@
 """`run.py --list`: every dataset, method and distance, with weights, where they come from, licence and citation.
 
-Read off the registries, as is the table of methods in the README (`python listing.py` prints it as Markdown).
+Read off the registries, as is the table of methods in the README (`python -m scoring.listing` prints it as Markdown).
 """
 import fused
 import methods

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 
-from fuse_cells import cell_name
+from reports.fuse.cells import cell_name
 
 HEADS = ("held-out cell", "metric", "what it is", "SRCC", "PLCC", "KRCC", "fused minus it", "95 % interval")
 

@@ -11,8 +11,8 @@ import numpy as np
 from common.errors import UsageError
 from common.terminal import progress
 from agreement.exponents import COARSE, Agreement, choose, two_digits
-from fuse_cells import enough
-from fuse_choice import KINDS, Choice, agreement_of
+from reports.fuse.cells import enough
+from reports.fuse.choice import KINDS, Choice, agreement_of
 
 THIN = 3000
 FINALISTS = 3

@@ -65,7 +65,7 @@ class Scorer(torch.nn.Module):
 
         Raises ValueError naming the likely mistake: two sizes, too small, not in [0, 1], another layout or dtype.
         """
-        import scoring
+        from scoring.plan import tiles
         x, y = (self.images(image, role) for image, role in ((distorted, "distorted"), (reference, "reference")))
         if x.shape != y.shape:
             raise ValueError(f"expected images of one size, found reference {tuple(y.shape)}, distorted {tuple(x.shape)}")
@@ -74,7 +74,7 @@ class Scorer(torch.nn.Module):
             raise ValueError(f"{width} x {height} pixels, too small for {self.column}, which needs {self.model.min_side} a side")
         single = x.ndim == 3
         x, y = (self.short_side(t[None] if single else t) for t in (x, y))
-        tiles = scoring.tiles(x.shape[-1], x.shape[-2], self.model)
+        tiles = tiles(x.shape[-1], x.shape[-2], self.model)
         x, y = (torch.stack([t[..., r:r + h, c:c + w] for r, c, h, w in tiles], 1).flatten(0, 1) for t in (x, y))
         values = [self.model.compare(self.features(a), self.features(b), self.model.columns)[0][:, 0]
                   for a, b in zip(x.split(self.batch_size), y.split(self.batch_size))]

@@ -15,16 +15,18 @@ import sys
 from pathlib import Path
 
 import datasets
-import experiment
+from scoring import experiment
 import fused
-import fused_files
+from scoring import fused_files
 from common import images
 import methods
 import metrics
 import more_datasets
 import results
 import scorefiles
-import scoring
+from scoring.engine import score_plan
+from robustness import PERTURBATIONS
+from scoring.plan import default_batch
 from common.errors import UsageError, WorkError, one_line
 from common.terminal import progress
 from options import pick_device
@@ -32,7 +34,7 @@ from options import pick_device
 SEED = 0
 FINE, COARSE = 1e-4, 0.02   # of a score
 STEP = 3e-7                 # a step or two of s in float32, in scores log(s + 1)^0.25 (METHOD.md section 6)
-KNOWN = {"perturbation": tuple(scoring.PERTURBATIONS), "precision": methods.models.PRECISIONS, "protocol": methods.PROTOCOLS}
+KNOWN = {"perturbation": tuple(PERTURBATIONS), "precision": methods.models.PRECISIONS, "protocol": methods.PROTOCOLS}
 
 
 class Differs(Exception):
@@ -68,7 +70,7 @@ def verify(path, args, device, loaded):
     try:
         told, environment = file.document["settings"], file.document["environment"]
         options = options_of(told, args.weights_dir, device)
-        models, score = recipe(told, args.model, options)
+        models, combine = recipe(told, args.model, options)
         perturbation, left_out = (told["perturbation"], float(told["pct"])), list(told.get("left_out", ()))
         for key, known in KNOWN.items():
             if told[key] not in known:
@@ -76,7 +78,7 @@ def verify(path, args, device, loaded):
         if told["resizeHW"] is not None and not 0 < int(told["resizeHW"]):
             raise ValueError(f"resizeHW {told['resizeHW']!r}")
         again = argparse.Namespace(resizeHW=told["resizeHW"], shard=None)
-        batch = int(environment.get("batch_size") or scoring.default_batch(device))
+        batch = int(environment.get("batch_size") or default_batch(device))
         dataset = dataset_of(told["dataset"], file.document, args, loaded)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         told = f"{type(error).__name__}: {one_line(error)}"
@@ -90,10 +92,10 @@ def verify(path, args, device, loaded):
     found = {}
     for model in models:
         work, chosen = experiment.plan(model, prepared, [perturbation], again, batch)
-        for _, unit, values in scoring.score(work, lambda p, u: model.columns):
+        for _, unit, values in score_plan(work, lambda p, u: model.columns):
             for name, numbers in values.items():
                 found.setdefault(name, {}).update(zip([chosen[i] for i in unit], numbers))
-    now = score({name: [numbers[i] for i in prepared.chosen] for name, numbers in found.items()})
+    now = combine({name: [numbers[i] for i in prepared.chosen] for name, numbers in found.items()})
     then = [list(map(float, rows[i][3:])) for i in prepared.chosen]
     names, largest = [dataset.pairs[i].dis for i in prepared.chosen], max(abs(float(row[3])) for row in rows.values())
     share = compare_scores(names, then, now, coarse(models), rooted(told), largest)

@@ -1,131 +1,16 @@
-"""The engine: a model, pairs of images, perturbations -> scores. The one place that knows windows, batches and caching.
+"""The engine: a plan -> scores. The one place that knows batches and caching.
 
 Each distinct perturbed image passes through the model once: the references of a block of references first, kept until the
-last of their pairs is done, then their distorted images, unit by unit. Windows of many images share a batch. Where blocks,
-units and batches are cut depends on the pairs, their sizes and the batch size alone, so that an interrupted run that goes on
-at a unit gives the very bytes of an undisturbed one.
+last of their pairs is done, then their distorted images, unit by unit. Windows of many images share a batch.
 """
-from dataclasses import dataclass, field
-
 import numpy as np
 import torch
 
-from common.errors import UsageError, WorkError
+from common.errors import WorkError
 from common.terminal import warn
 from distances import Features
-from loading import images_of
-from robustness import PERTURBATIONS
-from scorer import Scorer  # noqa: F401  (scores of images in memory: from scoring import Scorer)
-
-BATCHES = 4   # batches in a block of references, and in a unit of distorted images: enough to fill them, little to lose
-
-
-def default_batch(device):
-    """Windows a batch: 8 on a CPU, where more gains nothing; on CUDA what half of the device's memory holds at 100 MB a
-    window (ViT-B/16 with all distances), 256 at most. The same device always gives the same number."""
-    if not device.startswith("cuda"):
-        return 8
-    memory = torch.cuda.get_device_properties(device).total_memory
-    return max(1, min(256, 2 ** int(np.log2(memory / 2 / 100e6))))
-
-
-def starts(length, window, stride):
-    """Window starts along an axis: 0, stride, 2 stride, ... while below length - window, then length - window."""
-    return [*range(0, length - window, stride), length - window]
-
-
-def tiles(width, height, model):
-    """[(y, x, height, width)] of the windows of an image, or of the whole image where the model has none."""
-    if model.window is None:
-        return [(0, 0, height, width)]
-    side = model.window
-    return [(y, x, side, side) for y in starts(height, side, model.options.stride) for x in starts(width, side, model.options.stride)]
-
-
-def split(n, most):
-    """n items into the fewest runs of at most `most`, as even as can be: split(10, 4) -> [4, 3, 3]."""
-    runs = -(-n // most)
-    return [n // runs + (i < n % runs) for i in range(runs)]
-
-
-@dataclass(frozen=True)
-class Image:
-    """One image to be scored: its file, and the pixels it will have (before any perturbation, after --resizeHW)."""
-    path: str
-    width: int
-    height: int
-
-
-@dataclass
-class Plan:
-    """What is to be computed: images of the pairs, blocks of references, units of pairs. Cut once, before anything runs."""
-    model: object
-    pairs: list                     # [(distorted Image, reference Image)]
-    perturbations: list             # [(name, pct)]
-    resize: int | None
-    batch: int
-    blocks: list = field(default_factory=list)   # [(references, [units of pair indices])]
-
-    def __post_init__(self):
-        limit = BATCHES * self.batch
-        groups = {}
-        for i, (_, reference) in enumerate(self.pairs):
-            groups.setdefault(reference.path, (reference, []))[1].append(i)
-        for run in runs_of(groups.values(), [self.weight(r) for r, _ in groups.values()], limit):
-            members = [i for _, indices in run for i in indices]
-            units = runs_of(members, [self.weight(self.pairs[i][0]) for i in members], limit)
-            self.blocks.append(([reference for reference, _ in run], units))
-
-    def weight(self, image):
-        """Batch places an image takes: its windows, or its area in windows of 224 where it is seen whole."""
-        found = tiles(image.width, image.height, self.model)
-        return len(found) if self.model.window else -(-image.width * image.height // 224 ** 2)
-
-    def windows(self, todo=lambda perturbation, unit: True):
-        """(windows of references, windows of distorted images) that `todo` leaves to compute."""
-        count = [0, 0]
-        for references, units in self.blocks:
-            wanted = [(p, u) for u in units for p in self.perturbations if todo(p, u)]
-            variants = {variant(p) for p, _ in wanted}
-            count[0] += len(variants) * sum(len(tiles(r.width, r.height, self.model)) for r in references)
-            count[1] += sum(len(tiles(d.width, d.height, self.model)) for _, u in wanted for d, _ in (self.pairs[i] for i in u))
-        return tuple(count)
-
-
-def runs_of(items, weights, limit):
-    """Consecutive items in runs that are closed once their weights reach `limit`."""
-    runs, load = [], limit
-    for item, weight in zip(items, weights):
-        if load >= limit:
-            runs.append([])
-            load = 0
-        runs[-1].append(item)
-        load += weight
-    return runs
-
-
-def variant(perturbation):
-    """The reference that a perturbation needs: the plain one, shared, or one of its own."""
-    return perturbation if PERTURBATIONS[perturbation[0]].reference else ("none", 0.0)
-
-
-def check_sizes(model, pairs, names, perturbations):
-    """UsageError for a pair whose images differ in size or are too small for the model after the perturbation."""
-    import math
-    for (distorted, reference), name in zip(pairs, names):
-        if (distorted.width, distorted.height) != (reference.width, reference.height):
-            raise UsageError(f"{name}: the distorted image is {distorted.width} x {distorted.height}, its reference {reference.path} "
-                             f"{reference.width} x {reference.height}; expected equal sizes (or -r N, which resizes both)")
-        for perturbation, pct in perturbations:
-            shift = PERTURBATIONS[perturbation].reference is not None
-            width = distorted.width - (math.ceil(pct / 100 * distorted.width) if shift else 0)
-            if min(width, distorted.height) < model.min_side:
-                least = model.min_side
-                while shift and least - math.ceil(pct / 100 * least) < model.min_side:
-                    least += 1
-                what = model.name if model.window else ", ".join(c.name for c in model.columns)
-                raise UsageError(f"{name}: {width} x {distorted.height} pixels under {perturbation}, too small for {what}, which "
-                                 f"needs {model.min_side} a side; the smallest -r that works is {least}")
+from scoring.loading import images_of
+from scoring.plan import split, tiles, variant
 
 
 class Engine:
@@ -253,7 +138,7 @@ def all_finite(features):
     return torch.isfinite(torch.stack(sums, 1)).all(1)
 
 
-def score(plan, wanted, batch_bar=None, workers=0):
+def score_plan(plan, wanted, batch_bar=None, workers=0):
     """Run a plan -> yields (perturbation, unit, {column name: float64 (pairs of the unit, values)}) in order.
 
     wanted(perturbation, unit) -> the columns to compute there, [] for what is done. Raises WorkError with the pair's name

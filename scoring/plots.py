@@ -1,6 +1,6 @@
 """Pictures by matplotlib: difference maps, rate-distortion curves, predictions against labels. Each function writes one file.
 
-    python plots.py results/demo_psnr.csv ...     prediction against label by distortion type, a PNG beside each score file
+    python -m scoring.plots results/demo_psnr.csv ...     prediction against label by distortion type, a PNG beside each score file
 
 The other pictures come from run_single_img.py --map and --curve, and the same as above from run.py --plot.
 """

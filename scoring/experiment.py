@@ -12,7 +12,8 @@ from agreement import correlations
 import datasets
 from common import images
 import results
-import scoring
+from scoring.engine import score_plan
+from scoring.plan import ImageFile, Plan, check_sizes, default_batch, tiles
 from common.errors import UsageError, WorkError, one_line
 from common.terminal import progress, warn
 from methods import known_by
@@ -78,10 +79,10 @@ def plan(model, prepared, asked, args, batch):
 
     def image(rel):
         path = dataset.path(rel)
-        return scoring.Image(str(path), *((args.resizeHW,) * 2 if args.resizeHW else prepared.sizes[path]))
+        return ImageFile(str(path), *((args.resizeHW,) * 2 if args.resizeHW else prepared.sizes[path]))
     pairs = [(image(dataset.pairs[i].dis), image(dataset.pairs[i].ref)) for i in chosen]
-    scoring.check_sizes(model, pairs, [dataset.pairs[i].dis for i in chosen], asked)
-    return scoring.Plan(model, pairs, asked, args.resizeHW, batch), chosen
+    check_sizes(model, pairs, [dataset.pairs[i].dis for i in chosen], asked)
+    return Plan(model, pairs, asked, args.resizeHW, batch), chosen
 
 
 def document(model, weights, column, prepared, perturbation, args):
@@ -111,7 +112,7 @@ def open_outputs(model, weights, prepared, asked, args):
             found[column.name, perturbation] = results.Output(folder, name, document(model, weights, column, prepared, perturbation, args),
                                                               prepared.dataset.pairs, args.shard, model.options.layers)
     batch = args.batch_size or next((b for o in found.values() if not args.overwrite and (b := o.batch_begun())), None)
-    return found, batch or scoring.default_batch(model.options.device)
+    return found, batch or default_batch(model.options.device)
 
 
 def run(model, weights, prepared, asked, args):
@@ -135,7 +136,7 @@ def run(model, weights, prepared, asked, args):
             what = "window" if model.window else "image"
             try:
                 with progress(total, what, f"{prepared.dataset.name} {model.name}") as bar:
-                    for perturbation, unit, values in scoring.score(work, wanted, bar, workers(args, model)):
+                    for perturbation, unit, values in score_plan(work, wanted, bar, workers(args, model)):
                         for name, numbers in values.items():
                             outputs[name, perturbation].append([chosen[i] for i in unit], numbers)
             except WorkError as error:
@@ -177,7 +178,7 @@ def estimate(work, outputs, chosen, args):
            f"{distorted} of distorted images), {len(todo)} score files of about {len(work.pairs) * 80 / 2**20:.2f} MiB"
     if references + distorted:
         first = work.pairs[0][0]
-        tile = scoring.tiles(first.width, first.height, model)[0]
+        tile = tiles(first.width, first.height, model)[0]
         n = work.batch if model.window else 1
         x = torch.rand(n, 3, *tile[2:], device=model.options.device)
         features, times = model.load(), []

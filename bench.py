@@ -23,10 +23,11 @@ from pathlib import Path
 import torch
 
 import distances
-import methods
 from scoring import naive
 from scoring.engine import keep_memory, score_plan
 from scoring.plan import ImageFile, Plan, default_batch
+from methods.build import build
+from methods.model import Options
 from common.errors import UsageError, unknown
 from common.terminal import run_main
 
@@ -72,7 +73,7 @@ def flops_of(function):
 
 
 def options(args):
-    return methods.Options("pretrained" if args.weights_dir else "random", args.weights_dir, args.device, args.precision)
+    return Options("pretrained" if args.weights_dir else "random", args.weights_dir, args.device, args.precision)
 
 
 def flags(args):
@@ -85,7 +86,7 @@ def forward(args):
     """Bare forward passes of each backbone, at the best of a few batch sizes, as a share of the matrix rate, timed in turn with them."""
     matrices = products(args)
     for name in args.backbones:
-        backbone = methods.build([name], ["l2"], options(args))[0].load()
+        backbone = build([name], ["l2"], options(args))[0].load()
         with torch.inference_mode():
             flops = flops_of(lambda: backbone(torch.rand(1, 3, 224, 224, device=args.device)))
             inputs = {b: torch.rand(b, 3, 224, 224, device=args.device) for b in args.batches}
@@ -144,7 +145,7 @@ def made_images(folder, n):
 
 def engine(args, paths, names, asked):
     """A function that runs the engine over one reference and its distorted images, loading of the weights aside."""
-    model = methods.build([args.backbones[0]], names, options(args))[0]
+    model = build([args.backbones[0]], names, options(args))[0]
     loaded = model.load()
     model.loader = lambda _: loaded
     image = [ImageFile(p, SIDE, SIDE) for p in paths]
@@ -244,7 +245,7 @@ def ranks(args):
 def startup(args):
     """run_single_img.py: psnr and msssim above `import torch`; a backbone above its imports, weights and windows, each timed alone."""
     here, name = Path(__file__).parent, args.backbones[0]
-    model = methods.build([name], ["l2"], options(args))[0]
+    model = build([name], ["l2"], options(args))[0]
     loaded, x = {}, torch.rand(WINDOWS, 3, 224, 224, device=args.device)
 
     def windows():

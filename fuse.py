@@ -6,7 +6,7 @@
 
 What is reported for a dataset was chosen on the other datasets, over all their perturbations at once; numbers of data that
 took part in the choice stand at the end and are labelled "in sample". How exponents are chosen is said in agreement/exponents.py, what a
-factor enters the product with in fused.py. Intervals are of paired differences, by a bootstrap over references (agreement/bootstrap.py).
+factor enters the product with in methods/fused.py. Intervals are of paired differences, by a bootstrap over references (agreement/bootstrap.py).
 """
 import argparse
 import os
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-import fused
+from methods import fused
 from common.errors import UsageError, unknown
 from common.terminal import check_writable, progress, run_main
 from agreement.correlations import coefficients

@@ -10,10 +10,9 @@ imported or built before a backbone is loaded. Pixels go in as they are, without
 from dataclasses import dataclass
 
 from common.errors import UsageError, unknown
-from metrics import METRICS
 from networks import weights as files
 from networks.download import resolve
-from networks.weights import Weights
+from networks.weights import STLPIPS_FILES, Weights
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
@@ -91,9 +90,9 @@ BACKBONES = {
         timm_backbone("convnext_base.clip_laion2b", "ConvNextTrunk", projected=True),
         Weights("openclip_convnext_laion_tecoa4", hub="chs20/TeCoA4-convnext_base_w-laion2B-s13B-b82K-augreg", **TECOA), CLIP),
     "st_alexnet": Backbone("ST-LPIPS AlexNet trunk, 5 ReLU stages", "maps", stlpips_backbone("alex"), embedding=False, note=STLPIPS, statistics=None,
-                           carried=METRICS["stlpips_alex"].carried),
+                           carried=(STLPIPS_FILES["alex"],)),
     "st_vgg16": Backbone("ST-LPIPS VGG16 trunk, 5 ReLU stages", "maps", stlpips_backbone("vgg"), embedding=False, note=STLPIPS, statistics=None,
-                         carried=METRICS["stlpips_vgg"].carried),
+                         carried=(STLPIPS_FILES["vgg"],)),
 }
 
 

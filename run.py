@@ -15,10 +15,12 @@ from pathlib import Path
 
 import datasets
 from common import torchrun
-import fused
 from scoring import fused_files
-import methods
-import options
+from methods import fused
+from methods.build import build, parse, with_factors
+from methods.metrics import METRICS
+from methods.model import Options
+from methods import options
 from common.errors import UsageError, WorkError, one_line, unknown
 from common.terminal import number_type, positive, processes, run_main
 from robustness import PERTURBATIONS
@@ -168,9 +170,9 @@ def needed_weights(args):
     if not args.model:
         raise UsageError("--fetch-weights: expected -m with the methods whose weights are needed (see --list)")
     plain, fusions = fused.split(args.model)
-    takes_distance = any(methods.parse(m)[0] not in methods.METRICS and ".py:" not in m for m in plain)
-    default = methods.Options()
-    models = methods.with_factors(methods.build(plain, ["cos"] if takes_distance else [], default), fusions, default)
+    takes_distance = any(parse(m)[0] not in METRICS and ".py:" not in m for m in plain)
+    default = Options()
+    models = with_factors(build(plain, ["cos"] if takes_distance else [], default), fusions, default)
     return list(dict.fromkeys(w for model in models for w in model.weights))
 
 

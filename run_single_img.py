@@ -16,8 +16,8 @@ from pathlib import Path
 
 from scoring import folders
 from scoring import fused_files
-import methods
-import options
+from methods.model import known_by
+from methods import options
 from common.errors import UsageError
 from common.terminal import check_writable, progress, run_main
 
@@ -154,7 +154,7 @@ def calibrations(args, models, fusions):
         return {}
     from scoring import calibrate
     same = {"protocol": args.protocol, "precision": args.precision, "resizeHW": args.resizeHW}
-    settings = {c.name: same | {"weights": methods.known_by(model.files())} for model in models for c in model.columns}
+    settings = {c.name: same | {"weights": known_by(model.files())} for model in models for c in model.columns}
     for column, (_, factors) in fusions.items():
         own = [settings[c.name] for c in factors.values()]
         settings[column.name] = own[0] | {"weights": fused_files.each_once(s["weights"] for s in own)}

@@ -90,7 +90,7 @@ class ScoreFile:
     @property
     def pred_higher_is(self):
         """'worse' or 'better': what a higher prediction means, by the JSON, else the metric's registry entry."""
-        from metrics import METRICS
+        from methods.metrics import METRICS
         return self.document.get("pred_higher_is") or (METRICS[self.method].higher_is if self.method in METRICS else "worse")
 
     @property

@@ -3,7 +3,7 @@
 Each network is a list of stages whose outputs are all kept: (B, 3, H, W) in [0, 1] -> [(B, C, H', W'), ...]. They are
 written out here, layer by layer, because the packages that carry the trained files download at construction, print, or
 need packages that they do not name; the files themselves are read where those packages put them.
-metrics.py says which metric uses what; models.py takes `stlpips_trunk` as a backbone.
+methods/metrics.py says which metric uses what; models.py takes `stlpips_trunk` as a backbone.
 """
 import torch
 import torch.nn.functional as F
@@ -195,7 +195,7 @@ def stlpips_trunk(net, device="cpu"):
 
 
 def stlpips_file(net):
-    return files.package_file(f"stlpips_pytorch/weights/vST0.0/{net}_shift_tolerant.pth")
+    return files.package_file(files.STLPIPS_FILES[net])
 
 
 def stlpips(net, weights_dir, device, protocol, random_seed):

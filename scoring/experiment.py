@@ -16,7 +16,7 @@ from scoring.engine import score_plan
 from scoring.plan import ImageFile, Plan, check_sizes, default_batch, tiles
 from common.errors import UsageError, WorkError, one_line
 from common.terminal import progress, warn
-from methods import known_by
+from methods.model import known_by
 from scorefiles import is_floor, stem
 
 TABLE = ("dataset", "method", "perturbation", "pct", "plcc", "srcc", "krcc", "n", "expected", "file")

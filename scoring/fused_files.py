@@ -11,8 +11,9 @@ import csv
 import io
 from pathlib import Path
 
-import fused
-import methods
+from methods import fused
+from methods.build import factor
+from methods.model import Column
 import results
 from common.errors import UsageError
 from common.terminal import run_main
@@ -44,24 +45,24 @@ def each_once(lists):
 # ---- in a run
 
 def factors_of(fusion, found):
-    """{factor: its methods.Column} among the columns found. UsageError names the factors that are not there."""
+    """{factor: its Column} among the columns found. UsageError names the factors that are not there."""
     known = {(c.method, c.distance): c for c in found}
-    lacks = [f for f in fusion.factors if methods.factor(f) not in known]
+    lacks = [f for f in fusion.factors if factor(f) not in known]
     if lacks:
         raise UsageError(f"{fusion.name}: cannot be had without its factors {', '.join(lacks)}")
-    return {f: known[methods.factor(f)] for f in fusion.factors}
+    return {f: known[factor(f)] for f in fusion.factors}
 
 
 def column(fusion, factors):
-    """Its own methods.Column, named as in a file name, with what its factors' names say of other settings: fused2-random."""
-    def said(factor):
-        method, distance = methods.factor(factor)
-        return factors[factor].name.removeprefix(method.replace(":", "-")).removesuffix(f"_{distance}")
-    return methods.Column(fusion.label + max(map(said, fusion.factors), key=len), fusion.name, None, "fused", None)
+    """Its own Column, named as in a file name, with what its factors' names say of other settings: fused2-random."""
+    def said(name):
+        method, distance = factor(name)
+        return factors[name].name.removeprefix(method.replace(":", "-")).removesuffix(f"_{distance}")
+    return Column(fusion.label + max(map(said, fusion.factors), key=len), fusion.name, None, "fused", None)
 
 
 def scores(fusion, factors, values, where=lambda factor, i: f"{factor}: pair {i + 1}"):
-    """Fused scores (N,) from {factor: its scores (N,)}; factors: {factor: methods.Column}. Raises as fused.combine."""
+    """Fused scores (N,) from {factor: its scores (N,)}; factors: {factor: Column}. Raises as fused.combine."""
     return fused.combine(fusion, values, {f: c.higher_is for f, c in factors.items()}, where=where)
 
 

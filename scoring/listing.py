@@ -2,18 +2,18 @@
 
 Read off the registries, as is the table of methods in the README (`python -m scoring.listing` prints it as Markdown).
 """
-import fused
-import methods
+from methods import fused
+from methods.model import DISTANCE_NAMES, OF_BLOCKS
 from common.terminal import run_main
 from datasets import DATASETS
-from metrics import METRICS
+from methods.metrics import METRICS
 from models import BACKBONES
 
 
 def method_rows():
     """[(name, distances, what, weights file, where from, licence, citation, note)] of every method, backbones first."""
     for name, entry in BACKBONES.items():
-        distances = " ".join(methods.OF_BLOCKS if entry.kind == "maps" else methods.DISTANCE_NAMES)
+        distances = " ".join(OF_BLOCKS if entry.kind == "maps" else DISTANCE_NAMES)
         weights = entry.weights
         if weights is None:
             yield name, distances, entry.what, "-", entry.note, "BSD-2-Clause", METRICS["stlpips_alex"].citation, ""

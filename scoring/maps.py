@@ -15,8 +15,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-import methods
-import metrics
+from methods.build import parse
+from methods import metrics
 import models
 from scoring.engine import Engine, all_finite, not_finite
 from common.errors import UsageError
@@ -67,7 +67,7 @@ def terms_of(model, column):
         if distance in METRIC_TERMS:
             return METRIC_TERMS[distance], MEANS.get(distance, "the score")
     elif column.feature in ("features", "embedding") and column.distance in BACKBONE_TERMS:
-        refuse_width(column, model.options.protocol, models.backbone(methods.parse(column.method)[0]).kind == "maps")
+        refuse_width(column, model.options.protocol, models.backbone(parse(column.method)[0]).kind == "maps")
         return BACKBONE_TERMS[column.distance], "the score"
     have = [name for name, metric in metrics.METRICS.items() if metric.distance in METRIC_TERMS]
     raise UsageError(f"--map: the terms of {column.name} have no place in the image; maps are there for every backbone with -d "

@@ -33,7 +33,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-import methods
+from methods.build import build
+from methods.model import Options
 from common.errors import UsageError
 
 SLACK = 1e-4   # how far outside [0, 1] rounding may have put a value
@@ -51,9 +52,9 @@ class Scorer(torch.nn.Module):
     def __init__(self, method, distance=None, device="cpu", weights="pretrained", weights_dir=None, precision="paper",
                  protocol="paper", layers=None, batch_size=8, check=True):
         super().__init__()
-        options = methods.Options(weights, weights_dir, device, precision, protocol, layers=layers)
+        options = Options(weights, weights_dir, device, precision, protocol, layers=layers)
         default = ["cos"] if method.startswith("embed_") else []
-        models = methods.build([method], [distance] if distance else default, options)
+        models = build([method], [distance] if distance else default, options)
         if len(models) != 1 or len(models[0].columns) != 1:
             raise UsageError(f"Scorer({method!r}): expected a method with one score")
         self.model, self.batch_size, self.check = models[0], batch_size, check

@@ -16,11 +16,13 @@ from pathlib import Path
 
 import datasets
 from scoring import experiment
-import fused
 from scoring import fused_files
+from methods import fused
 from common import images
-import methods
-import metrics
+from methods.build import build, factor, models_name, with_factors
+from methods.model import PROTOCOLS, Options
+from models import PRECISIONS, backbone
+from methods import metrics
 import more_datasets
 import results
 import scorefiles
@@ -29,12 +31,12 @@ from robustness import PERTURBATIONS
 from scoring.plan import default_batch
 from common.errors import UsageError, WorkError, one_line
 from common.terminal import progress
-from options import pick_device
+from methods.options import pick_device
 
 SEED = 0
 FINE, COARSE = 1e-4, 0.02   # of a score
 STEP = 3e-7                 # a step or two of s in float32, in scores log(s + 1)^0.25 (METHOD.md section 6)
-KNOWN = {"perturbation": tuple(PERTURBATIONS), "precision": methods.models.PRECISIONS, "protocol": methods.PROTOCOLS}
+KNOWN = {"perturbation": tuple(PERTURBATIONS), "precision": PRECISIONS, "protocol": PROTOCOLS}
 
 
 class Differs(Exception):
@@ -105,20 +107,20 @@ def verify(path, args, device, loaded):
 # ---- from the JSON to what is to be computed
 
 def options_of(told, weights_dir, device):
-    """methods.Options from a file's settings; those of a fused file are its factors', of which metrics have no windows and
+    """Options from a file's settings; those of a fused file are its factors', of which metrics have no windows and
     embeddings no layers."""
     parts = told["factors"].values() if "factors" in told else [told]
     windows = {key: part[key] for part in parts for key in ("normalize", "window", "stride", "per_layer") if key in part}
     layers = next((tuple(part["layers"]) for part in parts if part.get("layers") is not None), None)
     kind = "random" if any(w["name"] == "random" for w in told["weights"]) else "pretrained"
-    return methods.Options(kind, weights_dir, device, told["precision"], told["protocol"], layers=layers, **windows)
+    return Options(kind, weights_dir, device, told["precision"], told["protocol"], layers=layers, **windows)
 
 
 def recipe(told, named, options):
     """-> (models, function {column: [scores of a pair]} -> [scores of a pair] of the file's own method)."""
     if "fused" in told:
         fusion = fused.parse(told["method"])
-        models = methods.with_factors([], [fusion], options)
+        models = with_factors([], [fusion], options)
         factors = fused_files.factors_of(fusion, [c for m in models for c in m.columns])
 
         def product(found):
@@ -131,7 +133,7 @@ def recipe(told, named, options):
         if name not in found:
             raise UsageError(f"{name} is one's own metric: name it by -m FILE.py:FUNCTION")
         name = found[name]
-    [model] = methods.build([name], [told["distance"]] if told["distance"] else [], options)
+    [model] = build([name], [told["distance"]] if told["distance"] else [], options)
     return [model], lambda found: found[model.columns[0].name]
 
 
@@ -159,7 +161,7 @@ def compare_settings(document, models, prepared, perturbation, again):
         for column in model.columns:
             documents[column.method, column.distance] = experiment.document(model, weights, column, prepared, perturbation, again)
     told = document["settings"]
-    parts = {methods.factor(name): part for name, part in told["factors"].items()} if "factors" in told else {
+    parts = {factor(name): part for name, part in told["factors"].items()} if "factors" in told else {
         key: told for key in documents}
     found = [d for key, part in parts.items() for d in results.differences(part, documents[key]["settings"])]
     if found:
@@ -179,7 +181,7 @@ def coarse(models):
     def half(model):
         precision, protocol = model.options.precision, model.options.protocol
         if precision == protocol == "paper" and model.window is not None:
-            return methods.models.backbone(methods.models_name(model)).half
+            return backbone(models_name(model)).half
         return precision not in ("paper", "fp32")
     return any(map(half, models))
 

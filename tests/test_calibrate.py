@@ -96,9 +96,9 @@ def test_at_the_terminal(tmp_path, capsys):
 
 
 def test_a_renamed_weight_file_is_the_same(tmp_path, capsys, monkeypatch):
-    import methods
+    from methods.model import Model
     told = {"name": "w", "sha256": "5ec"}
-    monkeypatch.setattr(methods.Model, "files", lambda model: [told | {"file": "w.pth"}])
+    monkeypatch.setattr(Model, "files", lambda model: [told | {"file": "w.pth"}])
     image = saved(tmp_path, "r.png", astronaut(48, 40))
     argv = ["-ref", image, "-dis", image, "-m", "psnr", "--calibrate", str(put(tmp_path, made(), weights=[told]))]
     assert "predicted" in printed(capsys, *argv)

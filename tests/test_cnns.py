@@ -8,7 +8,7 @@ import pytest
 import torch
 from made_photographs import pair
 
-import metrics
+from methods import metrics
 from common.errors import UsageError
 from networks import cnns, weights
 

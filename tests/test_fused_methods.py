@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import fused
 from scoring import fused_files
-import methods
+from methods import fused
+from methods.build import build, factor, with_factors
+from methods.model import Options
 import run as run_py
 from scoring.engine import Engine
 import tables
@@ -33,7 +34,7 @@ def test_presets_name_factors_that_can_be_scored():
     for name, preset in fused.PRESETS.items():
         fusion = fused.parse(name)
         assert len(fusion.factors) >= 2 and fusion.label == name and preset.origin
-        assert all(methods.factor(f) for f in fusion.factors)
+        assert all(factor(f) for f in fusion.factors)
         assert fused.parse(fusion.expression).factors == fusion.factors
 
 
@@ -90,7 +91,7 @@ def test_identical_images_stay_best_and_scores_finite(values):
 
 def columns(*names):
     plain, fusions = fused.split(names)
-    models = methods.with_factors(methods.build(plain, [], methods.Options()), fusions, methods.Options())
+    models = with_factors(build(plain, [], Options()), fusions, Options())
     return [(m.name, [c.name for c in m.columns]) for m in models]
 
 
@@ -169,8 +170,8 @@ def test_run_writes_the_product_of_its_factors_beside_them(finished, suffix):
     assert file.complete and file.sign == 1 and file.document["pred_higher_is"] == "worse"
     told = file.settings
     assert (told["fused"], told["floor"], told["protocol"]) == (BOTH, 1e-6, "paper")
-    for factor in ("psnr", "stlpips_alex"):
-        assert told["factors"][factor] == read(results / f"mine_{factor}{suffix}.csv").settings
+    for name in ("psnr", "stlpips_alex"):
+        assert told["factors"][name] == read(results / f"mine_{name}{suffix}.csv").settings
     assert told["perturbation"] == ("rot" if suffix else "none")
     assert sum(line.split()[1:2] == [LABEL] for line in stdout.splitlines()) == 2
     with open(results / "correlations.csv") as lines:

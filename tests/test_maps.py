@@ -10,9 +10,10 @@ from torchvision.transforms.functional import pil_to_tensor
 
 from scripts import examples
 from scoring import maps
-import methods
+from methods.build import block_column, build
+from methods.model import Column, Model, Options
 import models
-import options
+from methods import options
 import run_single_img
 from common.errors import UsageError
 from distances import Features
@@ -22,7 +23,7 @@ QUICK = ("clip_vitb32", "st_alexnet")
 
 
 def found(image, changed, method, distance=None, **options):
-    model, = methods.build([method], [distance] if distance else [], methods.Options(**options))
+    model, = build([method], [distance] if distance else [], Options(**options))
     return maps.distance_map(model, model.columns[0], pil_to_tensor(changed), pil_to_tensor(image))
 
 
@@ -103,9 +104,9 @@ def toy(monkeypatch):
         patches = torch.nn.functional.avg_pool2d(x, 2).flatten(2).transpose(1, 2)
         return Features([torch.cat([x[:, :, :1, 0].transpose(1, 2), patches], 1)])
     monkeypatch.setitem(models.BACKBONES, "toy", models.Backbone("toy", "tokens", None))
-    options = methods.Options(window=8, stride=6)
-    column = methods.Column("toy_l2", "toy", "l2", "features", methods.block_column("l2", options))
-    return methods.Model("toy", options, [column], 8, loader=lambda model: features)
+    options = Options(window=8, stride=6)
+    column = Column("toy_l2", "toy", "l2", "features", block_column("l2", options))
+    return Model("toy", options, [column], 8, loader=lambda model: features)
 
 
 def toy_map(toy, distorted):
@@ -134,7 +135,7 @@ def test_a_token_has_its_place(toy):
 
 def test_overlapping_windows_are_cross_faded(toy):
     """Two windows of 8 in a width of 14, 6 apart, with uniform maps, 0 and 1. Between them the weights fall linearly."""
-    uniform = methods.Model("toy", toy.options, toy.columns, 8, loader=lambda model: lambda x: Features(
+    uniform = Model("toy", toy.options, toy.columns, 8, loader=lambda model: lambda x: Features(
         [x[:, :, 4:5, 7:].transpose(1, 2).flatten(2).expand(-1, 17, -1)]))
     m = toy_map(uniform, np.repeat([[0] * 8 + [255] * 6], 8, 0))
     steps = m.total[0] / m.total[0].max()

@@ -1,18 +1,19 @@
-"""Every method of --list scores one small real pair; and the names that methods.py understands or refuses."""
+"""Every method of --list scores one small real pair; and the names that methods/build.py understands or refuses."""
 import numpy as np
 import pytest
 from PIL import Image
 
 from scoring import listing
-import methods
+from methods.build import build, parse
+from methods.model import Options
 import models
 from scoring.engine import score_plan
 from scoring.plan import ImageFile, Plan
 from common.errors import UsageError
-from metrics import METRICS
+from methods.metrics import METRICS
 
 NAMES = list(dict.fromkeys(row[0] for row in listing.method_rows()))
-PASSES = {base: [n for n in NAMES if methods.parse(n)[0] == base and n not in METRICS] for base in models.BACKBONES}
+PASSES = {base: [n for n in NAMES if parse(n)[0] == base and n not in METRICS] for base in models.BACKBONES}
 PASSES |= {m.features: [n for n in METRICS if METRICS[n].features == m.features] for m in METRICS.values()}
 # METHOD.md section 6: in float32 an all-zero row counts 1, so `cos` of these CNNs does not vanish for identical images
 NOT_ZERO = ("clip_rn50-random_cos", "st_alexnet_cos", "st_vgg16_cos")
@@ -38,7 +39,7 @@ def pair(tmp_path_factory):
 @pytest.mark.parametrize("base", PASSES)
 def test_scores_a_real_pair(base, pair):
     distances = ["l2", "cos"] + ["skld", "jsd", "wsd"] * (models.BACKBONES[base].kind == "tokens") if base in models.BACKBONES else []
-    [model] = methods.build(PASSES[base], distances, methods.Options(weights="random", precision="fp32"))
+    [model] = build(PASSES[base], distances, Options(weights="random", precision="fp32"))
     reference, distorted = (ImageFile(path, 224, 224) for path in pair)
     plan = Plan(model, [(reference, reference), (distorted, reference)], [("none", 0.0)], None, 8)
     [(_, _, values)] = score_plan(plan, lambda perturbation, unit: model.columns)
@@ -65,15 +66,15 @@ def test_scores_a_real_pair(base, pair):
 ])
 def test_what_is_refused(names, distances, told):
     with pytest.raises(UsageError, match=told):
-        methods.build(names, distances, methods.Options())
+        build(names, distances, Options())
 
 
 def test_one_pass_a_backbone_and_what_is_not_the_default_is_in_the_name():
-    built = methods.build(["dinov1", "embed_dinov1", "psnr", "msssim"], ["l2", "cos"], methods.Options())
+    built = build(["dinov1", "embed_dinov1", "psnr", "msssim"], ["l2", "cos"], Options())
     assert [[c.name for c in m.columns] for m in built] == [["dinov1_l2", "dinov1_cos", "embed_dinov1_cos"], ["psnr", "msssim"]]
-    odd = methods.Options(weights="random", layers=(0, 1, 2, 11), normalize="imagenet", window=240)
-    assert methods.build(["dinov1"], ["l2"], odd)[0].columns[0].name == "dinov1-random-layers0-2.11-norm-imagenet-window240-stride200_l2"
-    assert methods.build(["timm:test_vit.r160_in1k"], ["l2"], methods.Options())[0].columns[0].name == "timm-test_vit.r160_in1k_l2"
+    odd = Options(weights="random", layers=(0, 1, 2, 11), normalize="imagenet", window=240)
+    assert build(["dinov1"], ["l2"], odd)[0].columns[0].name == "dinov1-random-layers0-2.11-norm-imagenet-window240-stride200_l2"
+    assert build(["timm:test_vit.r160_in1k"], ["l2"], Options())[0].columns[0].name == "timm-test_vit.r160_in1k_l2"
 
 
 @pytest.mark.parametrize("name, distance, told", [
@@ -81,13 +82,13 @@ def test_one_pass_a_backbone_and_what_is_not_the_default_is_in_the_name():
     ("timm:test_resnet.nosuch", "l2", "timm knows no weights of that tag"),
     ("st_alexnet", "l2", "--normalize model: st_alexnet normalises its input by itself")])
 def test_what_is_known_only_when_loading(name, distance, told):
-    options = methods.Options(weights="random", normalize="model")
+    options = Options(weights="random", normalize="model")
     with pytest.raises(UsageError, match=told):
-        methods.build([name], [distance], options)[0].load()
+        build([name], [distance], options)[0].load()
 
 
 def test_float32_is_not_tf32():
     import torch
     torch.backends.cudnn.allow_tf32 = True   # PyTorch's default
-    methods.build(["stlpips_alex"], [], methods.Options())[0].load()
+    build(["stlpips_alex"], [], Options())[0].load()
     assert not torch.backends.cudnn.allow_tf32 and not torch.backends.cuda.matmul.allow_tf32

@@ -1,4 +1,4 @@
-"""metrics.py: published scores, piq, slow references written from the formulas, and properties that every metric must have."""
+"""methods/metrics.py: published scores, piq, slow references written from the formulas, and properties that every metric must have."""
 import csv
 import importlib.metadata
 import subprocess
@@ -13,9 +13,9 @@ from scipy.signal import convolve2d
 from scipy.special import rel_entr, softmax
 
 import distances
-import metrics
+from methods import metrics
 import robustness
-from metrics import FEATURES, METRICS
+from methods.metrics import FEATURES, METRICS
 from networks.weights import package_file
 
 ROOT = Path(__file__).parents[1]
@@ -66,7 +66,7 @@ def test_notes_say_what_the_printed_rows_are():
 
 
 def test_psnr_and_msssim_load_no_other_package():
-    code = ("import sys, torch, metrics; x = torch.rand(1, 3, 170, 170); f = metrics.FEATURES['pixels'](); "
+    code = ("import sys, torch; from methods import metrics; x = torch.rand(1, 3, 170, 170); f = metrics.FEATURES['pixels'](); "
             "[metrics.METRICS[m].distance(f(x), f(x)) for m in ('psnr', 'msssim')]; "
             "sys.exit(bool({'torchvision', 'timm', 'piq', 'lpips', 'skimage'} & set(sys.modules)))")
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

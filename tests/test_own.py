@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-import methods
+from methods.build import build
+from methods.model import Options
 import run
 import run_single_img
 import scorefiles
@@ -100,14 +101,14 @@ def test_a_run_of_it_is_a_score_file_like_any_other(tmp_path, files, capsys):
 
 
 def test_perturbations_reach_it(tmp_path, files):
-    model, = methods.build([f"{tmp_path}/my_metric.py:mae"], [], methods.Options())
+    model, = build([f"{tmp_path}/my_metric.py:mae"], [], Options())
     assert model.window is None and model.columns[0].name == "my_metric-mae"
     name = scorefiles.stem("demo", model.columns[0].name, "rot", 1) + ".csv"
     assert scorefiles.parse_name(name) == ("demo", "my_metric-mae", "rot", 1.0)
 
 
 def test_numbers_stand_where_the_images_are():
-    import own
+    from methods import own
     import torch
     image = torch.empty(3, 4, 4, device="meta")
     assert own.call(lambda reference, distorted: 0.5, "m.py:f", image, image).device.type == "meta"
@@ -118,4 +119,4 @@ def test_two_metrics_of_one_name_are_refused(tmp_path):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "m.py").write_text("def f(reference, distorted):\n    return 0.0\n")
     with pytest.raises(UsageError, match="same name, m-f"):
-        methods.build([f"{tmp_path}/a/m.py:f", f"{tmp_path}/b/m.py:f"], [], methods.Options())
+        build([f"{tmp_path}/a/m.py:f", f"{tmp_path}/b/m.py:f"], [], Options())

@@ -7,8 +7,8 @@ import torch
 from PIL import Image, ImageFilter
 
 import distances
-import metrics
 from scoring import scorer
+from methods import metrics
 from common.errors import UsageError
 from photographs import astronaut, printed, saved
 from scoring import Scorer

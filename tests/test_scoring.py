@@ -8,10 +8,11 @@ import pytest
 import torch
 from PIL import Image
 
-import methods
 from scoring import naive
 from scoring.engine import score_plan
 from scoring.plan import ImageFile, Plan, check_sizes, starts, tiles
+from methods.build import build
+from methods.model import Options
 from common.errors import UsageError, WorkError
 
 SMALL = "timm:test_vit.r160_in1k"
@@ -37,7 +38,7 @@ def photographs(tmp_path_factory):
 
 
 def model(distances=("l2", "cos", "skld", "jsd", "wsd"), names=(SMALL,), **options):
-    return methods.build(list(names), list(distances), methods.Options(weights="random", **options))[0]
+    return build(list(names), list(distances), Options(weights="random", **options))[0]
 
 
 def scores(made, pairs, asked=(NONE,), batch=8, workers=0, wanted=None):
@@ -128,7 +129,7 @@ def test_per_layer_columns_add_up_and_layers_pick_them(photographs):
 
 
 def test_whole_image_metrics_share_the_engine(photographs):
-    made = methods.build(["psnr", "msssim"], [], methods.Options())[0]
+    made = build(["psnr", "msssim"], [], Options())[0]
     found = scores(made, photographs, [NONE, TRA])
     for i, (distorted, reference) in enumerate(photographs):
         a, b = (np.asarray(Image.open(x.path), dtype=float) / 255 for x in (distorted, reference))

@@ -136,7 +136,7 @@ def test_a_table_end_to_end_twice(tmp_path):
 
 @pytest.mark.slow
 def test_the_whole_of_table_3_twice(tmp_path):
-    from metrics import METRICS
+    from methods.metrics import METRICS
     expected = set()
     for cell in tables.published("3"):
         method = cell.method

@@ -247,7 +247,8 @@ def test_settings_that_no_file_name_shows_are_said(tmp_path, capsys, paper):
 @pytest.mark.parametrize("which", ["1", "2", "3", "123"])
 def test_commands_make_exactly_what_the_tables_need(which):
     """One call a dataset and backbone; what run.py makes of each call covers every score file; none is made twice."""
-    from methods import Options, build
+    from methods.build import build
+    from methods.model import Options
     cells, made, backbones = tables.published(which), [], []
     for call in tables.commands(cells):
         flags = {part.split()[0]: part.split()[1:] for part in re.split(r" (?=-)", call)}

@@ -6,8 +6,8 @@ import pytest
 import torch
 from PIL import Image
 
-import methods
 from scoring.engine import out_of_memory
+from methods import build
 from small_dataset import call, finished, make, refused
 
 ALEXNET = "-m st_alexnet -d l2 cos --window 64 --device cpu".split()
@@ -21,10 +21,10 @@ def tiny(tmp_path):
 @pytest.fixture
 def backbone(monkeypatch):
     """backbone(change): from now on a loaded backbone is change(features function)."""
-    load = methods.load_backbone
+    load = build.load_backbone
 
     def put(change):
-        monkeypatch.setattr(methods, "load_backbone", lambda model: change(load(model)))
+        monkeypatch.setattr(build, "load_backbone", lambda model: change(load(model)))
     return put
 
 

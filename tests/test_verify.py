@@ -3,8 +3,9 @@ import json
 
 import pytest
 
-import methods
 from scoring import verify
+from methods.build import build
+from methods.model import Options
 from small_dataset import call, make, refused
 
 
@@ -84,7 +85,7 @@ def test_two_percent_in_16_bits():
     for name, precision, protocol, loose in (("clip_rn50", "paper", "paper", True), ("clip_rn50", "paper", "corrected", False),
                                              ("clip_rn50", "fp32", "paper", False), ("dinov1", "paper", "paper", False),
                                              ("dinov1", "bf16", "paper", True)):
-        [model] = methods.build([name], ["l2"], methods.Options(precision=precision, protocol=protocol, **options))
+        [model] = build([name], ["l2"], Options(precision=precision, protocol=protocol, **options))
         assert verify.coarse([model]) == loose
 
 

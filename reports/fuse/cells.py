@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-import fused
+from methods import fused
 from common.errors import UsageError, unknown
 from reports.compare.grouping import base
 from pairwise import check_labels

@@ -2,7 +2,7 @@
 
 A metric is features of the whole image (no windows) and a distance between those of two images:
 
-    features = metrics.FEATURES[metric.features](weights_dir, device, protocol, random_seed)    # weights_dir may be None
+    features = FEATURES[metric.features](weights_dir, device, protocol, random_seed)    # weights_dir may be None
     score = metric.distance(features(distorted), features(reference), protocol)                 # (B,) tensor
 
 Images are (B, 3, H, W) float32 RGB in [0, 1]. Metrics with the same `features` share one pass over each image. Sources:
@@ -11,7 +11,7 @@ METHOD.md. Add a metric by adding an entry to METRICS. Importing this file impor
 from dataclasses import dataclass, field
 from functools import partial
 
-from networks.weights import Weights
+from networks.weights import STLPIPS_FILES, Weights
 
 TORCHVISION = "https://download.pytorch.org/models/"   # the digits in its file names begin the files' sha256
 ALEXNET = Weights("alexnet", TORCHVISION + "alexnet-owt-7be5be79.pth", sha256="7be5be79",
@@ -220,9 +220,9 @@ METRICS = {metric.name: metric for metric in (
     Metric("lpips", "lpips_alex", squared, min_side=31, weights=(ALEXNET,), carried=("lpips/weights/v0.1/alex.pth",), **LPIPS),
     Metric("lpips_vgg", "lpips_vgg", squared, min_side=16, weights=(VGG16,), carried=("lpips/weights/v0.1/vgg.pth",), **LPIPS),
     Metric("stlpips_alex", "stlpips_alex", squared, min_side=21,
-           carried=("stlpips_pytorch/weights/vST0.0/alex_shift_tolerant.pth",), **STLPIPS),
+           carried=(STLPIPS_FILES["alex"],), **STLPIPS),
     Metric("stlpips_vgg", "stlpips_vgg", squared, min_side=18,
-           carried=("stlpips_pytorch/weights/vST0.0/vgg_shift_tolerant.pth",), **STLPIPS),
+           carried=(STLPIPS_FILES["vgg"],), **STLPIPS),
     Metric("dists", "dists", dists,
            "Ding et al., Image Quality Assessment: Unifying Structure and Texture Similarity, IEEE TPAMI 2022",
            weights=(VGG16,), packages=("DISTS_pytorch",), carried=("DISTS_pytorch/weights.pt",), licence="MIT",

@@ -1,98 +1,14 @@
 """From names on the command line to what the engine runs: methods and distances -> models with score columns.
 
-A Model is one forward pass (a backbone, or the features of one or more metrics) and the columns that are read off it:
-`dinov1` with l2, cos and its embedding is one Model with the columns dinov1_l2, dinov1_cos and embed_dinov1_cos.
-Nothing is loaded here before `Model.load`.
+One forward pass is built once, whatever is asked of it (methods/model.py). Nothing is loaded here.
 """
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import models
 from common.errors import UsageError, one_line, unknown
-from metrics import FEATURES, METRICS
-from networks import weights as files
-from networks.download import resolve
-
-DISTANCE_NAMES = ("l2", "cos", "skld", "jsd", "wsd", "swd")
-PROTOCOLS = ("paper", "corrected")
-OF_BLOCKS = DISTANCE_NAMES[:2]   # sums over blocks; defined for the maps of a CNN, too
-
-
-@dataclass(frozen=True)
-class Options:
-    """What decides a score besides the method and the images; one place for the defaults."""
-    weights: str = "pretrained"      # or "random"
-    weights_dir: str | None = None
-    device: str = "cpu"
-    precision: str = "paper"
-    protocol: str = "paper"
-    normalize: str = "none"
-    window: int = 224
-    stride: int = 200
-    layers: tuple | None = None      # block indices, None: all
-    per_layer: bool = False
-
-
-@dataclass(frozen=True)
-class Column:
-    """One score: `compare(distorted, reference) -> (B,)`, or (B, 1 + L) with one column a block under --per-layer."""
-    name: str              # as in the file name: dinov1_l2, embed_dinov1_cos, psnr
-    method: str
-    distance: str | None
-    feature: str           # "features", "embedding" or "metric"
-    compare: object = field(repr=False)
-    higher_is: str = "worse"
-
-
-@dataclass
-class Model:
-    """One forward pass over windows (`window` a side, `stride` apart) or whole images (window None), with its columns."""
-    name: str
-    options: Options
-    columns: list
-    window: int | None
-    weights: tuple = ()
-    min_side: int = 1
-    short_side: int | None = None
-    note: str = ""
-    loader: object = field(default=None, repr=False)
-    carried: tuple = ()     # trained files inside installed packages
-
-    @property
-    def random(self):
-        """Whether its weights are seeded at random, so that its scores mean nothing."""
-        return self.options.weights == "random" and bool(self.weights)
-
-    def paths(self):
-        """{name: Path} of the weight files; UsageError when one cannot be had. Nothing is read."""
-        own = {} if self.random else {w.name: resolve(w, self.options.weights_dir) for w in self.weights}
-        return own | {name: files.package_file(name) for name in self.carried}
-
-    def files(self):
-        """[{name, sha256, file}] of the weight files; UsageError when one cannot be had. Nothing is loaded."""
-        told = [{"name": "random", "seed": 0}] if self.random else []
-        for name, path in self.paths().items():
-            told.append({"name": name, "sha256": files.sha256(path)} | ({} if name in self.carried else {"file": path.name}))
-        return told
-
-    def load(self):
-        """-> features(x): float (B, 3, H, W) in [0, 1] on the device -> distances.Features."""
-        models.allow_tf32(self.options.precision == "tf32")
-        return self.loader(self)
-
-    def compare(self, f, g, columns):
-        """[float64 (B, 1 or more)] of some of its columns; distances between the same features share what they can."""
-        found = {}
-        if not self.options.per_layer and (names := [c.distance for c in columns if c.feature == "features"]):
-            import distances
-            found = distances.compare(names, f, g, self.options.protocol)
-        values = [found[c.distance] if c.feature == "features" and found else c.compare(f, g) for c in columns]
-        return [v.double().reshape(len(v), -1) for v in values]
-
-
-def known_by(files):
-    """What Model.files() tells, without the names: a renamed weight file is the same file."""
-    return [{k: v for k, v in w.items() if k != "file"} for w in files]
-
+from methods.metrics import FEATURES, METRICS
+from methods.model import DISTANCE_NAMES, OF_BLOCKS, Column, Model, Options
+from methods.own import own_model
 
 def parse(name):
     """('embed_dinov1') -> ('dinov1', True): the backbone and whether its embedding is meant."""
@@ -282,11 +198,6 @@ def load_metric(model):
     key = METRICS[model.columns[0].method].features
     features = FEATURES[key](o.weights_dir, o.device, o.protocol, 0 if model.random else None)
     return lambda x: Features(features(x))
-
-
-def own_model(*arguments):
-    import own
-    return own.own_model(*arguments)
 
 
 MAKERS = {"backbone": backbone_model, "metric": metric_model, "own": own_model}

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import UsageError, WorkError, one_line
-from methods import Column, Model
+from methods.model import Column, Model
 
 
 @dataclass
@@ -27,7 +27,7 @@ class OwnModel(Model):
 
 
 def own_model(key, names, distances, options):
-    """A maker of methods.MAKERS: 'my_metric.py:function' -> Model. Runs the file. Raises UsageError for a missing or broken
+    """A maker of build.MAKERS: 'my_metric.py:function' -> Model. Runs the file. Raises UsageError for a missing or broken
     file or function."""
     file, _, function_name = key.rpartition(":")
     path = Path(file)

@@ -1,26 +1,28 @@
 """The options that decide a score, declared once for every script that scores images, and the models that they ask for."""
 import argparse
 
-import fused
-import methods
 from common.errors import UsageError
 from common.terminal import positive, side
+from methods import fused
+from methods.build import build, with_factors
+from methods.model import DISTANCE_NAMES, PROTOCOLS, Options
+from models import PRECISIONS
 
 
 def add_arguments(parser):
     """Add the options of what decides a score."""
-    usual, what = methods.Options(), parser.add_argument_group("which scores, and how")
+    usual, what = Options(), parser.add_argument_group("which scores, and how")
     what.add_argument("-m", "--model", nargs="+", default=[], metavar="NAME",
                       help="methods (python run.py --list): backbones, embed_<backbone>, metrics, my_metric.py:function, fused2, "
                            "'A * B^k' of score columns")
-    what.add_argument("-d", "--distance", nargs="+", default=[], metavar="NAME", help=" ".join(methods.DISTANCE_NAMES) + "; for backbones")
+    what.add_argument("-d", "--distance", nargs="+", default=[], metavar="NAME", help=" ".join(DISTANCE_NAMES) + "; for backbones")
     what.add_argument("-r", "--resizeHW", type=side, metavar="N", help="resize both images to N x N first")
     what.add_argument("--weights-dir", metavar="DIR", help="use DIR/<backbone>.pth (.pt, .safetensors) and download nothing")
     what.add_argument("--weights", choices=("pretrained", "random"), default=usual.weights, help="random: seeded, for trying things out")
     what.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    what.add_argument("--precision", choices=methods.models.PRECISIONS, default=usual.precision,
+    what.add_argument("--precision", choices=PRECISIONS, default=usual.precision,
                       help="paper: float16 where the authors had it (OpenAI CLIP)")
-    what.add_argument("--protocol", choices=methods.PROTOCOLS, default=usual.protocol,
+    what.add_argument("--protocol", choices=PROTOCOLS, default=usual.protocol,
                       help="corrected: the methods with their defects mended")
     what.add_argument("--normalize", choices=("none", "imagenet", "model"), default=usual.normalize,
                       help="mean and std of the input (paper: none)")
@@ -67,8 +69,8 @@ def pick_device(asked):
 
 
 def models_of(args, device, per_layer=False):
-    """-> ([methods.Model], [fused.Fused]) of -m and -d, factors of fused metrics included, nothing loaded. Raises UsageError."""
-    options = methods.Options(args.weights, args.weights_dir, device, args.precision, args.protocol, args.normalize,
-                              args.window, args.stride, args.layers, per_layer)
+    """-> ([Model], [fused.Fused]) of -m and -d, factors of fused metrics included, nothing loaded. Raises UsageError."""
+    options = Options(args.weights, args.weights_dir, device, args.precision, args.protocol, args.normalize,
+                      args.window, args.stride, args.layers, per_layer)
     plain, fusions = fused.split(args.model)
-    return methods.with_factors(methods.build(plain, args.distance, options), fusions, options), fusions
+    return with_factors(build(plain, args.distance, options), fusions, options), fusions

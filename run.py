@@ -24,7 +24,7 @@ from methods import options
 from common.errors import UsageError, WorkError, one_line, unknown
 from common.terminal import number_type, positive, processes, run_main
 from robustness import PERTURBATIONS
-from scorefiles import PERTURBATION
+from scorefiles.read import PERTURBATION
 
 
 def arguments(argv):

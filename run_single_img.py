@@ -236,7 +236,7 @@ def reports(pairs, scores, columns, args):
 def document(args, pairs, alone, scores, models, columns, opinions):
     """What --json prints."""
     from scoring import bdrate
-    import results
+    from scorefiles import write
     lines = [{"reference": p.reference, "distorted": p.distorted} | ({"group": p.group} if p.group else {})
              | ({} if p.bitrate is None else {"bitrate": p.bitrate}) | found
              | predicted(found, opinions) for p, found in zip(pairs, scores)]
@@ -257,7 +257,7 @@ def document(args, pairs, alone, scores, models, columns, opinions):
                                 "normalize": args.normalize, "window": args.window, "stride": args.stride, "layers": args.layers,
                                 "weights": fused_files.each_once(m.files() for m in models),
                                 "higher_is": {c.name: c.higher_is for c in columns}},
-                   "environment": results.environment(models[0], args.batch_size)}
+                   "environment": write.environment(models[0], args.batch_size)}
 
 
 if __name__ == "__main__":

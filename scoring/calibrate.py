@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from common.errors import UsageError
-from scorefiles import read
+from scorefiles.read import read
 
 FOLDS = 10
 LEVEL = 0.95

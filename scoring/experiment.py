@@ -1,7 +1,7 @@
 """One experiment, run.py's middle part: a dataset and a model -> score files, and the table of correlations.
 
 Images are loaded and checked before anything is scored; what is there is used; what is missing is scored and written unit
-by unit (results.py), under a lock.
+by unit (scorefiles/write.py), under a lock.
 """
 import csv
 import io
@@ -11,13 +11,13 @@ from pathlib import Path
 from agreement import correlations
 import datasets
 from common import images
-import results
+from scorefiles import write
 from scoring.engine import score_plan
 from scoring.plan import ImageFile, Plan, check_sizes, default_batch, tiles
 from common.errors import UsageError, WorkError, one_line
 from common.terminal import progress, warn
 from methods.model import known_by
-from scorefiles import is_floor, stem
+from scorefiles.read import is_floor, stem
 
 TABLE = ("dataset", "method", "perturbation", "pct", "plcc", "srcc", "krcc", "n", "expected", "file")
 
@@ -34,7 +34,7 @@ class Prepared:
 @dataclass
 class Row:
     """One line of the final table."""
-    output: results.Output
+    output: write.Output
     dataset: object
     column: object
     perturbation: tuple
@@ -86,9 +86,9 @@ def plan(model, prepared, asked, args, batch):
 
 
 def document(model, weights, column, prepared, perturbation, args):
-    """What the JSON beside a score file holds, the environment aside (results.Output)."""
+    """What the JSON beside a score file holds, the environment aside (scorefiles.write.Output)."""
     o, dataset = model.options, prepared.dataset
-    settings = {"scoring": results.SCORING, "dataset": dataset.name, "dataset_sha256": dataset.fingerprint,
+    settings = {"scoring": write.SCORING, "dataset": dataset.name, "dataset_sha256": dataset.fingerprint,
                 "method": column.method, "distance": column.distance, "feature": column.feature, "perturbation": perturbation[0],
                 "pct": perturbation[1], "resizeHW": args.resizeHW, "protocol": o.protocol, "weights": known_by(weights), "precision": o.precision}
     if model.window:
@@ -109,7 +109,7 @@ def open_outputs(model, weights, prepared, asked, args):
     for column in model.columns:
         for perturbation in asked:
             name = stem(prepared.dataset.name, args.saveas or column.name, *perturbation, floor=args.noise_floor)
-            found[column.name, perturbation] = results.Output(folder, name, document(model, weights, column, prepared, perturbation, args),
+            found[column.name, perturbation] = write.Output(folder, name, document(model, weights, column, prepared, perturbation, args),
                                                               prepared.dataset.pairs, args.shard, model.options.layers)
     batch = args.batch_size or next((b for o in found.values() if not args.overwrite and (b := o.batch_begun())), None)
     return found, batch or default_batch(model.options.device)
@@ -119,15 +119,15 @@ def run(model, weights, prepared, asked, args):
     """Score what is not there yet of a model on a dataset -> [Row] for the report, the files still to be finished."""
     outputs, batch = open_outputs(model, weights, prepared, asked, args)
     work, chosen = plan(model, prepared, asked, args, batch)
-    environment = results.environment(model, batch)
+    environment = write.environment(model, batch)
     for output in outputs.values():
         output.document["environment"] = environment
     rows = [Row(outputs[c.name, p], prepared.dataset, c, p) for c in model.columns for p in asked]
     if args.dry_run:
         return estimate(work, outputs, chosen, args)
     folder = Path(args.savedir)
-    with results.locked(folder, [o.partial.name for o in outputs.values()]):
-        with results.locked(folder, [o.final.name for o in outputs.values()]):   # nobody is just giving it its name
+    with write.locked(folder, [o.partial.name for o in outputs.values()]):
+        with write.locked(folder, [o.final.name for o in outputs.values()]):   # nobody is just giving it its name
             for output in outputs.values():
                 output.open(args.overwrite)
         wanted = unfinished(model, outputs, chosen)
@@ -146,7 +146,7 @@ def run(model, weights, prepared, asked, args):
 
 def finish(rows, args):
     """Give the files of rows their names, those of which all is there."""
-    with results.locked(Path(args.savedir), [row.output.final.name for row in rows]):
+    with write.locked(Path(args.savedir), [row.output.final.name for row in rows]):
         for row in rows:
             row.output.finish()
 
@@ -217,7 +217,7 @@ def report(rows, folder):
         print("\n".join(f"noise floor: {row.output.final}" for row in rows))
         return
     lines = [coefficients(row) for row in rows]
-    with results.locked(folder, ["correlations.csv"]):
+    with write.locked(folder, ["correlations.csv"]):
         merge(lines, folder)
     print(text_table(lines))
     for note in dict.fromkeys(notes(rows, lines)):
@@ -238,7 +238,7 @@ def merge(lines, folder):
     writer = csv.DictWriter(text, TABLE, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     writer.writerows(kept[name] for name in sorted(kept))
-    results.write_atomically(path, text.getvalue())
+    write.write_atomically(path, text.getvalue())
 
 
 def text_table(lines):

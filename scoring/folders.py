@@ -197,7 +197,7 @@ def report(pairs, scores, column):
 
 def write_csv(path, pairs, scores):
     """dis,ref[,group][,bitrate] and a column a score, a line a pair. Appears at once, when all is scored."""
-    from results import write_atomically
+    from scorefiles.write import write_atomically
     own = {"dis": "distorted", "ref": "reference", "group": "group", "bitrate": "bitrate"}   # column: attribute of a Pair
     own = {name: attribute for name, attribute in own.items() if getattr(pairs[0], attribute) not in ("", None)}
     text = io.StringIO()

@@ -14,10 +14,10 @@ from pathlib import Path
 from methods import fused
 from methods.build import factor
 from methods.model import Column
-import results
+from scorefiles import write
 from common.errors import UsageError
 from common.terminal import run_main
-from scorefiles import COLUMNS, stem
+from scorefiles.read import COLUMNS, stem
 
 COMMON = ("scoring", "dataset", "dataset_sha256", "perturbation", "pct", "resizeHW", "protocol", "precision", "left_out")
 
@@ -78,9 +78,9 @@ def of_run(fusion, rows, prepared, asked, args):
         there = {row.column: row.output for row in rows if row.perturbation == perturbation and row.dataset is prepared.dataset}
         factors = factors_of(fusion, there)
         own, outputs = column(fusion, factors), {f: there[c] for f, c in factors.items()}
-        made = results.Output(Path(args.savedir), stem(prepared.dataset.name, own.name, *perturbation, floor=args.noise_floor),
+        made = write.Output(Path(args.savedir), stem(prepared.dataset.name, own.name, *perturbation, floor=args.noise_floor),
                               document(fusion, {f: o.document for f, o in outputs.items()}), prepared.dataset.pairs)
-        with results.locked(made.final.parent, [made.partial.name, made.final.name]):
+        with write.locked(made.final.parent, [made.partial.name, made.final.name]):
             made.open(args.overwrite)
             todo = sorted(set.intersection(*(set(o.done) for o in outputs.values())) - set(made.done))
             if todo and not made.complete:
@@ -118,8 +118,8 @@ def of_folder(fusion, folder, target):
         values = fused.product(cell.distances, fusion.exponents)
         writer.writerows([r.dis, r.ref, repr(float(r.mos)), repr(float(v))] for r, v in zip(table.itertuples(), values))
         described = document(fusion, {f: factor_document(file) for f, file in zip(fusion.factors, cell.files)})
-        results.write_atomically(path.with_suffix(".json"), results.as_json(described | {"pairs_used": len(table)}))
-        results.write_atomically(path, text.getvalue())
+        write.write_atomically(path.with_suffix(".json"), write.as_json(described | {"pairs_used": len(table)}))
+        write.write_atomically(path, text.getvalue())
         written.append(path)
     return written, lacking
 

@@ -142,10 +142,10 @@ def scatter(score_file, path):
 
 def score_files(paths):
     """Draw each finished score file into a PNG of its name, beside it -> the PNGs. UsageError for a partial file."""
-    import scorefiles
+    from scorefiles.read import read
     drawn = []
     for path in paths:
-        found = scorefiles.read(path)
+        found = read(path)
         if not found.complete:
             raise UsageError(f"{path}: {len(found.table)} of {found.promised} pairs: finish it with the command that started it")
         drawn.append(Path(path).with_suffix(".png"))

@@ -24,8 +24,8 @@ from methods.model import PROTOCOLS, Options
 from models import PRECISIONS, backbone
 from methods import metrics
 import more_datasets
-import results
-import scorefiles
+from scorefiles import write
+from scorefiles.read import beside, read
 from scoring.engine import score_plan
 from robustness import PERTURBATIONS
 from scoring.plan import default_batch
@@ -66,9 +66,9 @@ def main(args):
 
 def verify(path, args, device, loaded):
     """Recompute args.verify pairs of one file -> 'N of M pairs ...'. Raises Differs, UsageError, WorkError."""
-    file = scorefiles.read(path)
+    file = read(path)
     if not file.document:
-        raise UsageError(f"there is no {scorefiles.beside(path).name} beside it that says how it was made")
+        raise UsageError(f"there is no {beside(path).name} beside it that says how it was made")
     try:
         told, environment = file.document["settings"], file.document["environment"]
         options = options_of(told, args.weights_dir, device)
@@ -84,7 +84,7 @@ def verify(path, args, device, loaded):
         dataset = dataset_of(told["dataset"], file.document, args, loaded)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         told = f"{type(error).__name__}: {one_line(error)}"
-        raise UsageError(f"{scorefiles.beside(path)}: not a JSON of run.py's ({told})") from None
+        raise UsageError(f"{beside(path)}: not a JSON of run.py's ({told})") from None
     prepared = experiment.Prepared(dataset, [], {}, dict.fromkeys(left_out))
     compare_settings(file.document, models, prepared, perturbation, again)
     rows = rows_of(path, file.document, dataset)
@@ -163,7 +163,7 @@ def compare_settings(document, models, prepared, perturbation, again):
     told = document["settings"]
     parts = {factor(name): part for name, part in told["factors"].items()} if "factors" in told else {
         key: told for key in documents}
-    found = [d for key, part in parts.items() for d in results.differences(part, documents[key]["settings"])]
+    found = [d for key, part in parts.items() for d in write.differences(part, documents[key]["settings"])]
     if found:
         raise Differs(f"{'; '.join(found[:3])}{'; ...' if len(found) > 3 else ''}")
 
@@ -171,7 +171,7 @@ def compare_settings(document, models, prepared, perturbation, again):
 def rows_of(path, document, dataset):
     """{pair index: row}; Differs where the file's rows are not those of the dataset."""
     try:
-        return results.Output(path.parent, path.name.removesuffix(".csv"), document, dataset.pairs).rows_of(path)
+        return write.Output(path.parent, path.name.removesuffix(".csv"), document, dataset.pairs).rows_of(path)
     except UsageError as error:
         raise Differs(str(error).removeprefix(f"{path}: ")) from None
 

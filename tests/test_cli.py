@@ -142,26 +142,26 @@ def test_single_images_refuse(asked, told, folder, capsys, monkeypatch):
     ("dis,ref,mos,pred\na,r,1_0,2\n", "line 2: mos"), ("dis,ref,mos,pred\na,r,True,2\n", "line 2: mos"), ("\x00", "missing dis"),
     ('dis,ref,mos,pred\n"a,r,1,2\n', "not a score file"), ("dis,ref,mos,pred\na,r,１,2\n", "line 2: mos")])
 def test_broken_score_files_are_named_with_their_line(text, told, tmp_path):
-    import scorefiles
+    from scorefiles.read import read
     path = tmp_path / "tid2013_psnr.csv"
     path.write_text(text)
     with pytest.raises(terminal.UsageError) as caught:
-        scorefiles.read(path)
+        read(path)
     assert str(caught.value).startswith(f"{path}: ") and told in str(caught.value)
     path.write_bytes(b"\xef\xbb\xbfdis,ref,mos,pred,type\r\n\r\n \"\xc3\xb6\",r, 1 ,-2e-3,01\r\n")
-    table = scorefiles.read(path).table
+    table = read(path).table
     assert table.values.tolist() == [[' "ö"', "r", 1.0, -0.002, "01"]]
 
 
 def test_names_of_score_files():
-    import scorefiles
+    from scorefiles.read import beside, parse_name, stem
     for name in ("tid2013_dinov1_l2.csv", "tid2013_dinov1_l2.csv.partial", "tid2013_dinov1_l2.csv.partial.2of4"):
-        assert scorefiles.parse_name(name) == ("tid2013", "dinov1_l2", "none", None)
-        assert scorefiles.beside(name).name == name.replace("csv", "json")
+        assert parse_name(name) == ("tid2013", "dinov1_l2", "none", None)
+        assert beside(name).name == name.replace("csv", "json")
     for pct in (1, 0.5, 1e-5, 12.25, 1 / 3):
-        name = scorefiles.stem("live", "embed_dinov1_cos", "tra", pct)
-        assert scorefiles.parse_name(name + ".csv") == ("live", "embed_dinov1_cos", "tra", pct)
-    assert scorefiles.stem("live", "psnr", "rot", 1.0) == "live_psnr_rot-1"
+        name = stem("live", "embed_dinov1_cos", "tra", pct)
+        assert parse_name(name + ".csv") == ("live", "embed_dinov1_cos", "tra", pct)
+    assert stem("live", "psnr", "rot", 1.0) == "live_psnr_rot-1"
 
 
 # ---- the terminal

@@ -21,7 +21,7 @@ from scoring.engine import Engine
 import tables
 from common.errors import UsageError
 from reports.fuse.cells import Folder
-from scorefiles import parse_name, read, stem
+from scorefiles.read import parse_name, read, stem
 
 ROOT = Path(__file__).parents[1]
 BOTH = "stlpips_alex * psnr^0.5"

@@ -17,7 +17,7 @@ from PIL import Image
 
 from common import terminal
 import run_single_img
-import scorefiles
+from scorefiles.read import read
 from small_dataset import call, make
 
 SPICE = st.sampled_from(["", "nan", "-inf", "1e999", "1_0", "١", "\x00", '"', '""', ",", ";", "\r", "\n", "\r\n", "\ufeff", " ",
@@ -200,7 +200,7 @@ def any_score_file(home, first, about, lines):
     if about is not None:
         path.with_suffix(".json").write_bytes(about.encode("utf-8", "surrogatepass"))
     try:
-        found = scorefiles.read(path)
+        found = read(path)
     except terminal.UsageError as error:
         event("refused")
         assert len(terminal.one_line(error)) < 4000 and path.stem in str(error)

@@ -8,7 +8,7 @@ from methods.build import build
 from methods.model import Options
 import run
 import run_single_img
-import scorefiles
+from scorefiles.read import parse_name, read, stem
 from common.errors import UsageError, WorkError
 from photographs import astronaut, printed, saved
 
@@ -93,7 +93,7 @@ def test_a_run_of_it_is_a_score_file_like_any_other(tmp_path, files, capsys):
     argv += ["-sdir", str(tmp_path / "results"), "--plot"]
     assert run.main(argv) == 0
     assert "plot: " in capsys.readouterr().out and (tmp_path / "results" / "set_my_metric-similarity.png").stat().st_size > 5000
-    found = scorefiles.read(tmp_path / "results" / "set_my_metric-similarity.csv")
+    found = read(tmp_path / "results" / "set_my_metric-similarity.csv")
     assert (found.dataset, found.method, found.perturbation, found.sign) == ("set", "my_metric-similarity", "none", -1)
     (tmp_path / "my_metric.py").write_text(METRIC + "# changed\n")
     with pytest.raises(UsageError, match="other settings .*weights"):
@@ -103,8 +103,8 @@ def test_a_run_of_it_is_a_score_file_like_any_other(tmp_path, files, capsys):
 def test_perturbations_reach_it(tmp_path, files):
     model, = build([f"{tmp_path}/my_metric.py:mae"], [], Options())
     assert model.window is None and model.columns[0].name == "my_metric-mae"
-    name = scorefiles.stem("demo", model.columns[0].name, "rot", 1) + ".csv"
-    assert scorefiles.parse_name(name) == ("demo", "my_metric-mae", "rot", 1.0)
+    name = stem("demo", model.columns[0].name, "rot", 1) + ".csv"
+    assert parse_name(name) == ("demo", "my_metric-mae", "rot", 1.0)
 
 
 def test_numbers_stand_where_the_images_are():

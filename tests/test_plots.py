@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from scoring import plots
-import scorefiles
+from scorefiles.read import read
 from common.errors import UsageError
 from made_scores import put, scores
 
@@ -14,7 +14,7 @@ def drawn(monkeypatch, path):
     """The Axes that plots.scatter drew."""
     kept = []
     monkeypatch.setattr(plots, "save", lambda fig, path: kept.append(fig))
-    plots.scatter(scorefiles.read(path), path.with_suffix(".png"))
+    plots.scatter(read(path), path.with_suffix(".png"))
     return kept[0]
 
 

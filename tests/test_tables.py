@@ -14,7 +14,7 @@ from scipy import stats
 import tables
 from common.errors import UsageError
 from made_scores import labelled, put, run, scores
-from scorefiles import parse_name, stem
+from scorefiles.read import parse_name, stem
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared" / "paper"

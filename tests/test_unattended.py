@@ -40,13 +40,13 @@ def nothing():
 
 def slowly():
     """A pause after each unit that is written, so that the run does not end before it can be killed."""
-    import results
-    append = results.Output.append
+    from scorefiles import write
+    append = write.Output.append
 
     def paused(*arguments):
         append(*arguments)
         time.sleep(0.01)
-    results.Output.append = paused
+    write.Output.append = paused
 
 
 def jumping_clock():

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from common.errors import UsageError
-from scorefiles import FLOOR, is_floor, read
+from scorefiles.read import FLOOR, is_floor, read
 
 FEWEST_PAIRS = 10
 SAME_LABEL = 1e-5  # relative: the authors stored LIVE's labels as float32

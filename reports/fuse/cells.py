@@ -12,9 +12,9 @@ import numpy as np
 from methods import fused
 from common.errors import UsageError, unknown
 from reports.compare.grouping import base
-from pairwise import check_labels
+from scorefiles.join import check_labels
 from robustness import PERTURBATIONS
-from scorefiles import is_floor, parse_name, read
+from scorefiles.read import is_floor, parse_name, read
 
 BLOCK = re.compile(r"pred_\d+")
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from common.errors import UsageError, WorkError, one_line
 from common.terminal import check_stopped, warn
-from scorefiles import COLUMNS, beside
+from scorefiles.read import COLUMNS, beside
 
 SCORING = 1   # raised when the same settings would give other scores than before
 

@@ -1,4 +1,4 @@
-"""pairwise.py: joining two score files of one dataset, and `tables.py --check DIR1 DIR2`."""
+"""scorefiles/join.py: joining two score files of one dataset, and `tables.py --check DIR1 DIR2`."""
 import json
 from pathlib import Path
 
@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from scipy import stats
 
-import pairwise
+from reports.tables.check import check
+from scorefiles import join
 import tables
 from common.errors import UsageError
 from made_scores import PAIRS, labelled, put, run, scores
@@ -57,7 +58,7 @@ def test_check_refuses(tmp_path):
 def test_check_of_released_files(tmp_path):
     for file in RELEASED.glob("*_psnr_tra-1.csv"):
         (tmp_path / file.name).symlink_to(file)
-    files, worst = pairwise.check(tmp_path, RELEASED)
+    files, worst = check(tmp_path, RELEASED)
     assert len(files) == 3 and set(files["pairs"]) == set(PAIRS.values()) and (files["absolute"] == 0).all()
 
 
@@ -66,5 +67,5 @@ def test_check_of_released_files(tmp_path):
 def test_align_joins_by_name(a, b):
     first = pd.DataFrame({"dis": [f"Folder/I{i}.bmp" for i in a]})
     second = pd.DataFrame({"dis": [f"i{i}.BMP" for i in b]})
-    i, j = pairwise.align(first, second)
+    i, j = join.align(first, second)
     assert [a[k] for k in i] == [b[k] for k in j] and {a[k] for k in i} == set(a) & set(b)

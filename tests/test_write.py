@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-import results
+from scorefiles import write
 from common.errors import UsageError, WorkError
 from loaders.pairs import Pair
 from small_dataset import bytes_of, finished
@@ -23,7 +23,7 @@ def document(environment=(), **settings):
 
 
 def output(folder, shard=None, environment=(), **settings):
-    return results.Output(folder, "x_m", document(environment, **settings), PAIRS, shard)
+    return write.Output(folder, "x_m", document(environment, **settings), PAIRS, shard)
 
 
 def filled(folder, n=len(PAIRS), shard=None, first=0, **settings):
@@ -126,7 +126,7 @@ def test_a_partial_file_of_another_machine_is_not_continued(tmp_path):
 
 def test_settings_without_rows_bind_nobody(tmp_path):
     """Killed between the JSON and the first row, then started with other settings: the JSON must be theirs."""
-    results.write_atomically(tmp_path / "x_m.json.partial", results.as_json(document()))
+    write.write_atomically(tmp_path / "x_m.json.partial", write.as_json(document()))
     filled(tmp_path, 1, precision="fp32")
     assert output(tmp_path, precision="fp32").open().has([0])
     with pytest.raises(UsageError, match="precision"):
@@ -218,11 +218,11 @@ def test_a_second_run_waits_and_says_so(tmp_path, capsys):
 
     def second():
         held.wait()
-        with results.locked(tmp_path, ["b", "a"]):
+        with write.locked(tmp_path, ["b", "a"]):
             order.append("second")
     thread = threading.Thread(target=second)
     thread.start()
-    with results.locked(tmp_path, ["a"]):
+    with write.locked(tmp_path, ["a"]):
         held.set()
         thread.join(0.5)
         assert thread.is_alive()

@@ -215,7 +215,7 @@ def scored(args, folder, pairs, per_reference=20):
         if i % per_reference == 0:
             os.link(reference, folder / row[1])
         rows.append(row)
-    (folder / "made.csv").write_text("dis,ref,mos\n" + "".join(f"{d},{r},{m}\n" for d, r, m in rows))
+    (folder / "made.csv").write_text("dis,ref,dmos\n" + "".join(f"{d},{r},{m}\n" for d, r, m in rows))
     here = Path(__file__).parent
     return [str(here / "run.py"), "-dat", str(folder / "made.csv"), "-m", args.backbones[0], "-d", "l2", *flags(args), "-sdir"]
 

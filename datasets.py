@@ -3,16 +3,17 @@
     python datasets.py                            the registry: name, pairs, label and its direction, usual folder names
     python datasets.py tid2013 --data-root DIR    the pairs that are there, as CSV: dis,ref,label,distortion,std
 
-LIVE, TID2013 and PIPAL are read here (METHOD.md section 4), KADID-10k, CSIQ, TID2008, LIVE-MD and any CSV in
-more_datasets.py, the photographs that need no download in loaders/demo.py.
+LIVE, TID2013 and PIPAL are read here (METHOD.md section 4), KADID-10k, CSIQ, TID2008 and LIVE-MD in more_datasets.py, a
+list of one's own (any CSV) in loaders/lists.py, the photographs that need no download in loaders/demo.py.
 """
+import difflib
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Callable
 
-from loaders import demo
+from loaders import demo, lists
 import more_datasets as more
 from common.errors import UsageError, unknown
 from common.terminal import run_main, warn
@@ -22,6 +23,7 @@ from common.files import Disk, cell_strings, key, list_folder, mat_numbers, numb
 LIVE_ALL = {"jp2k": 227, "jpeg": 233, "wn": 174, "gblur": 174, "fastfading": 174}     # columns of dmos.mat, in this order
 LIVE_RATED = {"jp2k": 169, "jpeg": 175, "wn": 145, "gblur": 145, "fastfading": 145}   # of these, those that are no references
 TID_NAME = r"i\d\d_(\d\d)_\d\.bmp"
+LISTED = 12   # entries of a folder that an error shows
 PIPAL_NAME = r".+_(\d\d)_\d\d\.(?:bmp|png)"
 
 
@@ -83,10 +85,11 @@ def tid(root):
 
 def pipal(root):
     """PIPAL's training set (Gu et al., ECCV 2020). Label: Elo. Order: label files by name, lines as they stand. The images
-    are looked for in Train_Dis, Distortion_1 ... 4 and their subfolders. From its documentation; the real files were not seen."""
+    are looked for in Train_Dis, Dist_Imgs, Distortion_1 ... 4 and their subfolders, of which several may hold the same files.
+    From its documentation; the real files were not seen."""
     disk = Disk(root)
-    images, refs = disk.index("train_dis.*|distortion.*"), disk.index("train_ref.*")
-    labels = [disk.root / rel for rel in disk.index("train_label.*", r".*\.txt").values()]
+    images, refs = disk.index("train_dis.*", "dist_imgs", "distortion.*"), disk.index("train_ref.*")
+    labels = [disk.root / rel for rel in disk.index("train_label.*", files=r".*\.txt").values()]
     if not labels:
         raise UsageError(f"{root}: expected label files Train_Label/*.txt, found none")
     for file in sorted(labels, key=lambda file: file.name):
@@ -109,8 +112,8 @@ class Entry:
     higher_is: str           # 'worse' or 'better': what a higher label means
     label: str
     folders: tuple           # usual folder names, in lower case, without spaces, '-' and '_'
-    marker: str              # what must be in the folder
-    layout: str
+    markers: tuple           # names, in lower case, of which one must be in the folder
+    layouts: tuple           # what is in the folder, each way that is read; in brackets what need not be there
     source: str              # where to ask for the data
     citation: str
     no_spread: str = ""      # why there is no per-stimulus spread, where there is none
@@ -118,52 +121,57 @@ class Entry:
 
 
 DATASETS = {entry.name: entry for entry in (
-    Entry("live", live, live_types, pairs=779, higher_is="worse", label="DMOS", marker="dmos.mat",
+    Entry("live", live, live_types, pairs=779, higher_is="worse", label="DMOS", markers=("dmos.mat",),
           folders=("live", "databaserelease2", "liveiqa", "live2", "liverelease2", "liveiqarelease2"),
-          layout="refimgs/, jp2k/, jpeg/, wn/, gblur/, fastfading/, dmos.mat, refnames_all.mat (and dmos_realigned.mat)",
+          layouts=("refimgs/, jp2k/, jpeg/, wn/, gblur/, fastfading/, dmos.mat, refnames_all.mat (and dmos_realigned.mat)",),
           source="https://live.ece.utexas.edu/research/Quality/subjective.htm",
           citation="Sheikh, Sabir, Bovik: A statistical evaluation of recent full reference image quality assessment algorithms. "
                    "IEEE Transactions on Image Processing 15(11), 2006",
           no_spread="dmos_realigned.mat, which holds dmos_std, is not there"),
     Entry("tid2013", tid, code_in_name(TID_NAME, "i01_01_1.bmp"), pairs=3000, higher_is="worse", label="100 - MOS",
-          marker="mos_with_names.txt", folders=("tid2013",),
-          layout="reference_images/, distorted_images/, mos_with_names.txt (and mos_std.txt)",
+          markers=("mos_with_names.txt",), folders=("tid2013",),
+          layouts=("reference_images/, distorted_images/, mos_with_names.txt (and mos_std.txt)",),
           source="https://www.ponomarenko.info/tid2013.htm",
           citation="Ponomarenko et al.: Image database TID2013: Peculiarities, results and perspectives. "
                    "Signal Processing: Image Communication 30, 2015",
           no_spread="mos_std.txt is not there"),
     Entry("pipal", pipal, code_in_name(PIPAL_NAME, "A0001_03_07.bmp"), pairs=23200, higher_is="better", label="Elo",
-          marker="train_label", folders=("pipal", "pipaltrain"),
-          layout="Train_Ref/, Train_Dis/ (or Distortion_1/ ... Distortion_4/), Train_Label/*.txt",
+          markers=("train_label",), folders=("pipal", "pipaltrain"),
+          layouts=("Train_Ref/, Train_Dis/, Train_Label/*.txt", "Train_Ref/, Dist_Imgs/, Train_Label/*.txt",
+                   "Train_Ref/, Distortion_1/, Distortion_2/, Distortion_3/, Distortion_4/, Train_Label/*.txt"),
           source="https://www.jasongt.com/projectpages/pipal.html",
           citation="Gu et al.: PIPAL: A large-scale image quality assessment dataset for perceptual image restoration. ECCV 2020",
           no_spread="PIPAL gives Elo ratings alone, no spread of the judgements of an image"),
     Entry("demo", demo.rows, code_in_name(demo.NAME, "astronaut_noise_3.png"), pairs=125, higher_is="worse",
-          label="strength 1-5, not a human opinion", marker="", folders=(), make=demo.build,
-          layout="made on first use from photographs that scikit-image carries", source="comes with scikit-image",
+          label="strength 1-5, not a human opinion", markers=(), folders=(), make=demo.build,
+          layouts=("made on first use from photographs that scikit-image carries",), source="comes with scikit-image",
           citation="van der Walt et al.: scikit-image: image processing in Python. PeerJ 2:e453, 2014 (the photographs)",
           no_spread="its labels are strengths, not opinions"),
     Entry("kadid10k", more.kadid, code_in_name(more.KADID_NAME, "I01_01_01.png"), pairs=10125, higher_is="better",
-          label="DMOS (1-5, higher is better)", marker="dmos.csv", folders=("kadid10k", "kadid"), layout="images/, dmos.csv",
+          label="DMOS (1-5, higher is better)", markers=("dmos.csv",), folders=("kadid10k", "kadid"),
+          layouts=("images/, dmos.csv", "distorted_images/, reference_images/, dmos.csv"),
           source="https://database.mmsp-kn.de/kadid-10k-database.html",
           citation="Lin, Hosu, Saupe: KADID-10k: A large-scale artificially distorted IQA database. QoMEX 2019"),
     Entry("csiq", more.csiq, code_in_name(more.CSIQ_NAME, "1600.AWGN.1.png"), pairs=866, higher_is="worse", label="DMOS (0-1)",
-          marker="src_imgs", folders=("csiq", "csiqiqa"),
-          layout="src_imgs/, dst_imgs/<type>/ (or dst_imgs_all/), csiq_label.txt or csiq.DMOS.xlsx",
+          markers=("csiq_label.txt", "csiq.dmos.xlsx", "src_imgs"), folders=("csiq", "csiqiqa"),
+          layouts=tuple(f"{images}, {labels}" for labels in ("csiq_label.txt", "csiq.DMOS.xlsx") for images in (
+              "src_imgs/, dst_imgs/<type>/", "src_imgs/, dst_imgs_all/", "reference_images/, distorted_images/")),
           source="https://s2.smu.edu/~eclarson/csiq.html",
           citation="Larson, Chandler: Most apparent distortion: full-reference image quality assessment and the role of "
                    "strategy. Journal of Electronic Imaging 19(1), 2010",
           no_spread="csiq_label.txt holds none; the official csiq.DMOS.xlsx does, and is read where csiq_label.txt is not there"),
     Entry("tid2008", tid, code_in_name(TID_NAME, "i01_01_1.bmp"), pairs=1700, higher_is="worse", label="100 - MOS",
-          marker="mos_with_names.txt", folders=("tid2008",),
-          layout="reference_images/, distorted_images/, mos_with_names.txt (and mos_std.txt)",
+          markers=("mos_with_names.txt",), folders=("tid2008",),
+          layouts=("reference_images/, distorted_images/, mos_with_names.txt (and mos_std.txt)",),
           source="https://www.ponomarenko.info/tid2008.htm",
           citation="Ponomarenko et al.: TID2008 - A database for evaluation of full-reference visual quality assessment metrics. "
                    "Advances of Modern Radioelectronics 10, 2009",
           no_spread="mos_std.txt is not there"),
-    Entry("livemd", more.livemd, code_in_name(r"part ([12])/.+", "Part 1/...", with_folders=True), pairs=450, higher_is="worse",
-          label="DMOS", marker="part 1", folders=("livemd", "livemultidistortiondatabase", "torelease"),
-          layout="Part 1/ and Part 2/, each with Imagelists.mat, Scores.mat and its folder of images (blurjpeg, blurnoise)",
+    Entry("livemd", more.livemd, code_in_name(r"part[ _]([12])/.+", "Part 1/...", with_folders=True), pairs=450, higher_is="worse",
+          label="DMOS", markers=("part 1", "part_1"), folders=("livemd", "livemultidistortiondatabase", "torelease"),
+          layouts=("Part 1/Imagelists.mat, Part 1/Scores.mat, Part 1/blurjpeg/, Part 2/Imagelists.mat, Part 2/Scores.mat, Part 2/blurnoise/",
+                   "Part_1/Imagelists.mat, Part_1/Scores.mat, Part_1/blurjpeg/, Part_1/Ref_Images/, "
+                   "Part_2/Imagelists.mat, Part_2/Scores.mat, Part_2/blurnoise/, Part_2/Ref_Images/"),
           source="https://live.ece.utexas.edu/research/Quality/live_multidistortedimage.html",
           citation="Jayaraman, Mittal, Moorthy, Bovik: Objective quality assessment of multiply distorted images. Asilomar 2012",
           no_spread="only the subjects' z-scores are given, on another scale than the labels"),
@@ -174,18 +182,42 @@ def squash(name):
     return re.sub(r"[\W_]", "", name.lower())
 
 
+def parts_of(layout):
+    """The names that stand in a layout's folder itself, in their order; without those in brackets."""
+    parts = re.sub(r"\(.*?\)", "", layout).split(", ")
+    return list(dict.fromkeys(part.strip().split("/")[0] for part in parts))
+
+
+def nearest_layout(layouts, names):
+    """The layout most of whose names are, or nearly are, among those of a folder."""
+    def likeness(layout):
+        nearest = [max((difflib.SequenceMatcher(None, part.lower(), name.lower()).ratio() for name in names), default=0)
+                   for part in parts_of(layout)]
+        return sum(nearest) / len(nearest)
+    return max(layouts, key=likeness)
+
+
+def layout_told(entry, folder):
+    """What a folder holds and the nearest known layout, for an error."""
+    there = list_folder(folder)
+    names = [f"{name}/" if is_folder else name for name, is_folder in sorted(there.items())]
+    holds = ", ".join(names[:LISTED]) + (f" and {len(names) - LISTED} more" if len(names) > LISTED else "")
+    return f"{folder} holds {holds or 'nothing'}; the nearest known layout of {entry.name} is {nearest_layout(entry.layouts, there)}"
+
+
 def locate(entry, data_root):
-    """The dataset's folder in data_root, or data_root itself. UsageError with the layout and where to ask for the data."""
+    """The dataset's folder in data_root, or data_root itself. UsageError with what is there, the nearest known layout and where
+    to ask for the data."""
     if entry.make:
         return entry.make()
     data_root = Path(data_root)
-    hint = (f"; expected a folder named {' or '.join(entry.folders[:3])} (in any case) with {entry.layout}; give its place by "
-            f"--data-root or IQA_DATA; ask for the data at {entry.source}")
+    hint = (f"; expected a folder named {' or '.join(entry.folders[:3])} (in any case) with one of {', '.join(entry.markers)} in it"
+            f"; give its place by --data-root or IQA_DATA; ask for the data at {entry.source}")
     if not os.path.isdir(data_root):
         raise UsageError(f"dataset {entry.name}: there is no folder {data_root}" + hint)
 
     def holds_it(folder):
-        return os.path.isdir(folder) and any(name.lower() == entry.marker for name in list_folder(folder))
+        return os.path.isdir(folder) and any(name.lower() in entry.markers for name in list_folder(folder))
 
     named = [data_root / name for name in sorted(list_folder(data_root)) if squash(name) in entry.folders]
     found = [folder for folder in named if holds_it(folder)]
@@ -198,45 +230,60 @@ def locate(entry, data_root):
         raise UsageError(f"dataset {entry.name} is there more than once: {', '.join(map(str, found))}; "
                          "give the one you mean by --data-root")
     if not found:
-        raise UsageError(f"dataset {entry.name} not found in {data_root}"
-                         + (f" ({', '.join(f.name for f in named)} holds no {entry.marker})" if named else "") + hint)
+        folder = next((folder for folder in named if os.path.isdir(folder)), data_root)
+        raise UsageError(f"dataset {entry.name} not found in {data_root}: {layout_told(entry, folder)}{hint}")
     return found[0]
 
 
 def check_name(name):
-    """UsageError unless it is a name of the registry or that of a CSV file."""
-    if name not in DATASETS and not str(name).lower().endswith(".csv"):
+    """UsageError unless it is a name of the registry or that of a list."""
+    if name not in DATASETS and not lists.is_list(name):
         raise unknown("dataset", str(name), DATASETS, "or the path of a CSV file with dis,ref,mos")
 
 
 def load(name, data_root, higher_is=None, keep_missing=False):
-    """The dataset `name` -> Dataset. name: of the registry, or the path of a CSV file (more_datasets.from_csv).
+    """The dataset `name` -> Dataset. name: of the registry, or the path of a list (a CSV file, loaders.lists).
 
-    data_root: the folder that holds the dataset's folder under a usual name in any case, or that folder itself. higher_is:
-    'worse' (default) or 'better', for CSV files alone. keep_missing: pairs whose image is not there stay in, spelt as in
-    the label file, and images.check_all finds them (--skip-bad). Raises UsageError for all that is missing or broken.
+    data_root: the folder that holds the dataset's folder under a usual name in any case, or that folder itself; of a list, a
+    second folder for its images. higher_is: 'worse' or 'better', for a list that does not say it itself. keep_missing: pairs
+    whose image is not there stay in, spelt as in the label file, and images.check_all finds them (--skip-bad). Raises
+    UsageError for all that is missing or broken.
     """
+    dataset = read(name, data_root, keep_missing)
+    if higher_is not in (None, "worse", "better"):
+        raise UsageError(f"dataset {dataset.name}: a higher label means better or worse, not {higher_is!r}")
+    if dataset.higher_is is None and higher_is is None:
+        raise UsageError(f"{name}: what does a higher label mean ({dataset.label})? Say it by --higher-is better or --higher-is "
+                         "worse; it is never guessed (docs/datasets.md)")
+    if None not in (dataset.higher_is, higher_is) and dataset.higher_is != higher_is:
+        raise UsageError(f"dataset {dataset.name}: a higher label means {dataset.higher_is} ({dataset.label}), not {higher_is}; "
+                         "--higher-is better or worse is for CSV files that do not say it")
+    return replace(dataset, higher_is=dataset.higher_is or higher_is)
+
+
+def read(name, data_root, keep_missing=False):
+    """`load`, but that higher_is is None where a list does not say what a higher label means."""
     check_name(name)
-    if name not in DATASETS:
-        title, root = more.csv_name(name, DATASETS), Path(name).parent
-        rows, types = more.from_csv(Path(name)), None
-        direction, label = higher_is or "worse", f"mos of {Path(name).name}"
-    else:
-        entry = DATASETS[name]
-        title, root = name, locate(entry, data_root)
-        rows, types = entry.load(root), entry.types
-        direction, label = entry.higher_is, entry.label
-    if direction not in ("worse", "better") or higher_is not in (None, direction):
-        raise UsageError(f"dataset {title}: a higher label means {direction}, not {higher_is!r}; --higher-is better or worse "
-                         "is for CSV files")
-    rows = list(rows)
+    if name in DATASETS:
+        return read_known(DATASETS[name], data_root, keep_missing)
+    title = lists.name_of(name, DATASETS)
+    listed = lists.read(name, data_root)
+    refuse_doubled(listed.rows)
+    rows = spelt_as_on_disk(listed.root, listed.rows, keep_missing, lambda: f"paths are relative to {Path(name).parent} or {data_root}")
+    pairs = [Pair(row.dis, row.ref, row.label, row.distortion, row.std) for row in rows]
+    return Dataset(title, listed.root, pairs, listed.higher_is, f"{listed.column} of {Path(name).name}", len(pairs))
+
+
+def read_known(entry, data_root, keep_missing):
+    root = locate(entry, data_root)
+    rows = list(entry.load(root))
     refuse_doubled(rows)
-    rows = spelt_as_on_disk(root, rows, keep_missing)
-    codes = types([row.dis for row in rows]) if types else [row.distortion for row in rows]
+    rows = spelt_as_on_disk(root, rows, keep_missing, lambda: layout_told(entry, root))
+    codes = entry.types([row.dis for row in rows])
     pairs = [Pair(row.dis, row.ref, row.label, code, row.std) for row, code in zip(rows, codes)]
-    if types and len(pairs) != entry.pairs:
-        warn(f"{root}: {len(pairs)} pairs, the full {title} has {entry.pairs}")
-    return Dataset(title, root, pairs, direction, label, len(pairs))
+    if len(pairs) != entry.pairs:
+        warn(f"{root}: {len(pairs)} pairs, the full {entry.name} has {entry.pairs}")
+    return Dataset(entry.name, root, pairs, entry.higher_is, entry.label, len(pairs))
 
 
 def distortion_types(name, table):
@@ -252,7 +299,7 @@ def distortion_types(name, table):
 def load_spread(name, data_root):
     """{dis: standard deviation of its ratings}, in the dataset's order; the images need not be there (then the names are spelt
     as in the label files). UsageError with the reason where there is none."""
-    dataset = load(name, data_root, keep_missing=True)
+    dataset = read(name, data_root, keep_missing=True)
     if any(pair.std is None for pair in dataset.pairs):
         known = DATASETS.get(dataset.name)
         why = known.no_spread if known else f"{name} has no column std"
@@ -272,9 +319,9 @@ def main(argv=None):
     if not args.name:
         for e in DATASETS.values():
             print(f"{e.name:9s} {e.pairs:6d} pairs  {e.label}, higher is {e.higher_is}; "
-                  f"folder {' or '.join(e.folders) or '(made)'}: {e.layout}; from {e.source}")
+                  f"folder {' or '.join(e.folders) or '(made)'}: {' | '.join(e.layouts)}; from {e.source}")
         return
-    pairs = load(args.name, args.data_root).pairs
+    pairs = read(args.name, args.data_root).pairs
     writer = csv.writer(sys.stdout)
     writer.writerow(["dis", "ref", "label", "distortion", "std"])
     writer.writerows([p.dis, p.ref, p.label, p.distortion, p.std] for p in pairs)

@@ -1,11 +1,10 @@
-"""More datasets: KADID-10k, CSIQ, LIVE-MD, and any CSV file. Their entries stand in datasets.py.
+"""More datasets: KADID-10k, CSIQ and LIVE-MD. Their entries stand in datasets.py.
 
 Each function takes the dataset's folder and yields loaders.pairs.Row in the dataset's order; names are looked up on the disk by
-datasets.load. None of the four layouts was verified on real files: what each rests on is said in its docstring.
+datasets.load. None of the three layouts was verified on real files: what each rests on is said in its docstring.
 """
 import math
 import re
-from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from common.errors import UsageError, one_line
 from common.files import Disk, cell_strings, key, mat_numbers, number, read_fields, read_mat, read_table, spread
@@ -17,11 +16,14 @@ CSIQ_CODES = {"noise": "AWGN", "jpeg 2000": "jpeg2000"}   # the spreadsheet's ds
 
 
 def kadid(root):
-    """KADID-10k (Lin, Hosu, Saupe, QoMEX 2019): dmos.csv with dist_img,ref_img,dmos,var; images/ holds both kinds.
+    """KADID-10k (Lin, Hosu, Saupe, QoMEX 2019): dmos.csv with dist_img,ref_img,dmos,var; images/ holds both kinds, or
+    distorted_images/ and reference_images/ one each.
 
     Its `dmos` is the mean of ratings from 1 (very annoying) to 5 (imperceptible): HIGHER IS BETTER, despite the name.
     From the paper and the dataset's page; see `spread_of` for what `var` is."""
-    file = Disk(root).path("dmos.csv")
+    disk = Disk(root)
+    file = disk.path("dmos.csv")
+    images, refs = disk.index("images", "distorted_images"), disk.index("images", "reference_images")
     rows = []
     for line, fields in read_table(file, ("dist_img", "ref_img", "dmos", "var")):
         where = f"{file}: line {line}"
@@ -30,7 +32,8 @@ def kadid(root):
         rows.append((where, fields, number(fields["dmos"], where), spread(fields["var"], where)))
     stds = spread_of([(mean, var) for _, _, mean, var in rows])
     for (where, fields, mean, _), std in zip(rows, stds):
-        yield Row(where, f"images/{fields['dist_img']}", f"images/{fields['ref_img']}", mean, std)
+        dis, ref = fields["dist_img"], fields["ref_img"]
+        yield Row(where, images.get(key(dis), f"images/{dis}"), refs.get(key(ref), f"images/{ref}"), mean, std)
 
 
 def spread_of(rows):
@@ -49,9 +52,10 @@ def spread_of(rows):
 def csiq(root):
     """CSIQ (Larson, Chandler, JEI 2010). DMOS from 0 to 1, higher is worse. Labels: csiq_label.txt ("1600.AWGN.1.png 0.062" a
     line), as it is commonly passed on, else the authors' spreadsheet csiq.DMOS.xlsx, whose sheet all_by_image has the columns
-    image, dst_type, dst_lev, dmos_std, dmos. Images: dst_imgs/<type>/ or dst_imgs_all/. From documentation and other loaders."""
+    image, dst_type, dst_lev, dmos_std, dmos. Images: dst_imgs/<type>/, dst_imgs_all/ or distorted_images/, and src_imgs/
+    or reference_images/. From documentation and other loaders."""
     disk = Disk(root)
-    images = disk.index("dst_imgs.*")
+    images, refs = disk.index("dst_imgs", "dst_imgs.*", "distorted_images"), disk.index("src_imgs", "reference_images")
     if disk.find("csiq_label.txt"):
         file = disk.path("csiq_label.txt")
         rated = [(f"{file}: line {line}", name, dmos, None) for line, (name, dmos) in read_fields(file, 2)]
@@ -61,7 +65,7 @@ def csiq(root):
         if not re.fullmatch(CSIQ_NAME, name, re.I):
             raise UsageError(f"{where}: expected a name like 1600.AWGN.1.png, found {name!r}")
         source, kind, _, _ = name.rsplit(".", 3)
-        yield Row(where, images.get(key(name), f"dst_imgs/{kind.lower()}/{name}"), f"src_imgs/{source}.png",
+        yield Row(where, images.get(key(name), f"dst_imgs/{kind.lower()}/{name}"), refs.get(key(f"{source}.png"), f"src_imgs/{source}.png"),
                   number(dmos, where), None if std is None else spread(std, where))
 
 
@@ -93,12 +97,14 @@ def csiq_sheet(disk):
 
 def livemd(root):
     """LIVE Multiply Distorted (Jayaraman et al., Asilomar 2012): DMOS, higher is worse. In `Part 1` (blur then JPEG) and `Part 2`
-    (blur then noise): Imagelists.mat with the cells distimgs and refimgs and the numbers ref4dist (1 for the first reference),
-    Scores.mat with DMOSscores, and the images in one folder below. From documentation and other loaders."""
+    (blur then noise), also spelt `Part_1`: Imagelists.mat with the cells distimgs and refimgs and the numbers ref4dist (1 for
+    the first reference), Scores.mat with DMOSscores, and the images in folders below; references may also lie in Ref_Images
+    beside the parts. From documentation and other loaders."""
     disk = Disk(root)
-    for part in ("Part 1", "Part 2"):
+    for plain in ("Part 1", "Part 2"):
+        part = disk.find(plain) or disk.find(plain.replace(" ", "_")) or plain
         lists, scores = disk.path(f"{part}/Imagelists.mat"), disk.path(f"{part}/Scores.mat")
-        images = disk.index(re.escape(part))
+        images = disk.index(re.escape(part), "ref_images")
         distorted, refs, of = read_mat(lists, "distimgs", "refimgs", "ref4dist")
         distorted, refs = cell_strings(distorted, lists), cell_strings(refs, lists)
         of = mat_numbers(of, lists, "ref4dist")
@@ -110,24 +116,3 @@ def livemd(root):
             where, ref = f"{lists}: entry {i + 1}", refs[int(of[i]) - 1]
             yield Row(where, images.get(key(name), f"{part}/{name}"), images.get(key(ref), f"{part}/{ref}"),
                       number(repr(dmos[i]), where + " of DMOSscores"))
-
-
-def from_csv(file):
-    """Any CSV with the columns dis, ref, mos and, if you like, type and std; paths relative to the file, '/' or '\\' in them."""
-    for line, fields in read_table(file, ("dis", "ref", "mos"), ("type", "std")):
-        where = f"{file}: line {line}"
-        dis, ref = (fields[column].replace("\\", "/") for column in ("dis", "ref"))
-        for name in (dis, ref):
-            if PurePosixPath(name).is_absolute() or PureWindowsPath(name).drive:
-                raise UsageError(f"{where}: expected a path relative to this file, found {name!r}")
-        yield Row(where, dis, ref, number(fields["mos"], where), spread(fields["std"], where) if "std" in fields else None,
-                  fields.get("type") or "all")
-
-
-def csv_name(file, taken):
-    """The dataset name of a CSV file: its stem in lower case, all but letters and digits turned into '-'."""
-    name = re.sub(r"[\W_]", "-", Path(file).name[:-len(".csv")].lower())
-    if name in taken or not name.strip("-"):
-        known = "is the name of a known dataset" if name in taken else "is no name for a dataset"
-        raise UsageError(f"{file}: {name!r} {known}; rename the file")
-    return name

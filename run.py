@@ -34,7 +34,7 @@ def arguments(argv):
     what.add_argument("-rob", "--robustness", nargs="+", default=["none"], metavar="NAME", help="none tra sca rot (default: none)")
     what.add_argument("-pct", "--percent", nargs="+", type=magnitude, default=[1.0], metavar="P", help="magnitude of the perturbation (default: 1)")
     what.add_argument("--limit", type=positive, metavar="N", help="only the first N pairs; the files stay partial")
-    what.add_argument("--higher-is", choices=("better", "worse"), help="what a higher mos means in a CSV dataset (default: worse)")
+    what.add_argument("--higher-is", choices=("better", "worse"), help="what a higher label means in a CSV dataset (not needed where its column is called dmos)")
     what.add_argument("--skip-bad", action="store_true", help="leave out pairs whose image is missing or unreadable, and say so")
     what.add_argument("--noise-floor", action="store_true",
                       help="score each reference against its own perturbed self instead, into <name>.floor.csv (see compare.py)")
@@ -81,6 +81,8 @@ def check_arguments(args):
         raise UsageError(f"-dat: expected one or more of {', '.join(datasets.DATASETS)}, or a CSV file (see --list)")
     for name in args.dataset:
         datasets.check_name(name)
+    if args.higher_is and all(name in datasets.DATASETS for name in args.dataset):
+        raise UsageError("--higher-is better or worse is for CSV files; leave it out")
     options.check_model(args)
     if args.noise_floor and args.plot:
         raise UsageError("--plot: a noise floor has no label to draw; leave --plot or --noise-floor out")

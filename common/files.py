@@ -3,10 +3,12 @@
 Nothing here knows a dataset.
 """
 import csv
+import errno
 import io
 import math
 import os
 import re
+import stat
 import unicodedata
 from pathlib import Path
 
@@ -72,25 +74,80 @@ class Disk:
             raise UsageError(f"{self.root / rel}: not there (looked for in any case); {self.root} holds {there}")
         return self.root / found
 
-    def index(self, folders, files=r".*\.(bmp|png)", depth=3):
-        """{key(file name): relative path} of the files (a regex) in the top-level folders that match the regex `folders`, and
-        in their subfolders. Each folder is entered once, whatever links lead to it; a name in two places is a UsageError."""
+    def index(self, *folders, files=r".*\.(bmp|png)", names=None, depth=3):
+        """{key(file name): relative path} of the files (a regex) in the top-level folders that match one of the regexes
+        `folders`, and in their subfolders. Each folder is entered once, whatever links lead to it. A name in two places is
+        taken from the folder whose regex stands first where both files are `same_content`, else a UsageError.
+
+        names: a set of keys; other files are left out. depth: 1 for the folders themselves, 2 for their subfolders too, ...
+        """
         found, seen = {}, set()
-        todo = [(name, 1) for name in sorted(list_folder(self.root)) if re.fullmatch(folders, name, re.I)]
+        top = sorted(list_folder(self.root))
+        todo = [(name, 1) for pattern in folders for name in top if re.fullmatch(pattern, name, re.I)]
         while todo:
             rel, level = todo.pop(0)
             folder = self.root / rel
             real = os.path.realpath(folder)
-            if real in seen:
+            if real in seen or not folder.is_dir():
                 continue
             seen.add(real)
+            below = []
             for name, is_folder in sorted(list_folder(folder).items()):
                 inside = f"{rel}/{name}"
                 if is_folder and level < depth:
-                    todo.append((inside, level + 1))
-                elif not is_folder and re.fullmatch(files, name, re.I) and found.setdefault(key(name), inside) != inside:
-                    raise UsageError(f"{self.root}: {name} is there twice: {found[key(name)]} and {inside}; keep one")
+                    below.append((inside, level + 1))
+                elif not is_folder and re.fullmatch(files, name, re.I) and (names is None or key(name) in names):
+                    first = found.setdefault(key(name), inside)
+                    if first != inside and not same_content(self.root / first, self.root / inside):
+                        raise UsageError(
+                            f"{self.root}: {name} is there twice and the two files differ: {first} and {inside}; keep one"
+                        )
+            todo = below + todo   # a folder's subfolders before the next folder, whose regex stands later
         return found
+
+
+BLOCK = 4096   # bytes that same_content reads at three places
+
+
+def same_content(one, two):
+    """Whether two files have the same size and the same bytes at their beginning, in their middle and at their end.
+
+    Three blocks of 4 KiB, so files of up to 12 KiB are compared wholly. Two versions of an image differ nearly everywhere, and
+    a dataset that lies there twice has too many gigabytes to be read at each start. Raises UsageError for a file that
+    can't be read.
+    """
+    size = file_size(one)
+    if size is None or size != file_size(two):
+        return False
+    return blocks_of(one, size) == blocks_of(two, size)
+
+
+def blocks_of(path, size):
+    starts = range(0, size, BLOCK) if size <= 3 * BLOCK else (0, (size - BLOCK) // 2, size - BLOCK)
+    blocks = []
+    try:
+        check_regular(path)
+        with open(path, "rb") as file:
+            for start in starts:
+                file.seek(start)
+                blocks.append(file.read(BLOCK))
+    except OSError as error:
+        raise UsageError(f"{path}: this file cannot be read ({why(error)})") from None
+    return blocks
+
+
+KINDS = ((stat.S_ISDIR, errno.EISDIR, os.strerror(errno.EISDIR)), (stat.S_ISFIFO, errno.EINVAL, "a named pipe, not a file"),
+         (stat.S_ISSOCK, errno.EINVAL, "a socket, not a file"), (stat.S_ISCHR, errno.EINVAL, "a device, not a file"),
+         (stat.S_ISBLK, errno.EINVAL, "a device, not a file"))
+
+
+def check_regular(path):
+    """OSError, with the reason, unless path is a regular file or a link to one. To be called before a file is opened: opening a
+    named pipe waits for a writer, and reading a device may never end."""
+    mode = os.stat(path).st_mode
+    for is_kind, number_of_error, reason in KINDS:
+        if is_kind(mode):
+            raise OSError(number_of_error, reason, str(path))
 
 
 def why(error):
@@ -112,6 +169,7 @@ def list_folder(folder):
 def read_text(path):
     """A text file as str: UTF-8, with or without a byte-order mark. UsageError if it can't be read or is no text."""
     try:
+        check_regular(path)
         text = Path(path).read_bytes().decode("utf-8-sig")
     except (OSError, ValueError) as error:
         raise UsageError(f"{path}: this file cannot be read ({why(error)})") from None
@@ -149,7 +207,8 @@ def spread(text, where):
 def read_table(path, required, optional=()):
     """A CSV file with a header -> [(line number, {column: text})]; columns in any case and order, others are ignored.
 
-    UsageError naming file and line for a missing column, a line with another number of fields, or an empty required field.
+    required, optional: names of columns, or tuples of names of which one may stand for all. UsageError naming file and line
+    for a missing column, one that stands there twice, a line with another number of fields, or an empty required field.
     """
     reader = csv.reader(io.StringIO(read_text(path), newline=""))
     try:
@@ -157,17 +216,21 @@ def read_table(path, required, optional=()):
     except csv.Error as error:
         raise UsageError(f"{path}: line {reader.line_num}: not CSV ({error})") from None
     header = [column.lower() for column in rows[0][1]] if rows else []
-    missing = [column for column in required if column not in header]
-    doubled = [column for column in (*required, *optional) if header.count(column) > 1]
+    required, optional = ([(names,) if isinstance(names, str) else names for names in group] for group in (required, optional))
+    there = {names: [column for column in header if column in names] for names in (*required, *optional)}
+    missing = [names for names in required if not there[names]]
+    doubled = [column for columns in there.values() if len(columns) > 1 for column in dict.fromkeys(columns)]
     if missing or doubled:
-        fault = f"missing: {', '.join(missing)}" if missing else f"twice: {', '.join(doubled)}"
-        raise UsageError(f"{path}: line 1: expected a header with the columns {', '.join(required)}; {fault}; "
+        fault = f"missing: {', '.join(names[0] for names in missing)}" if missing else f"twice: {', '.join(doubled)}"
+        wanted = ", ".join(names[0] + (f" (or {', '.join(names[1:])})" if names[1:] else "") for names in required)
+        raise UsageError(f"{path}: line 1: expected a header with the columns {wanted}; {fault}; "
                          f"found {', '.join(header) or 'an empty file':.80}")
+    needed = [there[names][0] for names in required]
     for line, fields in rows[1:]:
         if len(fields) != len(header):
             raise UsageError(f"{path}: line {line}: expected {len(header)} fields as in the header, found {len(fields)}")
-        if not all(field for column, field in zip(header, fields) if column in required):
-            raise UsageError(f"{path}: line {line}: an empty field among {', '.join(required)}")
+        if not all(field for column, field in zip(header, fields) if column in needed):
+            raise UsageError(f"{path}: line {line}: an empty field among {', '.join(needed)}")
     if len(rows) < 2:
         raise UsageError(f"{path}: no rows under the header")
     return [(line, dict(zip(header, fields))) for line, fields in rows[1:]]
@@ -176,6 +239,10 @@ def read_table(path, required, optional=()):
 def read_mat(path, *wanted):
     """The named variables of a MATLAB file (version 4, 5 or 7; by scipy, no code runs). Raises UsageError."""
     from scipy.io import loadmat
+    try:
+        check_regular(path)
+    except OSError as error:
+        raise UsageError(f"{path}: this file cannot be read ({why(error)})") from None
     try:
         found = loadmat(path)
     except NotImplementedError:

@@ -15,13 +15,16 @@
 What a file holds is told from its content, never from its name.
 """
 import functools
+import queue
 import sys
+import threading
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
 from common.errors import UsageError, one_line
 from common.terminal import progress, run_main
-from common.files import some, why
+from common.files import check_regular, some, why
 
 WIDE = ("I;16", "I;16L", "I;16B", "I;16N")   # Pillow's modes for 16-bit grey
 
@@ -41,8 +44,10 @@ def pillow():
 
 @contextmanager
 def reading(path):
-    """Turns all that can go wrong while a file is read and decoded into an ImageError that names the file."""
+    """Turns all that can go wrong while a file is read and decoded into an ImageError that names the file; what is no regular
+    file is not opened."""
     try:
+        check_regular(path)
         yield
     except ImageError:
         raise
@@ -54,11 +59,31 @@ def reason(path, error):
     from PIL import UnidentifiedImageError
     if isinstance(error, UnidentifiedImageError):
         with open(path, "rb") as file:
-            start = file.read(8)
-        return f"not an image (it begins with {start!r})" if start else "an empty file (0 bytes)"
+            return kind_of_file(file.read(512))
     if isinstance(error, OSError) and error.errno:
         return f"cannot be read ({why(error)})"
     return f"broken image ({one_line(error)})"
+
+
+FORMATS = (   # how files begin that are met in the place of images
+    (b"version https://git-lfs", "a Git LFS pointer, whose image was not downloaded"), (b"%PDF", "a PDF document"),
+    (b"PK\x03\x04", "a ZIP archive"), (b"\x1f\x8b", "a gzip archive"), (b"Rar!", "a RAR archive"), (b"7z\xbc\xaf", "a 7z archive"),
+    (b"MATLAB ", "a MATLAB file"), (b"\x89HDF", "an HDF5 file"), (b"\x7fELF", "a program"),
+)
+
+
+def kind_of_file(start):
+    """What a file that is no image is, from its first bytes, none of which are shown: a list can name any file of this disk."""
+    if not start:
+        return "an empty file (0 bytes)"
+    known = next((kind for magic, kind in FORMATS if start.startswith(magic)), None)
+    if known is None and start.lstrip()[:1] == b"<":
+        known = "an HTML or XML page"
+    if known is None:
+        text = start.decode("utf-8", errors="ignore")
+        is_text = len(text.encode()) >= len(start) - 3 and all(c.isprintable() or c.isspace() for c in text)
+        known = "a text file" if is_text else "a file of another format"
+    return f"not an image ({known})"
 
 
 def header(img, path):
@@ -134,36 +159,78 @@ def is_whole(img, path):
     return False
 
 
-def check_all(paths, workers=8, skip_bad=False):
+READ_LIMIT = 120.0   # seconds that reading one file may take while files are checked: a disk that answers needs far less
+
+
+def check_all(paths, workers=8, skip_bad=False, limit=READ_LIMIT):
     """Check files in threads -> {path: (width, height)}. Raises one UsageError that counts and lists the bad ones;
-    with skip_bad returns (sizes, {bad path: reason}) instead."""
-    from concurrent.futures import ThreadPoolExecutor
+    with skip_bad returns (sizes, {bad path: reason}) instead. A file that takes more than `limit` seconds is a UsageError
+    that names it, with skip_bad too: its disk does not answer, so nothing can be said of the image."""
     paths = list(dict.fromkeys(paths))
-    sizes, bad = {}, {}
-
-    def one(path):
-        try:
-            return check(path), None
-        except ImageError as error:
-            return None, str(error)
-
     pillow().init()   # Pillow registers its formats here: once, not in every thread
-    pool = ThreadPoolExecutor(max(1, workers))
-    try:
-        with progress(len(paths), "image", "checking") as bar:
-            for path, (size, fault) in zip(paths, pool.map(one, paths)):
-                bar.update()
-                if fault:
-                    bad[path] = fault
-                else:
-                    sizes[path] = size
-    finally:
-        pool.shutdown(cancel_futures=True)   # on Ctrl-C, leave at once
+    results = {}
+    with progress(len(paths), "image", "checking") as bar:
+        for path, size_or_fault in in_threads(size_or_error, paths, workers, limit):
+            results[path] = size_or_fault
+            bar.update()
+    bad = {path: str(results[path]) for path in paths if isinstance(results[path], ImageError)}
+    sizes = {path: results[path] for path in paths if path not in bad}
     if skip_bad:
         return sizes, bad
     if bad:
         raise UsageError(f"{len(bad)} of {len(paths)} images can't be used: {some(bad.values())}")
     return sizes
+
+
+def size_or_error(path):
+    try:
+        return check(path)
+    except ImageError as error:
+        return error
+
+
+def in_threads(function, paths, workers, limit):
+    """Yields (path, function(path)) in the order in which they are done. UsageError naming a path that takes more than `limit`
+    seconds. The threads are daemons: one that waits for a disk that does not answer can't be ended, and must not keep the
+    process alive (a ThreadPoolExecutor's would)."""
+    waiting, done, began, stop = queue.SimpleQueue(), queue.SimpleQueue(), {}, threading.Event()
+    for path in paths:
+        waiting.put(path)
+
+    def work():
+        while not stop.is_set():
+            try:
+                path = waiting.get_nowait()
+            except queue.Empty:
+                return
+            began[path] = time.monotonic()
+            try:
+                done.put((path, function(path), None))
+            except BaseException as error:   # raised again where it is seen
+                done.put((path, None, error))
+            del began[path]
+
+    for _ in range(max(1, min(workers, len(paths)))):
+        threading.Thread(target=work, daemon=True).start()
+    try:
+        for _ in paths:
+            path, result, error = next_of(done, began, limit)
+            if error is not None:
+                raise error
+            yield path, result
+    finally:
+        stop.set()   # on Ctrl-C, leave at once
+
+
+def next_of(done, began, limit):
+    while True:
+        try:
+            return done.get(timeout=min(1.0, limit))
+        except queue.Empty:
+            late = [path for path, start in began.copy().items() if time.monotonic() - start > limit]
+            if late:
+                raise UsageError(f"{late[0]}: reading it took more than {limit:g} s; does its disk or network mount still "
+                                 "answer?") from None
 
 
 def main(argv=None):

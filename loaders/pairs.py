@@ -65,9 +65,10 @@ def refuse_doubled(rows):
             raise UsageError(f"{row.where}: {row.dis} stands there a second time (first: {known.where}); keep one")
 
 
-def spelt_as_on_disk(root, rows, keep_missing=False):
-    """The rows with dis and ref as they are spelt on the disk. UsageError counting and listing the images that are not there;
-    with keep_missing their rows stay as they are."""
+def spelt_as_on_disk(root, rows, keep_missing=False, layout=lambda: ""):
+    """The rows with dis and ref as they are spelt on the disk. UsageError counting and listing the images that are not there,
+    and, where that is half of them or more, with the text that `layout` returns; with keep_missing their rows stay as they
+    are."""
     disk, found, missing = Disk(root), {}, {}
     for row in rows:
         for rel in (row.dis, row.ref):
@@ -75,8 +76,9 @@ def spelt_as_on_disk(root, rows, keep_missing=False):
                 spelling = disk.find(rel)
                 (missing if spelling is None else found)[rel] = spelling
     if missing and not keep_missing:
+        hint = f"; {layout()}" if len(missing) >= len(found) else ""
         raise UsageError(f"{root}: {len(missing)} of {len(found) + len(missing)} images named in the label files are not there: "
-                         f"{some(missing)}")
+                         f"{some(missing)}{hint}")
     return [row._replace(dis=found.get(row.dis, row.dis), ref=found.get(row.ref, row.ref)) for row in rows]
 
 

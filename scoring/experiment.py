@@ -42,7 +42,8 @@ class Row:
 
 def load(name, args):
     """The dataset; with --noise-floor its references, each against its own perturbed self."""
-    dataset = datasets.load(name, args.data_root, args.higher_is, keep_missing=args.skip_bad)
+    higher_is = None if name in datasets.DATASETS else args.higher_is   # the registry knows its own
+    dataset = datasets.load(name, args.data_root, higher_is, keep_missing=args.skip_bad)
     if args.noise_floor:
         own = [replace(p, dis=p.ref, label=0.0, std=None) for p in {p.ref: p for p in dataset.pairs}.values()]
         dataset = replace(dataset, pairs=own, expected=len(own), label="none (noise floor)")

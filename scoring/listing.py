@@ -36,7 +36,7 @@ def show():
     print("datasets (-dat)")
     for entry in DATASETS.values():
         print(f"  {entry.name:10} {entry.pairs or '':>6} pairs  {entry.label}; higher is {entry.higher_is}; {entry.citation}")
-    print("  FILE.csv          any CSV with dis,ref,mos[,type,std], paths relative to it")
+    print("  FILE.csv          any CSV with dis,ref,mos[,type,std], or the columns of others (docs/datasets.md); paths relative to it")
     print("\ndistances (-d), between the features of a backbone")
     for name, entry in distances.DISTANCES.items():
         print(f"  {name:5} {entry.what}" + (" (transformers only)" if entry.tokens_only else ""))

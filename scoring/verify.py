@@ -23,7 +23,6 @@ from methods.build import build, factor, models_name, with_factors
 from methods.model import PROTOCOLS, Options
 from models import PRECISIONS, backbone
 from methods import metrics
-import more_datasets
 from scorefiles import write
 from scorefiles.read import beside, read
 from scoring.engine import score_plan
@@ -31,6 +30,7 @@ from robustness import PERTURBATIONS
 from scoring.plan import default_batch
 from common.errors import UsageError, WorkError, one_line
 from common.terminal import progress
+from loaders import lists
 from methods.options import pick_device
 
 SEED = 0
@@ -139,8 +139,8 @@ def recipe(told, named, options):
 
 def dataset_of(name, document, args, loaded):
     """The dataset of that name, loaded once; a CSV dataset is the one of -dat that has it."""
-    files = [path for path in args.dataset if path.lower().endswith(".csv")]
-    own = [path for path in files if more_datasets.csv_name(path, datasets.DATASETS) == name]
+    files = [path for path in args.dataset if lists.is_list(path)]
+    own = [path for path in files if lists.name_of(path, datasets.DATASETS) == name]
     if name not in datasets.DATASETS and not own:
         raise UsageError(f"its dataset {name} is none of those known; name its file by -dat {name}.csv")
     key = name, "left_out" in document["settings"], document["label"].endswith("(noise floor)")

@@ -20,7 +20,7 @@ def make(folder, pairs=8, references=2, size=(72, 64)):
     photographs = [rng.integers(0, 256, (size[1] // 8, size[0] // 8, 3)).repeat(8, 0).repeat(8, 1) for _ in range(references)]
     for r, photograph in enumerate(photographs):
         Image.fromarray(photograph.astype(np.uint8)).save(folder / f"r{r}.png")
-    lines = ["dis,ref,mos"]
+    lines = ["dis,ref,dmos"]
     for i in range(pairs):
         r = i * references // pairs
         noisy = photographs[r] + rng.normal(0, 4 + i, photographs[r].shape)

@@ -54,7 +54,7 @@ SMALL, MID = ["-dat", "small/tiny.csv"], ["-dat", "mid/tiny.csv"]
     ([*SMALL, "-m", "dinov1", "-d", "l2", "--window", "7", "--weights", "random"], "cannot take windows of that size"),
     ([*SMALL, "-m", "st_alexnet", "-d", "l2", "--window", "64", "--layers", "5"], "--layers 5: st_alexnet has the blocks 0 to 4"),
     (["-dat", "tid2013", "-m", "psnr", "--data-root", "empty"],
-     "dataset tid2013 not found in empty; expected a folder named tid2013 (in any case) with reference_images/"),
+     "dataset tid2013 not found in empty: empty holds nothing; the nearest known layout of tid2013 is reference_images/"),
     (["-dat", "live", "-m", "psnr", "--data-root", "nowhere"], "there is no folder nowhere"),
     (["-dat", "nowhere.csv", "-m", "psnr"], "nowhere.csv: this file cannot be read (No such file or directory)"),
     (["-dat", "demo", "-m", "psnr", "--higher-is", "better"], "--higher-is better or worse is for CSV files"),
@@ -110,7 +110,7 @@ def test_bad_images_are_all_listed_before_anything_is_scored(content, told, tmp_
 
 def test_pairs_of_different_sizes(folder, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(folder)
-    (folder / "odd.csv").write_text("dis,ref,mos\nmid/other.png,mid/r0.png,1\n")
+    (folder / "odd.csv").write_text("dis,ref,dmos\nmid/other.png,mid/r0.png,1\n")
     for script, asked in (("run", ["-dat", "odd.csv", "-m", "psnr", "-sdir", tmp_path / "out"]),
                           ("single", ["-ref", "mid/r0.png", "-dis", "mid/other.png", "-m", "psnr"])):
         line = refused(capsys, *asked, **({} if script == "run" else {"main": run_single_img.main}))

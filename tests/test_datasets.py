@@ -47,9 +47,9 @@ def test_usual_names_in_any_case(written, tmp_path):
 def test_missing_dataset_tells_the_layout_and_where_to_ask(tmp_path):
     for root in (tmp_path, tmp_path / "nowhere"):
         message = fails(datasets.load, "pipal", root)
-        assert "Train_Label" in message and "https://" in message and str(root) in message and "--data-root" in message
+        assert "train_label" in message and "https://" in message and str(root) in message and "--data-root" in message
     (tmp_path / "PIPAL").mkdir()
-    assert "PIPAL holds no train_label" in fails(datasets.load, "pipal", tmp_path)
+    assert "PIPAL holds nothing; the nearest known layout" in fails(datasets.load, "pipal", tmp_path)
 
 
 def test_a_folder_of_tid2008_is_not_taken_for_tid2013(tmp_path):
@@ -169,7 +169,7 @@ def test_pipal_image_in_two_folders(tmp_path):
     folder = make_pipal(tmp_path / "PIPAL")
     touch(folder, "Train_Dis/Thumbs.db", "Distortion_1/Thumbs.db", "Distortion_1/._A0001_00_00.bmp")   # what systems leave behind
     assert len(datasets.load("pipal", tmp_path).pairs) == 8
-    touch(folder, f"Distortion_1/{PIPAL_NAMES[0]}")
+    write(folder / f"Distortion_1/{PIPAL_NAMES[0]}", "another image")
     message = fails(datasets.load, "pipal", tmp_path)
     assert "there twice" in message and "Train_Dis" in message and "Distortion_1" in message
 
@@ -239,10 +239,9 @@ def test_csv(tmp_path):
     assert (dataset.name, dataset.higher_is, dataset.expected) == ("my-study-2", "better", 2)
     assert [(p.dis, p.ref, p.label, p.distortion, p.std) for p in dataset.pairs] == [
         ("b ü/d 1.png", "r.png", 1.5, "jpeg", 0.5), ("b ü/d2.PNG", "r.png", -2, "blur", 0)]
-    assert datasets.load(file, None).higher_is == "worse"
     assert list(datasets.load_spread(file, None).values()) == [0.5, 0]
     write(file, "dis,ref,mos\nb ü/d2.PNG,r.png,3\n")
-    assert datasets.load(file, None).pairs[0].distortion == "all"
+    assert datasets.load(file, None, "worse").pairs[0].distortion == "all"
     assert "has no column std" in fails(datasets.load_spread, file, None)
     assert "not 'up'" in fails(datasets.load, file, None, higher_is="up")
 

@@ -59,14 +59,14 @@ def test_name_in_two_spellings_is_not_guessed(tmp_path):
 def test_composed_and_decomposed_names_are_the_same(tmp_path):
     touch(tmp_path, "u\u0308.png", "r.png")
     file = write(tmp_path / "x.csv", "dis,ref,mos\n\u00fc.png,r.png,1\n")
-    assert datasets.load(file, None).pairs[0].dis == "u\u0308.png"
+    assert datasets.load(file, None, "worse").pairs[0].dis == "u\u0308.png"
 
 
 def test_fingerprint_tells_names_labels_sizes(tmp_path):
     touch(tmp_path, "a.png", "b.png", "r.png")
     seen = set()
-    for text, size, higher_is in (("a.png,r.png,1", 8, None), ("b.png,r.png,1", 8, None), ("a.png,r.png,1", 9, None),
-                                  ("a.png,r.png,1.0000000000000002", 8, None), ("a.png,r.png,1", 8, "better")):
+    for text, size, higher_is in (("a.png,r.png,1", 8, "worse"), ("b.png,r.png,1", 8, "worse"), ("a.png,r.png,1", 9, "worse"),
+                                  ("a.png,r.png,1.0000000000000002", 8, "worse"), ("a.png,r.png,1", 8, "better")):
         (tmp_path / "r.png").write_bytes(b"x" * size)
         seen.add(datasets.load(write(tmp_path / "x.csv", "dis,ref,mos\n" + text), None, higher_is).fingerprint)
     assert len(seen) == 5
@@ -132,7 +132,7 @@ def test_loop_of_links_in_the_dataset_or_in_its_place(tmp_path):
     (tmp_path / "a/tid2013/reference_images").symlink_to("reference_images")
     assert "symbolic links" in fails(datasets.load, "tid2013", tmp_path / "a")
     (tmp_path / "tid2013").symlink_to("tid2013")
-    assert "(tid2013 holds no mos_with_names.txt)" in fails(datasets.load, "tid2013", tmp_path)
+    assert "holds a/, tid2013; the nearest known layout" in fails(datasets.load, "tid2013", tmp_path)
     assert "no folder" in fails(datasets.load, "tid2013", tmp_path / "tid2013")
     (tmp_path / "x.csv").symlink_to("x.csv")
     assert "symbolic links" in fails(datasets.load, tmp_path / "x.csv", None)
@@ -175,11 +175,11 @@ def test_impossible_data_roots(root, tmp_path):
 @pytest.mark.parametrize("text, told", [
     ("dis,ref\na.png,r.png\n", "missing: mos"), ("dis,ref,mos,mos\na.png,r.png,1,2\n", "twice: mos"), ("", "an empty file"),
     ("dis,ref,mos\n", "no rows"), ("dis,ref,mos\na.png,r.png\n", "line 2: expected 3 fields"),
-    ("dis,ref,mos\na.png,,2\n", "line 2: an empty"), ("dis,ref,mos\n\n/a.png,r.png,1\n", "line 3: expected a path relative"),
-    ("dis,ref,mos\nC:\\a.png,r.png,1\n", "line 2: expected a path relative"),
+    ("dis,ref,mos\na.png,,2\n", "line 2: an empty"), ("dis,ref,mos\n\n/a.png,r.png,1\n", "line 3: /a.png leads out of the list's folder, to /a.png; "),
+    ("dis,ref,mos\nC:\\a.png,r.png,1\n", "1 of 2 images named in the label files are not there: C:/a.png"),
     ("dis,ref,mos,std\na.png,r.png,1,-1\n", "line 2: a spread can't be negative"),
     ("dis,ref,mos,std\na.png,r.png,1,\n", "line 2: expected a finite"),
-    ("dis,ref,mos\na.png,r.png,1\nb.png,r.png,2\nA.PNG,r.png,3\n", "line 4: A.PNG stands there a second time (first: "),
+    ("dis,ref,mos\na.png,r.png,1\nb.png,r.png,2\nA.PNG,r.png,3\n", "line 4: a.png stands there a second time (first: "),
     ("dis,ref,mos\na.png,r.png/x,3\n", "r.png: this folder cannot be read (Not a directory)"),
     ('dis,ref,mos\n"a.png' + "x" * 140000 + '",r.png,1\n', "not CSV (field larger than field limit")])
 def test_broken_csv(text, told, tmp_path):
@@ -210,7 +210,8 @@ def folders(tmp_path_factory):
 def read_as_any_dataset(folders, name, text):
     write(folders[name] / TARGETS[name], text)
     try:
-        dataset = datasets.load(str(folders[name] / name) if name.endswith(".csv") else name, folders[name], keep_missing=True)
+        is_list = name.endswith(".csv")
+        dataset = datasets.load(str(folders[name] / name) if is_list else name, folders[name], "worse" if is_list else None, True)
     except UsageError as error:
         assert len(str(error)) < 5000
         return

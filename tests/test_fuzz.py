@@ -151,7 +151,7 @@ def any_label_file(home, capsys, first, lines, skip):
     text = first + "".join(lines)
     (home / "data/fuzz.csv").write_bytes(text.encode("utf-8", "surrogatepass"))
     out = Path(tempfile.mkdtemp(dir=home))
-    code, printed, told = call(capsys, "-dat", "data/fuzz.csv", "-m", "psnr", "-sdir", out, *["--skip-bad"] * skip)
+    code, printed, told = call(capsys, "-dat", "data/fuzz.csv", "--higher-is", "worse", "-m", "psnr", "-sdir", out, *["--skip-bad"] * skip)
     clear(code, printed, told)
     if code == 0:
         assert right(out, home / "data") == 1

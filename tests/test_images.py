@@ -206,11 +206,62 @@ def test_empty_no_image_missing_folder_loop(tmp_path):
     (tmp_path / "empty.png").write_bytes(b"")
     assert "an empty file (0 bytes)" in refused(tmp_path / "empty.png")
     (tmp_path / "text.png").write_text("version https://git-lfs.github.com/spec/v1")
-    assert "not an image (it begins with b'version '" in refused(tmp_path / "text.png")
+    assert "not an image (a Git LFS pointer, whose image was not downloaded)" in refused(tmp_path / "text.png")
     assert "No such file" in refused(tmp_path / "none.png")
     assert "Is a directory" in refused(tmp_path)
     (tmp_path / "loop.png").symlink_to("loop.png")
     assert "symbolic links" in refused(tmp_path / "loop.png")
+
+
+@pytest.mark.parametrize("start, kind", [
+    (b"root:x:0:0:root:/root:/bin/bash\n", "a text file"), ("Größe\n".encode(), "a text file"), (b"%PDF-1.7 secret", "a PDF document"),
+    (b"\n<!DOCTYPE html><p>secret", "an HTML or XML page"), (b"PK\x03\x04secret", "a ZIP archive"), (b"\x00\xffsecret", "a file of another")])
+def test_what_is_no_image_is_named_by_its_kind_and_never_quoted(tmp_path, start, kind):
+    path = tmp_path / "x.png"
+    path.write_bytes(start * 100)
+    line = refused(path).replace(str(path), "")
+    assert f"not an image ({kind}" in line and not any(word in line for word in ("secret", "root", "b'", "Gr"))
+
+
+def test_only_regular_files_are_opened(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "link.png").symlink_to("pipe.png")
+    (tmp_path / "zero.png").symlink_to("/dev/zero")
+    assert "pipe.png: cannot be read (a named pipe, not a file)" in refused(tmp_path / "pipe.png")
+    assert "link.png: cannot be read (a named pipe, not a file)" in refused(tmp_path / "link.png")
+    assert "zero.png: cannot be read (a device, not a file)" in refused(tmp_path / "zero.png")
+    good = save(tmp_path / "good.png", COLOUR)
+    sizes, bad = images.check_all([good, tmp_path / "pipe.png"], skip_bad=True)
+    assert list(sizes) == [good] and "named pipe" in bad[tmp_path / "pipe.png"]
+
+
+STUCK = """
+import sys, threading
+from common import images, terminal
+real = images.check
+def check(path):
+    if "stuck" in path:
+        threading.Event().wait()   # a disk that never answers
+    return real(path)
+images.check = check
+terminal.run_main(lambda argv: images.check_all(argv, workers=2, skip_bad=True, limit=0.2), sys.argv[1:])
+"""
+
+
+def test_a_disk_that_does_not_answer_is_named_and_the_process_ends(tmp_path):
+    paths = [save(tmp_path / f"{name}.png", COLOUR) for name in ("a", "stuck", "b", "c")]
+    done = subprocess.run([sys.executable, "-c", STUCK, *map(str, paths)], cwd=ROOT, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+    assert f"{paths[1]}: reading it took more than 0.2 s" in done.stderr
+
+
+def test_an_error_in_a_thread_is_raised_where_the_files_are_checked(tmp_path, monkeypatch):
+    def fail(path):
+        raise RuntimeError("a mistake of ours")
+
+    monkeypatch.setattr(images, "check", fail)
+    with pytest.raises(RuntimeError, match="a mistake of ours"):
+        images.check_all([save(tmp_path / "x.png", COLOUR)])
 
 
 def test_unreadable(tmp_path, monkeypatch):

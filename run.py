@@ -14,6 +14,7 @@ import os
 from pathlib import Path
 
 import datasets
+from distances import of_blocks
 from common import torchrun
 from scoring import fused_files
 from methods import fused
@@ -44,7 +45,7 @@ def arguments(argv):
     where.add_argument("-sdir", "--savedir", default="results", metavar="DIR", help="default: results")
     where.add_argument("-s", "--saveas", metavar="NAME", help="file name instead of the method's; one method and distance only")
     how = parser.add_argument_group("how to run")
-    how.add_argument("--per-layer", action="store_true", help="also write one column a block (l2 and cos)")
+    how.add_argument("--per-layer", action="store_true", help=f"also write one column a block ({' '.join(of_blocks())})")
     how.add_argument("--workers", type=processes, default=None, metavar="N", help="processes that read images (default: 0 on a CPU, up to 8 with CUDA)")
     how.add_argument("--overwrite", action="store_true", help="drop files made with other settings and score anew")
     how.add_argument("--keep-going", action="store_true", help="carry on past what cannot be had and name it at the end")

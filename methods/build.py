@@ -6,9 +6,12 @@ from dataclasses import replace
 
 import models
 from common.errors import UsageError, one_line, unknown
+from distances import DISTANCES, Features, block_by_block, embedding_cos, of_blocks
+from distances import compare as compare_features
 from methods.metrics import FEATURES, METRICS
-from methods.model import DISTANCE_NAMES, OF_BLOCKS, Column, Model, Options
+from methods.model import Column, Model, Options
 from methods.own import own_model
+
 
 def parse(name):
     """('embed_dinov1') -> ('dinov1', True): the backbone and whether its embedding is meant."""
@@ -22,8 +25,8 @@ def build(methods, distances, options):
     alone, embeddings without cos, a distance that is not defined for a CNN.
     """
     for d in distances:
-        if d not in DISTANCE_NAMES:
-            raise unknown("distance", d, DISTANCE_NAMES)
+        if d not in DISTANCES:
+            raise unknown("distance", d, DISTANCES)
     models.check_precision(options.precision, options.device)
     passes = {}
     for name in dict.fromkeys(methods):
@@ -53,9 +56,9 @@ def factor(name):
     base = parse(method)[0]
     if name in METRICS:
         return name, None
-    if distance in DISTANCE_NAMES and (base in models.BACKBONES or base.startswith("timm:")):
+    if distance in DISTANCES and (base in models.BACKBONES or base.startswith("timm:")):
         return method, distance
-    known = [f"{b}_{d}" for b in models.BACKBONES for d in DISTANCE_NAMES] + [f"embed_{b}_cos" for b in models.BACKBONES]
+    known = [f"{b}_{d}" for b in models.BACKBONES for d in DISTANCES] + [f"embed_{b}_cos" for b in models.BACKBONES]
     raise unknown("factor", name, [*METRICS, *known], "factors are named as in score files")
 
 
@@ -112,39 +115,33 @@ def backbone_model(base, names, distances, options):
         if embedding:
             if distances and "cos" not in distances:
                 raise UsageError(f"{name}: an embedding takes the distance cos only, found -d {' '.join(distances)}")
-            columns.append(Column(f"embed_{label(base, replace(options, layers=None))}_cos", name, "cos", "embedding", embedding_column))
+            columns.append(Column(f"embed_{label(base, replace(options, layers=None))}_cos", name, "cos", "embedding", embedding_cos))
             continue
         if not distances:
-            raise UsageError(f"-m {name}: a backbone needs a distance, -d with one or more of {', '.join(DISTANCE_NAMES)}")
+            raise UsageError(f"-m {name}: a backbone needs a distance, -d with one or more of {', '.join(DISTANCES)}")
         for d in distances:
             if entry.kind == "maps":
                 check_maps(name, d)
-            if options.per_layer and d not in OF_BLOCKS:
-                raise UsageError(f"--per-layer: {d} is no sum over blocks; it takes l2 and cos")
+            if options.per_layer and d not in of_blocks():
+                raise UsageError(f"--per-layer: {d} is not made of blocks; it takes {', '.join(of_blocks())}")
             columns.append(Column(f"{method}_{d}", name, d, "features", block_column(d, options)))
     return Model(method, options, columns, options.window, (entry.weights,) if entry.weights else (), options.window, None,
                  entry.note, load_backbone, entry.carried)
 
 
 def check_maps(method, distance):
-    if distance not in OF_BLOCKS:
-        raise UsageError(f"-d {distance}: not defined for the maps of a CNN ({method}); it takes l2 and cos")
-
-
-def embedding_column(f, g):
-    import distances
-    return distances.embedding_cos(f, g)
+    if DISTANCES[distance].tokens_only:
+        raise UsageError(f"-d {distance}: not defined for the maps of a CNN ({method}); it takes {', '.join(of_blocks())}")
 
 
 def block_column(name, options):
     """compare(f, g) of a distance between blocks; with --per-layer the total first, then a column a block."""
     def compare(f, g):
-        import distances
         if not options.per_layer:
-            return distances.compare([name], f, g, options.protocol)[name]
+            return compare_features([name], f, g, options.protocol)[name]
         import torch
-        blocks = distances.DISTANCES[name].blocks(f, g, options.protocol)
-        return torch.cat([blocks.sum(1, keepdim=True), blocks], 1)
+        blocks = block_by_block([name], f, g, options.protocol)[name]
+        return torch.cat([DISTANCES[name].total(blocks)[:, None], blocks], 1)
     return compare
 
 
@@ -193,7 +190,6 @@ def metric_model(key, names, distances, options):
 
 
 def load_metric(model):
-    from distances import Features
     o = model.options
     key = METRICS[model.columns[0].method].features
     features = FEATURES[key](o.weights_dir, o.device, o.protocol, 0 if model.random else None)

@@ -5,13 +5,12 @@ Options is what decides a score besides the method and the images. Nothing is lo
 """
 from dataclasses import dataclass, field
 
+import distances
 import models
 from networks import weights as files
 from networks.download import resolve
 
-DISTANCE_NAMES = ("l2", "cos", "skld", "jsd", "wsd", "swd")
 PROTOCOLS = ("paper", "corrected")
-OF_BLOCKS = DISTANCE_NAMES[:2]   # sums over blocks; defined for the maps of a CNN, too
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,6 @@ class Model:
         """[float64 (B, 1 or more)] of some of its columns; distances between the same features share what they can."""
         found = {}
         if not self.options.per_layer and (names := [c.distance for c in columns if c.feature == "features"]):
-            import distances
             found = distances.compare(names, f, g, self.options.protocol)
         values = [found[c.distance] if c.feature == "features" and found else c.compare(f, g) for c in columns]
         return [v.double().reshape(len(v), -1) for v in values]

@@ -3,9 +3,10 @@ import argparse
 
 from common.errors import UsageError
 from common.terminal import positive, side
+from distances import DISTANCES
 from methods import fused
 from methods.build import build, with_factors
-from methods.model import DISTANCE_NAMES, PROTOCOLS, Options
+from methods.model import PROTOCOLS, Options
 from models import PRECISIONS
 
 
@@ -15,7 +16,7 @@ def add_arguments(parser):
     what.add_argument("-m", "--model", nargs="+", default=[], metavar="NAME",
                       help="methods (python run.py --list): backbones, embed_<backbone>, metrics, my_metric.py:function, fused2, "
                            "'A * B^k' of score columns")
-    what.add_argument("-d", "--distance", nargs="+", default=[], metavar="NAME", help=" ".join(DISTANCE_NAMES) + "; for backbones")
+    what.add_argument("-d", "--distance", nargs="+", default=[], metavar="NAME", help=" ".join(DISTANCES) + "; for backbones")
     what.add_argument("-r", "--resizeHW", type=side, metavar="N", help="resize both images to N x N first")
     what.add_argument("--weights-dir", metavar="DIR", help="use DIR/<backbone>.pth (.pt, .safetensors) and download nothing")
     what.add_argument("--weights", choices=("pretrained", "random"), default=usual.weights, help="random: seeded, for trying things out")

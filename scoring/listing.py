@@ -3,9 +3,9 @@
 Read off the registries, as is the table of methods in the README (`python -m scoring.listing` prints it as Markdown).
 """
 from methods import fused
-from methods.model import DISTANCE_NAMES, OF_BLOCKS
 from common.terminal import run_main
 from datasets import DATASETS
+from distances import DISTANCES, of_blocks
 from methods.metrics import METRICS
 from models import BACKBONES
 
@@ -13,7 +13,7 @@ from models import BACKBONES
 def method_rows():
     """[(name, distances, what, weights file, where from, licence, citation, note)] of every method, backbones first."""
     for name, entry in BACKBONES.items():
-        distances = " ".join(OF_BLOCKS if entry.kind == "maps" else DISTANCE_NAMES)
+        distances = " ".join(of_blocks() if entry.kind == "maps" else DISTANCES)
         weights = entry.weights
         if weights is None:
             yield name, distances, entry.what, "-", entry.note, "BSD-2-Clause", METRICS["stlpips_alex"].citation, ""
@@ -32,14 +32,15 @@ def method_rows():
 
 def show():
     """Print the registries, an entry a paragraph."""
-    import distances
     print("datasets (-dat)")
     for entry in DATASETS.values():
         print(f"  {entry.name:10} {entry.pairs or '':>6} pairs  {entry.label}; higher is {entry.higher_is}; {entry.citation}")
     print("  FILE.csv          any CSV with dis,ref,mos[,type,std], or the columns of others (docs/datasets.md); paths relative to it")
     print("\ndistances (-d), between the features of a backbone")
-    for name, entry in distances.DISTANCES.items():
-        print(f"  {name:5} {entry.what}" + (" (transformers only)" if entry.tokens_only else ""))
+    for name, entry in DISTANCES.items():
+        print(f"  {name:7} {entry.what}" + (" (transformers only)" if entry.tokens_only else ""))
+        if entry.citation:
+            print(f"          after {entry.citation}")
     print("\nmethods (-m)")
     for name, takes, what, file, origin, licence, citation, note in method_rows():
         print(f"  {name}: {what}" + (f"; -d {takes}" if takes != "-" else ""))

@@ -1,4 +1,6 @@
 """Small folders in each dataset's distributed layout, for the tests. Their images are empty of meaning: loaders open none."""
+import functools
+
 import numpy as np
 import pytest
 
@@ -60,34 +62,62 @@ def make_pipal(folder, place=lambda i: "Train_Dis"):
     return folder
 
 
-def make_kadid(folder, rows="I01_01_01.png,I01.png,4.57,0.496\nI01_25_05.png,I01.png,1.1,0.3\n"):
-    touch(folder, "images/I01.png", "images/I01_01_01.png", "images/I01_25_05.png")
+def make_kadid(folder, rows="I01_01_01.png,I01.png,4.57,0.496\nI01_25_05.png,I01.png,1.1,0.3\n", dis="images", ref="images"):
+    touch(folder, f"{ref}/I01.png", f"{dis}/I01_01_01.png", f"{dis}/I01_25_05.png")
     write(folder / "dmos.csv", "dist_img,ref_img,dmos,var\n" + rows)
     return folder
 
 
-def make_csiq(folder, nested=True):
-    place = (lambda kind: f"dst_imgs/{kind}") if nested else (lambda kind: "dst_imgs_all")
-    touch(folder, f"{place('awgn')}/1600.AWGN.1.png", f"{place('jpeg2000')}/log_seaside.jpeg2000.5.png", "src_imgs/1600.png",
-          "src_imgs/log_seaside.png")
-    write(folder / "csiq_label.txt", "1600.AWGN.1.png 0.062\nlog_seaside.jpeg2000.5.png 0.75\n")
+CSIQ_ROWS = ((1600, "noise", 1, 0.05, 0.062), ("log_seaside", "jpeg 2000", 5, 0.11, 0.75))   # as in the authors' workbook
+
+
+def make_csiq(folder, nested=True, dis="dst_imgs", ref="src_imgs", workbook=False):
+    inside = {kind: f"{dis}/{kind}" if nested else dis for kind in ("awgn", "jpeg2000")}
+    touch(folder, f"{inside['awgn']}/1600.AWGN.1.png", f"{inside['jpeg2000']}/log_seaside.jpeg2000.5.png", f"{ref}/1600.png",
+          f"{ref}/log_seaside.png")
+    if workbook:
+        make_workbook(folder / "csiq.DMOS.xlsx")
+    else:
+        write(folder / "csiq_label.txt", "1600.AWGN.1.png 0.062\nlog_seaside.jpeg2000.5.png 0.75\n")
     return folder
 
 
-def make_livemd(folder):
+def make_workbook(path):
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    sheet = book.create_sheet("all_by_image")
+    sheet.append(["CSIQ"])
+    sheet.append([None, "image", "dst_idx", "dst_type", "dst_lev", "dmos_std", "dmos"])
+    for image, kind, level, std, dmos in CSIQ_ROWS:
+        sheet.append([None, image, 1, kind, level, std, dmos])
+    book.save(path)
+
+
+def make_livemd(folder, part="Part {}", refs="Part {}/{}"):
+    """part, refs: names of the folders of a part and of its references; {} are the number of the part and its kind."""
     from scipy.io import savemat
-    for part, kind in ((1, "blurjpeg"), (2, "blurnoise")):
-        here = folder / f"Part {part}"
-        touch(here, f"{kind}/bikes.bmp", f"{kind}/caps.bmp", f"{kind}/caps_{kind}_1.bmp", f"{kind}/bikes_{kind}_2.bmp")
-        images, refs = [[f"caps_{kind}_1.bmp"], [f"bikes_{kind}_2.bmp"]], [["bikes.bmp"], ["caps.bmp"]]
-        savemat(here / "Imagelists.mat", {"distimgs": np.array(images, dtype=object), "refimgs": np.array(refs, dtype=object),
+    for number, kind in ((1, "blurjpeg"), (2, "blurnoise")):
+        here = folder / part.format(number)
+        touch(here, f"{kind}/caps_{kind}_1.bmp", f"{kind}/bikes_{kind}_2.bmp")
+        touch(folder / refs.format(number, kind), "bikes.bmp", "caps.bmp")
+        images, names = [[f"caps_{kind}_1.bmp"], [f"bikes_{kind}_2.bmp"]], [["bikes.bmp"], ["caps.bmp"]]
+        savemat(here / "Imagelists.mat", {"distimgs": np.array(images, dtype=object), "refimgs": np.array(names, dtype=object),
                                           "ref4dist": [[2], [1]]})
-        savemat(here / "Scores.mat", {"DMOSscores": [[10.5 * part, 70.25]]})
+        savemat(here / "Scores.mat", {"DMOSscores": [[10.5 * number, 70.25]]})
     return folder
 
 
 MAKERS = {"live": make_live, "tid2013": make_tid, "tid2008": make_tid, "pipal": make_pipal, "kadid10k": make_kadid,
           "csiq": make_csiq, "livemd": make_livemd}
+LAYOUTS = {   # what makes each of an entry's `layouts`, in their order, where there is more than one
+    "pipal": (make_pipal, lambda folder: make_pipal(folder, lambda i: "Dist_Imgs"),
+              lambda folder: make_pipal(folder, lambda i: f"Distortion_{i % 4 + 1}")),
+    "kadid10k": (make_kadid, lambda folder: make_kadid(folder, dis="distorted_images", ref="reference_images")),
+    "csiq": tuple(functools.partial(make_csiq, nested=nested, dis=dis, ref=ref, workbook=workbook) for workbook in (False, True)
+                  for nested, dis, ref in ((True, "dst_imgs", "src_imgs"), (False, "dst_imgs_all", "src_imgs"),
+                                           (False, "distorted_images", "reference_images"))),
+    "livemd": (make_livemd, lambda folder: make_livemd(folder, "Part_{}", "Part_{}/Ref_Images")),
+}
 
 
 def fails(call, *args, **kwargs):

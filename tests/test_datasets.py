@@ -11,7 +11,8 @@ from hypothesis import given, settings, strategies as st
 
 import datasets
 import more_datasets
-from layouts import MAKERS, PIPAL_NAMES, fails, make_csiq, make_kadid, make_live, make_livemd, make_pipal, make_tid, touch, write
+from layouts import (MAKERS, PIPAL_NAMES, fails, make_csiq, make_kadid, make_live, make_livemd, make_pipal, make_tid,
+                     make_workbook, touch, write)
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
@@ -203,15 +204,10 @@ def test_csiq_spreadsheet(tmp_path, monkeypatch):
     folder = make_csiq(tmp_path / "CSIQ")
     (folder / "csiq_label.txt").unlink()
     assert "found neither" in fails(datasets.load, "csiq", tmp_path)
-    openpyxl = pytest.importorskip("openpyxl", reason="openpyxl is optional")
+    pytest.importorskip("openpyxl", reason="openpyxl is optional")
     write(folder / "csiq.DMOS.xlsx", "no spreadsheet")
     assert "not a spreadsheet" in fails(datasets.load, "csiq", tmp_path)
-    book = openpyxl.Workbook()
-    sheet = book.create_sheet("all_by_image")
-    for row in (["CSIQ"], [None, "image", "dst_idx", "dst_type", "dst_lev", "dmos_std", "dmos"],
-                [None, 1600, 1, "noise", 1, 0.05, 0.062], [None, "log_seaside", 4, "jpeg 2000", 5, 0.11, 0.75]):
-        sheet.append(row)
-    book.save(folder / "csiq.DMOS.xlsx")
+    make_workbook(folder / "csiq.DMOS.xlsx")
     dataset = datasets.load("csiq", tmp_path)
     assert [(p.dis, p.label, p.std) for p in dataset.pairs] == [("dst_imgs/awgn/1600.AWGN.1.png", 0.062, 0.05),
                                                                 ("dst_imgs/jpeg2000/log_seaside.jpeg2000.5.png", 0.75, 0.11)]

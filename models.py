@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from common.errors import UsageError, unknown
 from networks import weights as files
 from networks.download import resolve
-from networks.weights import STLPIPS_FILES, Weights
+from networks.weights import STLPIPS_FILES, Source, Weights
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 PRECISIONS = ("paper", "fp32", "tf32", "fp16", "bf16")
-OPENAI = "https://openaipublic.azureedge.net/clip/models"
 
 
 @dataclass(frozen=True)
@@ -42,10 +41,10 @@ def timm_backbone(tag, trunk="TimmTrunk", prepare=None, **options):
     return build
 
 
-def clip_backbone(trunk, *arguments):
+def clip_backbone(trunk, embed_dim, layers, width, patch):
     def build(window, state):
         from networks import trunks
-        return trunks.build_clip(getattr(trunks, trunk), arguments, window, state)
+        return trunks.build_clip(getattr(trunks, trunk), embed_dim, layers, width, patch, window, state)
     return build
 
 
@@ -56,17 +55,36 @@ def stlpips_backbone(net):
     return build
 
 
-def openai(name, file, sha256):
-    return Weights(name, url=f"{OPENAI}/{sha256}/{file}", sha256=sha256, licence="MIT", citation="Radford et al., ICML 2021")
+OPEN_CLIP = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")   # names that open_clip gives its files on the hub
 
 
-DINO = Weights("dinov1", hub="timm/vit_base_patch16_224.dino", licence="Apache-2.0", citation="Caron et al., ICCV 2021")
-DINOV2 = Weights("dinov2", hub="timm/vit_base_patch14_dinov2.lvd142m", licence="Apache-2.0", citation="Oquab et al., TMLR 2024")
-VIT = Weights("imagenet_vit", hub="timm/vit_base_patch16_224.orig_in21k_ft_in1k", licence="Apache-2.0", citation="Dosovitskiy et al., ICLR 2021")
-CONVNEXT = Weights("openclip_convnext_base", hub="timm/convnext_base.clip_laion2b", hub_files=("model.safetensors", "open_clip_model.safetensors"),
-                   licence="MIT", citation="Cherti et al., CVPR 2023")
-TECOA = dict(hub_files=("model.safetensors", "open_clip_model.safetensors", "open_clip_pytorch_model.bin"), licence="MIT",
-             citation="Croce et al., Adversarially robust CLIP models, 2024; Mao et al., ICLR 2023 (TeCoA)")
+def openai(name, file, sha256, hub, licence):
+    """OpenAI's own file from the address it was published at (gone, by all reports), then from the storage behind it; then
+    the same tensors under other keys from the hub."""
+    hosts = ("https://openaipublic.azureedge.net", "https://openaipublic.blob.core.windows.net")
+    archives = [Source(f"{host}/clip/models/{sha256}/{file}", sha256=sha256, torchscript=True) for host in hosts]
+    return Weights(name, (*archives, Source(hub=hub, files=(OPEN_CLIP[0], "model.safetensors", OPEN_CLIP[1]))), licence,
+                   "Radford et al., ICML 2021")
+
+
+DINO = Weights("dinov1", (Source(hub="timm/vit_base_patch16_224.dino",
+                                 sha256="93181583427d6de3e18ab0e6ee4df35736cfc51a3c1bf9ae0e9b53b1316598dc"),
+                          Source("https://dl.fbaipublicfiles.com/dino/dino_vitbase16_pretrain/dino_vitbase16_pretrain.pth")),
+               "Apache-2.0", "Caron et al., ICCV 2021")
+DINOV2 = Weights("dinov2", (Source(hub="timm/vit_base_patch14_dinov2.lvd142m"),
+                            Source("https://dl.fbaipublicfiles.com/dinov2/dinov2_vitb14/dinov2_vitb14_pretrain.pth")),
+                 "Apache-2.0", "Oquab et al., TMLR 2024")
+VIT = Weights("imagenet_vit", (Source(hub="timm/vit_base_patch16_224.orig_in21k_ft_in1k"),), "Apache-2.0",
+              "Dosovitskiy et al., ICLR 2021")
+CONVNEXT = Weights("openclip_convnext_base", (Source(hub="timm/convnext_base.clip_laion2b", files=("model.safetensors", OPEN_CLIP[0])),),
+                   "Apache-2.0", "Cherti et al., CVPR 2023")
+
+
+def tecoa(name, hub, licence):
+    return Weights(name, (Source(hub=hub, files=(OPEN_CLIP[0], "model.safetensors", OPEN_CLIP[1])),), licence,
+                   "Croce et al., Adversarially robust CLIP models, 2024; Mao et al., ICLR 2023 (TeCoA)")
+
+
 STLPIPS = "inside the package stlpips-pytorch; fed as that package feeds them"
 
 BACKBONES = {
@@ -74,21 +92,23 @@ BACKBONES = {
     "dinov2": Backbone("DINOv2 ViT-B/14", "tokens", timm_backbone("vit_base_patch14_dinov2.lvd142m", prepare="resize_dinov2"), DINOV2),
     "imagenet_vit": Backbone("ViT-B/16, ImageNet-21k then 1k", "tokens",
                              timm_backbone("vit_base_patch16_224.orig_in21k_ft_in1k", eps=1e-12, prepare="with_head"), VIT, HALF),
-    "clip_vitb32": Backbone("OpenAI CLIP ViT-B/32", "tokens", clip_backbone("ClipViT", 512, 224, 12, 768, 32, 8, 32, 64, 1, 1),
-                            openai("clip_vitb32", "ViT-B-32.pt", "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af"),
+    "clip_vitb32": Backbone("OpenAI CLIP ViT-B/32", "tokens", clip_backbone("ClipViT", 512, 12, 768, 32),
+                            openai("clip_vitb32", "ViT-B-32.pt", "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af",
+                                   "timm/vit_base_patch32_clip_224.openai", "MIT; the hub's copy: Apache-2.0"),
                             CLIP, half=True),
-    "clip_rn50": Backbone("OpenAI CLIP ResNet-50", "maps", clip_backbone("ClipResNet", 1024, 224, (3, 4, 6, 3), 64, None, 8, 32, 64, 1, 1),
-                          openai("clip_rn50", "RN50.pt", "afeb0e10f9e5a86da6080e35cf09123aca3b358a0c3e3b6c78a7b63bc04b6762"),
+    "clip_rn50": Backbone("OpenAI CLIP ResNet-50", "maps", clip_backbone("ClipResNet", 1024, (3, 4, 6, 3), 64, None),
+                          openai("clip_rn50", "RN50.pt", "afeb0e10f9e5a86da6080e35cf09123aca3b358a0c3e3b6c78a7b63bc04b6762",
+                                 "timm/resnet50_clip.openai", "MIT"),
                           CLIP, half=True, note="in float32 `cos` of identical images is near 0.99 under --protocol paper"),
     "openclip_convnext_base": Backbone("open_clip convnext_base_w, LAION-2B", "maps",
                                        timm_backbone("convnext_base.clip_laion2b", "ConvNextTrunk", projected=True), CONVNEXT, CLIP),
     "openclip_vitb32_laion_tecoa4": Backbone(
         "R-CLIP_T of Table 3: TeCoA4 ViT-B/32, LAION-2B", "tokens", timm_backbone("vit_base_patch32_clip_224.laion2b", projected=True),
-        Weights("openclip_vitb32_laion_tecoa4", hub="chs20/TeCoA4-ViT-B-32-laion2B-s34B-b79K", **TECOA), CLIP),
+        tecoa("openclip_vitb32_laion_tecoa4", "chs20/TeCoA4-ViT-B-32-laion2B-s34B-b79K", "MIT"), CLIP),
     "openclip_convnext_laion_tecoa4": Backbone(
         "TeCoA4 convnext_base_w, LAION-2B (in no table)", "maps",
         timm_backbone("convnext_base.clip_laion2b", "ConvNextTrunk", projected=True),
-        Weights("openclip_convnext_laion_tecoa4", hub="chs20/TeCoA4-convnext_base_w-laion2B-s13B-b82K-augreg", **TECOA), CLIP),
+        tecoa("openclip_convnext_laion_tecoa4", "chs20/TeCoA4-convnext_base_w-laion2B-s13B-b82K-augreg", "see the model card"), CLIP),
     "st_alexnet": Backbone("ST-LPIPS AlexNet trunk, 5 ReLU stages", "maps", stlpips_backbone("alex"), embedding=False, note=STLPIPS, statistics=None,
                            carried=(STLPIPS_FILES["alex"],)),
     "st_vgg16": Backbone("ST-LPIPS VGG16 trunk, 5 ReLU stages", "maps", stlpips_backbone("vgg"), embedding=False, note=STLPIPS, statistics=None,
@@ -112,8 +132,9 @@ def backbone(name):
         config = None
     if config is None or not (config.hf_hub_id or config.url):
         raise UsageError(f"{name}: timm knows no weights of that tag; known: {', '.join(timm.list_pretrained(tag.partition('.')[0] + '.*')[:8])}")
-    found = Weights(f"timm:{tag}".replace(":", "-"), hub=config.hf_hub_id or "", url="" if config.hf_hub_id else config.url,
-                    licence=config.license or "see the model card", citation=config.paper_name or "see the model card")
+    source = Source(hub=config.hf_hub_id) if config.hf_hub_id else Source(config.url)
+    found = Weights(f"timm:{tag}".replace(":", "-"), (source,), config.license or "see the model card",
+                    config.paper_name or "see the model card")
     statistics = (tuple(config.mean), tuple(config.std))
     full = config.architecture + (f".{config.tag}" if config.tag else "")   # a bare name means some tag: say which
     return Backbone(f"timm {full}", "", timm_backbone(full), found, statistics)
@@ -176,11 +197,6 @@ def allow_tf32(allowed):
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
 
 
-def trusted(weights):
-    """The TorchScript archives that may be opened for these weights: only the one OpenAI publishes."""
-    return frozenset({weights.sha256} if weights.url.startswith(OPENAI) else ())
-
-
 def load_backbone(name, weights_dir=None, weights="pretrained", device="cpu", precision="paper", normalize="none", window=224,
                   layers=None, seed=0):
     """Build a backbone and load its weights -> LoadedBackbone.
@@ -198,8 +214,8 @@ def load_backbone(name, weights_dir=None, weights="pretrained", device="cpu", pr
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if weights == "pretrained" and entry.weights:
-            path = resolve(entry.weights, weights_dir)
-            state = files.read_state(path, trusted(entry.weights))
+            path = resolve(entry.weights, weights_dir, name)
+            state = files.read_state(path, entry.weights.trusted)
             try:
                 trunk = entry.build(window, state)
             except UsageError as error:

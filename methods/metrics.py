@@ -11,19 +11,20 @@ METHOD.md. Add a metric by adding an entry to METRICS. Importing this file impor
 from dataclasses import dataclass, field
 from functools import partial
 
-from networks.weights import STLPIPS_FILES, Weights
+from networks.weights import STLPIPS_FILES, Source, Weights
 
-TORCHVISION = "https://download.pytorch.org/models/"   # the digits in its file names begin the files' sha256
-ALEXNET = Weights("alexnet", TORCHVISION + "alexnet-owt-7be5be79.pth", sha256="7be5be79",
-                  licence="BSD-3-Clause (torchvision); trained on ImageNet, non-commercial research terms",
-                  citation="Krizhevsky, arXiv:1404.5997, 2014")
-VGG16 = Weights("vgg16", TORCHVISION + "vgg16-397923af.pth", sha256="397923af", licence=ALEXNET.licence,
-                citation="Simonyan and Zisserman, ICLR 2015")
-VGG19 = Weights("vgg19", TORCHVISION + "vgg19-dcbb9e9d.pth", sha256="dcbb9e9d", licence=ALEXNET.licence,
-                citation=VGG16.citation)
-EFFICIENTNET_B7 = Weights("efficientnet_b7", TORCHVISION + "efficientnet_b7_lukemelas-c5b4e57e.pth", sha256="c5b4e57e",
-                          licence="Apache-2.0; trained on ImageNet, non-commercial research terms",
-                          citation="Tan and Le, ICML 2019")
+
+def torchvision(name, file, citation, licence="BSD-3-Clause (torchvision)", sha256=""):
+    """Weights of torchvision, whose file names end in the first digits of their sha256."""
+    source = Source(f"https://download.pytorch.org/models/{file}", sha256=sha256 or file.rpartition("-")[2].removesuffix(".pth"))
+    return Weights(name, (source,), f"{licence}; trained on ImageNet, non-commercial research terms", citation)
+
+
+ALEXNET = torchvision("alexnet", "alexnet-owt-7be5be79.pth", "Krizhevsky, arXiv:1404.5997, 2014")
+VGG16 = torchvision("vgg16", "vgg16-397923af.pth", "Simonyan and Zisserman, ICLR 2015")
+VGG19 = torchvision("vgg19", "vgg19-dcbb9e9d.pth", VGG16.citation)
+EFFICIENTNET_B7 = torchvision("efficientnet_b7", "efficientnet_b7_lukemelas-c5b4e57e.pth", "Tan and Le, ICML 2019",
+                              "see the model card", "c5b4e57e0da1a10bb4f8a5b410dd3b7b6e7461f9b757209be29409707c3d87dd")
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,8 @@ class Model:
 
     def paths(self):
         """{name: Path} of the weight files; UsageError when one cannot be had. Nothing is read."""
-        own = {} if self.random else {w.name: resolve(w, self.options.weights_dir) for w in self.weights}
+        asked = " ".join(dict.fromkeys(column.method for column in self.columns))
+        own = {} if self.random else {w.name: resolve(w, self.options.weights_dir, asked) for w in self.weights}
         return own | {name: files.package_file(name) for name in self.carried}
 
     def files(self):

@@ -1,162 +1,221 @@
-"""Get weight files: from the usual cache of their package, or over the network, checked, under a temporary name first.
+"""Get weight files: from --weights-dir, from the usual cache of their package, or over the network, checked before they get
+their name. What a file is called and where it comes from is in weights.py (Weights, Source).
 
-`python run.py --fetch-weights DIR -m METHOD ...` calls fetch(); every run calls resolve().
+`python run.py --fetch-weights DIR -m METHOD ...` calls fetch(); every run calls resolve(). Files from an https address are
+fetched by pooch (a temporary name beside the target, redirects, time limits) into the cache of torch.hub; those of Hugging
+Face by huggingface_hub into its own.
 """
 import functools
-import http.client
 import os
 import re
 import shutil
 import threading
-import urllib.error
-import urllib.parse
-import urllib.request
+import time
 from pathlib import Path
+from urllib.parse import urlparse
 
 from common.errors import UsageError, WorkError, one_line
 from common.terminal import progress
-from networks.weights import ENDINGS, find, is_published, sha256
+from networks.weights import candidates, ending, find, is_published, sha256, write_sums
+
+ANSWER = 4    # seconds in which a host must answer at all
+STALL = 30    # seconds without a byte after which a download is given up
 
 
-def resolve(weights, weights_dir=None):
-    """The file to use -> Path: from `weights_dir` if given (never a download then), else the usual cache, else a download."""
-    return find(weights, weights_dir) if weights_dir else cached_or_download(weights)
+class NotThere(Exception):
+    """A source did not give the file; the text is the reason, for the error that names every source."""
 
 
-def cached_or_download(weights):
-    """The file in the usual cache of its package (torch.hub's, or huggingface_hub's), downloaded if it is not there -> Path.
+def resolve(weights, weights_dir=None, method="") -> Path:
+    """The file to use: from `weights_dir` if given (never a download then), else the usual cache, else a download.
 
-    Checked by its hash where one is published. Without a network: one UsageError, within 5 seconds.
+    method: what was asked for on the command line, for the message. Raises UsageError where it cannot be had.
     """
-    path = _hub_file(weights) if weights.hub else _url_file(weights)
-    if is_published(weights, path) is False:
-        raise UsageError(f"{path}: sha256 {sha256(path)[:16]}..., published {weights.sha256[:16]}...; delete it and start again")
-    return path
+    if weights_dir:
+        return find(weights, weights_dir, method)
+    return cached(weights) or download(weights)
+
+
+def cached(weights) -> Path | None:
+    """The file in the usual cache of its package (torch.hub's, or huggingface_hub's), None if no source has put it there.
+
+    UsageError where it is not the file that its source publishes.
+    """
+    for source in weights.sources:
+        path = _in_hub_cache(source) if source.hub else _in_torch_cache(source)
+        if path is not None and path.is_file():
+            if not sha256(path).startswith(source.sha256):
+                raise UsageError(f"{path}: sha256 {sha256(path)[:16]}..., published {source.sha256[:16]}...; delete it and "
+                                 "start again")
+            return path
+    return None
+
+
+def download(weights, folder=None) -> Path:
+    """The file from the first source that gives it: into its cache, or (from an https address) into `folder`.
+
+    Without a network: one UsageError within 5 seconds. It names every source and why it gave nothing.
+    """
+    for source in weights.sources:
+        _probe(_host(source))   # all are asked at once, so that a dead network costs the time of one
+    failed = []
+    for source in weights.sources:
+        try:
+            if reason := _unreachable(source):
+                raise NotThere(reason)
+            if source.hub:
+                return _from_hub(source)
+            target = Path(folder, weights.name + ending(source.file_names[0])) if folder else _in_torch_cache(source)
+            return _from_url(source, target)
+        except NotThere as reason:
+            failed.append(f"{source}: {reason}")
+    raise UsageError(f"{weights.name}: no weights: not in the cache, and not to be downloaded: {'; '.join(failed)}. Get it on "
+                     f"another machine, save it as {' or '.join(f'DIR/{n}' for n in weights.file_names)}, and add --weights-dir DIR")
 
 
 def fetch(wanted, weights_dir):
-    """Put every file of `wanted` (Weights) into `weights_dir` -> [(weights, path, 'fetched' or 'kept')].
+    """Put every file of `wanted` (Weights) into `weights_dir` -> [(weights, path, 'fetched' or 'kept')], and the sha256 of
+    each into SHA256SUMS there.
 
-    A file that is there stays, unless its published hash says it is another one (UsageError). What cannot be had does not
-    keep the rest from being fetched: one WorkError at the end names all of it.
+    A file that is there stays, unless its published hash, or SHA256SUMS, says it is another one (UsageError). What cannot
+    be had does not keep the rest from being fetched: one WorkError at the end names all of it.
     """
     folder = Path(weights_dir)
     folder.mkdir(parents=True, exist_ok=True)
     done, failed = [], []
     for weights in dict.fromkeys(wanted):
-        there = any((folder / f"{weights.name}{ending}").is_file() for ending in ENDINGS)
-        path = find(weights, folder) if there else None
-        if there and is_published(weights, path) is False:
-            raise UsageError(f"{path}: not the published file (sha256 {sha256(path)[:16]}..., published "
-                             f"{weights.sha256[:16]}...); move it away, or delete it")
+        path = find(weights, folder) if candidates(weights, folder) else None
+        if path and is_published(weights, path) is False:
+            raise UsageError(f"{path}: not a published file (its sha256 is {sha256(path)[:16]}...); move it away, or delete it")
         try:
-            done.append((weights, path, "kept") if there else (weights, _fetch_one(weights, folder), "fetched"))
+            done.append((weights, path, "kept") if path else (weights, _fetch_one(weights, folder), "fetched"))
         except (UsageError, WorkError) as error:
             failed.append(one_line(error))
+        if done:
+            write_sums(folder, [path for _, path, _ in done])
     if failed:
         raise WorkError(f"{len(failed)} of {len(done) + len(failed)} files not fetched: " + " | ".join(failed))
     return done
 
 
 def _fetch_one(weights, folder):
-    if not weights.hub:
-        target = folder / f"{weights.name}{Path(urllib.parse.urlparse(weights.url).path).suffix}"
-        return _download(weights, target)
-    cached = cached_or_download(weights)
-    target = folder / f"{weights.name}{'.safetensors' if cached.suffix == '.safetensors' else '.pth'}"
+    path = cached(weights) or download(weights, folder)
+    if path.parent == folder:
+        return path
+    target = folder / f"{weights.name}{ending(path.name)}"
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
-        shutil.copyfile(cached, part)
+        shutil.copyfile(path, part)
         os.replace(part, target)
     finally:
         part.unlink(missing_ok=True)
     return target
 
 
-def _url_file(weights):
+def innermost(error) -> str:
+    """The first cause of an exception in one line: 'Connection refused' without the five layers of HTTP libraries over it."""
+    while error.__cause__ or error.__context__:
+        error = error.__cause__ or error.__context__
+    return one_line(error)[:150]
+
+
+# ---- an https address
+
+def _in_torch_cache(source):
     import torch.hub
-    target = Path(torch.hub.get_dir(), "checkpoints", Path(urllib.parse.urlparse(weights.url).path).name)
-    return target if target.is_file() else _download(weights, target)
+    return Path(torch.hub.get_dir(), "checkpoints", source.file_names[0])
 
 
-def _hub_file(weights):
-    from huggingface_hub import constants, errors, hf_hub_download, try_to_load_from_cache
-    for file in weights.hub_files:
-        cached = try_to_load_from_cache(weights.hub, file)
-        if isinstance(cached, str):
-            return Path(cached)
-    reason = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else unreachable(constants.ENDPOINT)
-    if reason:
-        raise _not_to_be_had(weights, reason)
-    for file in weights.hub_files:
+def _from_url(source, target):
+    """source.url as `target`, which appears only when the file is whole and has the published hash -> target."""
+    import pooch
+    import requests
+
+    def stream(url, part, _):
+        with progress(1, "B", target.name) as bar:   # pooch puts the true total in; an unknown one it cannot take
+            pooch.HTTPDownloader(bar, chunk_size=2**20, timeout=(ANSWER, STALL))(url, part, None)
+        if not sha256(part).startswith(source.sha256):
+            raise NotThere(f"not kept: it arrived with sha256 {sha256(part)[:16]}..., published {source.sha256[:16]}...")
+
+    pooch.get_logger().setLevel("WARNING")   # its remarks are not for the user of this program
+    try:
+        pooch.retrieve(source.url, known_hash=None, fname=target.name, path=target.parent, downloader=stream)
+        return target
+    except requests.HTTPError as error:
+        raise NotThere(f"HTTP {error.response.status_code} {error.response.reason}") from None
+    except requests.RequestException as error:
+        raise NotThere(innermost(error)) from None
+
+
+# ---- Hugging Face
+
+def _in_hub_cache(source):
+    from huggingface_hub import try_to_load_from_cache
+    paths = (try_to_load_from_cache(source.hub, file) for file in source.files)
+    return next((Path(path) for path in paths if isinstance(path, str)), None)
+
+
+def _from_hub(source):
+    """The first of the source's files that its repository has, downloaded into the hub's cache -> Path."""
+    from huggingface_hub import errors, hf_hub_download
+    for file in source.files:
         try:
-            path = Path(hf_hub_download(weights.hub, file))
-        except errors.LocalEntryNotFoundError as error:
-            raise _not_to_be_had(weights, one_line(error)[:150]) from None
+            path = Path(hf_hub_download(source.hub, file))
+        except errors.LocalEntryNotFoundError as error:   # no connection, though it is a kind of EntryNotFoundError
+            raise NotThere(innermost(error)) from None
         except errors.EntryNotFoundError:
             continue
-        except errors.HfHubHTTPError as error:   # gated or gone: the hub says what to do
-            raise _not_to_be_had(weights, one_line(error)[:300]) from None
+        except errors.HfHubHTTPError as error:   # gated, or gone: the hub says what to do
+            raise NotThere(one_line(error)[:300]) from None
+        except Exception as error:   # cut off: the hub's library raises OSErrors and those of its HTTP library
+            raise NotThere(innermost(error)) from None
         blob = path.resolve()   # large files are named by their sha256 in the hub's cache
-        if re.fullmatch("[0-9a-f]{64}", blob.name) and sha256(blob) != blob.name:
-            blob.unlink()
-            raise WorkError(f"{path}: arrived damaged (its sha256 is not the hub's) and was deleted; start again")
+        expected = blob.name if re.fullmatch("[0-9a-f]{64}", blob.name) else ""
+        for digest in (expected, source.sha256):
+            if not sha256(blob).startswith(digest):
+                blob.unlink()
+                path.unlink(missing_ok=True)
+                raise NotThere(f"not kept: {file} arrived with another sha256 than published, {digest[:16]}...")
         return path
-    raise _not_to_be_had(weights, "the repository has no such file")
+    raise NotThere("the repository has no such file")
 
 
-def _download(weights, target):
-    """Stream weights.url to a temporary name beside `target`, check length and hash, then rename."""
-    reason = unreachable(weights.url)
-    if reason:
-        raise _not_to_be_had(weights, reason)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        with urllib.request.urlopen(weights.url, timeout=30) as answer, open(part, "wb") as out:
-            length = int(answer.headers.get("Content-Length") or 0)
-            with progress(length or None, "B", target.name) as bar:
-                while chunk := answer.read(2**20):
-                    out.write(chunk)
-                    bar.update(len(chunk))
-        if length and part.stat().st_size != length:
-            raise WorkError(f"{weights.url}: {part.stat().st_size} of {length} bytes arrived; start again")
-        if is_published(weights, part) is False:
-            raise WorkError(f"{weights.url}: not kept: it arrived with sha256 {sha256(part)[:16]}..., "
-                            f"published {weights.sha256[:16]}...")
-        os.replace(part, target)
-    except (urllib.error.URLError, TimeoutError, ConnectionError, http.client.HTTPException) as error:
-        raise _not_to_be_had(weights, one_line(error)) from None
-    finally:
-        part.unlink(missing_ok=True)
-    return target
+# ---- is there a network?
+
+def _host(source):
+    address = source.url
+    if source.hub:
+        from huggingface_hub.constants import ENDPOINT as address
+    return "{0.scheme}://{0.netloc}/".format(urlparse(address))
 
 
-def _not_to_be_had(weights, reason):
-    name = f"{weights.name}{'.safetensors' if weights.hub else '.pth'}"
-    return UsageError(f"{weights.name}: no weights: not in the cache, and not to be downloaded ({reason}). Get {weights.origin} "
-                      f"on another machine, save it as DIR/{name}, and add --weights-dir DIR")
-
-
-def unreachable(url):
-    """'' if the host of `url` answers within 4 seconds, else the reason (asked once a process and host)."""
-    return _unreachable("{0.scheme}://{0.netloc}/".format(urllib.parse.urlparse(url)))
+def _unreachable(source):
+    """'' if the host of `source` has answered within ANSWER seconds, else the reason."""
+    if source.hub:
+        from huggingface_hub.constants import HF_HUB_OFFLINE
+        if HF_HUB_OFFLINE:
+            return "HF_HUB_OFFLINE is set"
+    thread, started, reason = _probe(_host(source))
+    thread.join(max(0, started + ANSWER - time.monotonic()))
+    return reason[0]
 
 
 @functools.lru_cache(maxsize=None)
-def _unreachable(root):
-    found = ["no answer within 4 seconds"]
+def _probe(host):
+    """Start to ask a host whether it is there, once a process -> (thread, when it started, [reason]).
 
-    def probe():   # in a thread: a resolver that is cut off from its server keeps to no timeout
+    In a thread, because a resolver that is cut off from its server keeps to no time limit.
+    """
+    reason = [f"no answer within {ANSWER} seconds"]
+
+    def ask():
+        import requests
         try:
-            urllib.request.urlopen(urllib.request.Request(root, method="HEAD"), timeout=3).close()
-            found[0] = ""
-        except urllib.error.HTTPError:
-            found[0] = ""   # refused our question, but answered
+            requests.head(host, timeout=ANSWER)   # any answer will do
+            reason[0] = ""
         except (OSError, ValueError) as error:
-            found[0] = one_line(getattr(error, "reason", error))
+            reason[0] = innermost(error)
 
-    thread = threading.Thread(target=probe, daemon=True)
+    thread = threading.Thread(target=ask, daemon=True)
     thread.start()
-    thread.join(4)
-    return found[0]
+    return thread, time.monotonic(), reason

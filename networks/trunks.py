@@ -14,6 +14,7 @@ from torch import nn
 
 from common.errors import UsageError
 from distances import Features
+from networks.weights import differences
 
 
 class TimmTrunk(nn.Module):
@@ -154,29 +155,34 @@ def build_timm(tag, window, state=None, eps=None, trunk=TimmTrunk, projected=Fal
     return trunk(model.eval(), window, projected=projected)
 
 
-def build_clip(trunk, arguments, window, state=None):
-    """OpenAI's CLIP image tower through its package, its weights rounded to float16 as clip.load does on every device."""
+def build_clip(trunk, embed_dim, layers, width, patch, window, state=None):
+    """OpenAI's CLIP image tower through its package, its weights rounded to float16 as clip.load does on every device.
+
+    embed_dim, layers, width, patch: as the package's CLIP takes them. state: with OpenAI's keys (open_clip's are the same)
+    or timm's; its text tower, if any, is left out. UsageError for the keys or shapes of another architecture.
+    """
     try:
         with warnings.catch_warnings():   # clip-anytorch still imports pkg_resources, which says that it is going away
             warnings.simplefilter("ignore")
-            from clip.model import CLIP, build_model, convert_weights
+            from clip.model import CLIP, convert_weights
     except ImportError as error:
         raise UsageError(f"OpenAI's package `clip` cannot be imported ({error}); install it with: pip install 'setuptools>=77.0.3,<82' "
                          "clip-anytorch==2.6.0 (the index's own `clip` is another program)") from None
+    model = CLIP(embed_dim, window, layers, width, patch, 8, 32, 64, 1, 1)   # the last five: a text tower of the least size
+    convert_weights(model)
+    visual = model.visual.eval()
     if state is None:
-        model = CLIP(*arguments)
-        convert_weights(model)
-        return trunk(model.visual.eval())
-    state = dict(state)
-    for name in ("visual.positional_embedding", "visual.attnpool.positional_embedding"):
+        return trunk(visual)
+    state = from_timm_clip(state)
+    state = {key.removeprefix("visual."): value for key, value in state.items() if key.startswith("visual.")} or state
+    for name in ("positional_embedding", "attnpool.positional_embedding"):
         if name in state and window != 224:
             from timm.layers import resample_abs_pos_embed
-            patch = arguments[4] or 32
-            state[name] = resample_abs_pos_embed(state[name][None].float(), [window // patch] * 2)[0]
-    try:
-        return trunk(build_model(state).visual)
-    except (RuntimeError, KeyError, AttributeError, AssertionError, ZeroDivisionError) as error:
-        raise wrong_architecture(error, "OpenAI CLIP") from None
+            state[name] = resample_abs_pos_embed(state[name][None].float(), [window // (patch or 32)] * 2)[0]
+    if told := differences(visual.state_dict(), state):
+        raise UsageError(f"the checkpoint is not of the architecture OpenAI CLIP; {told}")
+    visual.load_state_dict(state, strict=False)   # old files lack num_batches_tracked, which nothing here reads
+    return trunk(visual)
 
 
 def wrong_architecture(error, what):
@@ -209,6 +215,42 @@ def from_huggingface(state):
             raise UsageError(f"the checkpoint lacks the {', '.join(sorted(missing))} of {key}")
         found[key] = torch.cat([parts["query"], parts["key"], parts["value"]])
     return found
+
+
+TIMM_CLIP_VIT = [(r"^cls_token", "class_embedding"), (r"^pos_embed", "positional_embedding"), (r"^patch_embed\.proj", "conv1"),
+                 (r"^norm_pre", "ln_pre"), (r"^norm\.", "ln_post."), (r"^blocks", "transformer.resblocks"), (r"\.norm(\d)", r".ln_\1"),
+                 (r"attn\.qkv\.", "attn.in_proj_"), (r"attn\.proj", "attn.out_proj"), (r"mlp\.fc1", "mlp.c_fc"),
+                 (r"mlp\.fc2", "mlp.c_proj"), (r"^head\.weight", "proj")]
+TIMM_CLIP_RESNET = [(r"^stem\.conv(\d)\.(conv|bn)", r"\2\1"), (r"^stages\.0", "layer1"), (r"^stages\.1", "layer2"),
+                    (r"^stages\.2", "layer3"), (r"^stages\.3", "layer4"), (r"conv(\d)_(?:1x1|kxk)\.(conv|bn)", r"\2\1"),
+                    (r"shortcut\.conv\.conv", "downsample.0"), (r"shortcut\.conv\.bn", "downsample.1"),
+                    (r"^head\.pos_embed", "attnpool.positional_embedding"), (r"^head\.([qkv])\.", r"attnpool.\1_proj."),
+                    (r"^head\.proj", "attnpool.c_proj")]
+
+
+def from_timm_clip(state):
+    """timm's image towers of OpenAI's CLIP (vit_base_patch32_clip_224.openai, resnet50_clip.openai) under OpenAI's keys,
+    "visual." before each; any other state as it is. The activations are not in the file: QuickGELU is the package's."""
+    if "norm_pre.weight" in state and "cls_token" in state:
+        names = TIMM_CLIP_VIT
+    elif "stem.conv1.conv.weight" in state:
+        names = TIMM_CLIP_RESNET
+    else:
+        return state
+    converted = {}
+    for key, value in state.items():
+        if key == "head.bias" and not value.any():   # OpenAI's projection has none; timm adds zeros
+            continue
+        for pattern, replacement in names:
+            key = re.sub(pattern, replacement, key)
+        if key == "class_embedding":
+            value = value.reshape(-1)
+        elif key == "positional_embedding":
+            value = value.squeeze(0)
+        elif key == "proj":
+            value = value.T
+        converted[f"visual.{key}"] = value
+    return converted
 
 
 def with_head(state, window):

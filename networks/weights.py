@@ -18,11 +18,13 @@ import re
 import warnings
 import zipfile
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlparse
 
 from common.errors import UsageError, one_line
 
 ENDINGS = (".pth", ".pt", ".safetensors")
+SUMS = "SHA256SUMS"   # in --weights-dir: written by --fetch-weights, checked by every run
 WRAPPERS = ("state_dict", "model")   # {"state_dict": {name: tensor}, "epoch": ...} is unwrapped; nothing else is
 MAX_BYTES = 32 * 2**30
 MAX_TENSORS = 100_000
@@ -31,36 +33,91 @@ STLPIPS_FILES = {net: f"stlpips_pytorch/weights/vST0.0/{net}_shift_tolerant.pth"
 
 
 @dataclass(frozen=True)
-class Weights:
-    """One file of weights: its name in --weights-dir, and where it comes from (a URL or a Hugging Face repository)."""
-    name: str                     # stem of the file in --weights-dir: DIR/<name>.pth, .pt or .safetensors
-    url: str = ""                 # direct https URL
+class Source:
+    """One place to get a file of weights from: an https address, or files of a Hugging Face repository."""
+    url: str = ""                 # https address of the file
     hub: str = ""                 # or a Hugging Face repository, "timm/vit_base_patch16_224.dino"
-    hub_files: tuple = ("model.safetensors",)   # the names it may have there, tried in this order
-    sha256: str | None = None     # as published, whole or its first digits; None where none is published
-    licence: str = ""
-    citation: str = ""
-    note: str = ""
+    files: tuple[str, ...] = ("model.safetensors",)   # the names it may have in the repository, tried in this order
+    sha256: str = ""              # as published, whole or its first digits; "" where none is published
+    torchscript: bool = False     # a TorchScript archive, which is opened only with exactly this sha256
+
+    def __str__(self):
+        return f"https://huggingface.co/{self.hub} ({' or '.join(self.files)})" if self.hub else self.url
 
     @property
-    def origin(self):
-        return f"https://huggingface.co/{self.hub} ({' or '.join(self.hub_files)})" if self.hub else self.url
+    def file_names(self) -> tuple[str, ...]:
+        """What the file may be called where it comes from: 'model.safetensors', 'vgg16-397923af.pth'."""
+        return self.files if self.hub else (PurePosixPath(urlparse(self.url).path).name,)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """One file of weights: its name in --weights-dir, and the places it can be had from, the first one first.
+
+    The sources need not hold the same bytes or keys: the builders in trunks.py know the layouts by their keys.
+    """
+    name: str                     # stem of the file in --weights-dir: DIR/<name>.pth, .pt or .safetensors
+    sources: tuple[Source, ...] = ()
+    licence: str = ""
+    citation: str = ""
+
+    @property
+    def origin(self) -> str:
+        return ", else ".join(map(str, self.sources))
+
+    @property
+    def file_names(self) -> tuple[str, ...]:
+        """What the file is to be called in --weights-dir, by source: ('clip_vitb32.pt', 'clip_vitb32.safetensors')."""
+        return tuple(dict.fromkeys(self.name + ending(source.file_names[0]) for source in self.sources))
+
+    @property
+    def trusted(self) -> frozenset[str]:
+        """The sha256 of the TorchScript archives that may be opened for it."""
+        return frozenset(source.sha256 for source in self.sources if source.torchscript)
+
+
+def ending(file_name):
+    """The ending that a published file gets in --weights-dir: its own if it is one of ENDINGS, else .pth."""
+    suffix = PurePosixPath(file_name).suffix
+    return suffix if suffix in ENDINGS else ".pth"
 
 
 # ---- finding
 
-def find(weights, weights_dir):
-    """`weights_dir`/<name>.pth, .pt or .safetensors -> Path; UsageError where there is none, or more than one."""
+def candidates(weights, weights_dir) -> list[Path]:
+    """The files that are `weights` by their names: `weights_dir`/<name>.pth, .pt and .safetensors, where they exist."""
+    return [path for path in (Path(weights_dir, weights.name + ending) for ending in ENDINGS) if path.is_file()]
+
+
+def find(weights, weights_dir, method="") -> Path:
+    """`weights_dir`/<name>.pth, .pt or .safetensors, with the sha256 that SHA256SUMS there gives it, if any.
+
+    method: what was asked for on the command line, for the message. Raises UsageError where there is no such file, more
+    than one, or where it is not the one that SHA256SUMS lists.
+    """
     folder = Path(weights_dir)
     if not folder.is_dir():
         raise UsageError(f"--weights-dir {folder}: no such folder")
-    found = [path for path in (folder / f"{weights.name}{ending}" for ending in ENDINGS) if path.is_file()]
-    if not found:
-        raise UsageError(f"{folder / weights.name}.pth: no such file (nor {' nor '.join(ENDINGS[1:])}); get it from "
-                         f"{weights.origin}, or by `python run.py --fetch-weights {folder} -m METHOD` where there is a network")
-    if len(found) > 1:
-        raise UsageError(f"{folder}: {' and '.join(p.name for p in found)} are both there; keep the one to use")
-    return found[0]
+    paths = candidates(weights, folder)
+    if not paths:
+        raise UsageError(f"{folder / weights.name}.pth: no such file (nor {' nor '.join(ENDINGS[1:])}); "
+                         + _how_to_get(weights, folder, method))
+    if len(paths) > 1:
+        raise UsageError(f"{folder}: {' and '.join(p.name for p in paths)} are both there; keep the one to use")
+    check_sum(paths[0])
+    return paths[0]
+
+
+def _how_to_get(weights, folder, method):
+    """The remedy for a file that is not in --weights-dir: rename the one that lies there, or get it."""
+    renames = {name: weights.name + ending(name) for source in weights.sources for name in source.file_names}
+    for published, name in renames.items():
+        if (folder / published).is_file():
+            return f"{published} is there: if it is {weights.name}, rename it to {name}"
+    rename = "; ".join(f"rename {published} to {name}" for published, name in renames.items())
+    fetch = f"-m {method}`" if method else "-m` with the method that needs it"
+    return (f"get it from {weights.origin} ({rename}), or by `python run.py --fetch-weights {folder} {fetch} "
+            "where there is a network")
 
 
 def package_file(name):
@@ -88,9 +145,46 @@ def _sha256(path, size, mtime_ns):
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def is_published(weights, path):
-    """Whether `path` is the published file: True or False by its hash, None where no hash is published."""
-    return sha256(path).startswith(weights.sha256) if weights.sha256 else None
+def is_published(weights, path) -> bool | None:
+    """Whether `path` is a published file: True or False by its hash, None where that cannot be known, because a source
+    of it has no published hash."""
+    known = [source.sha256 for source in weights.sources if source.sha256]
+    if known and sha256(path).startswith(tuple(known)):
+        return True
+    return False if known and len(known) == len(weights.sources) else None
+
+
+# ---- SHA256SUMS, as sha256sum writes it and `sha256sum -c SHA256SUMS` checks it
+
+def read_sums(folder) -> dict[str, str]:
+    """{file name: sha256} of `folder`/SHA256SUMS; empty where there is none. UsageError for a line that is no such line."""
+    path = Path(folder, SUMS)
+    if not path.is_file():
+        return {}
+    sums = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+        parts = re.fullmatch(r"([0-9a-fA-F]{64}) [ *](.+)", line)
+        if not parts:
+            raise UsageError(f"{path}, line {number}: expected '<sha256>  <file>', as sha256sum writes it; delete the file "
+                             "to do without the check")
+        sums[parts[2]] = parts[1].lower()
+    return sums
+
+
+def check_sum(path):
+    """UsageError where SHA256SUMS beside the file lists it with another sha256."""
+    listed = read_sums(path.parent).get(path.name)
+    if listed and sha256(path) != listed:
+        raise UsageError(f"{path}: sha256 {sha256(path)[:16]}..., but {SUMS} beside it says {listed[:16]}...: damaged or "
+                         "replaced; delete it and fetch it again, or delete its line there if the change was meant")
+
+
+def write_sums(folder, paths):
+    """Add the sha256 of `paths`, files in `folder`, to `folder`/SHA256SUMS; lines of other files stay."""
+    sums = read_sums(folder) | {path.name: sha256(path) for path in paths}
+    part = Path(folder, f".{SUMS}.{os.getpid()}.part")
+    part.write_text("".join(f"{digest}  {name}\n" for name, digest in sorted(sums.items())), encoding="utf-8")
+    os.replace(part, Path(folder, SUMS))
 
 
 # ---- reading
@@ -198,7 +292,16 @@ def match(expected, state, what):
     """Check that a checkpoint fits a model before it is loaded: same keys, same shapes.
 
     expected: the model's state_dict(), or {name: shape}; state: {name: tensor}; what: the file, for the message.
-    BatchNorm's num_batches_tracked may be missing (old files lack it; it is not used in eval mode). Raises UsageError.
+    Raises UsageError.
+    """
+    if told := differences(expected, state):
+        raise UsageError(f"{what}: not the weights of this architecture; {told}")
+
+
+def differences(expected, state) -> str:
+    """The first keys and shapes in which a checkpoint differs from a model's (see match); "" where it fits.
+
+    BatchNorm's num_batches_tracked may be missing (old files lack it; it is not used in eval mode).
     """
     shape = {key: tuple(getattr(value, "shape", value)) for key, value in expected.items()}
     missing = [k for k in shape if k not in state and not k.endswith("num_batches_tracked")]
@@ -207,5 +310,4 @@ def match(expected, state, what):
     other = [f"{k} {found[k]} instead of {shape[k]}" for k in shape if k in found and found[k] != shape[k]]
     told = [f"{name}: {', '.join(keys[:3])}{f' and {len(keys) - 3} more' if len(keys) > 3 else ''}"
             for name, keys in (("missing", missing), ("unexpected", unexpected), ("shape", other)) if keys]
-    if told:
-        raise UsageError(f"{what}: not the weights of this architecture; {'; '.join(told)}")
+    return "; ".join(told)

@@ -1,11 +1,13 @@
 """`run.py --list`: every dataset, method and distance, with weights, where they come from, licence and citation.
 
-Read off the registries, as is the table of methods in the README (`python -m scoring.listing` prints it as Markdown).
+Read off the registries, as is docs/methods.md: `python -m scoring.listing > docs/methods.md`.
 """
-from methods import fused
+from pathlib import Path
+
 from common.terminal import run_main
 from datasets import DATASETS
 from distances import DISTANCES, of_blocks
+from methods import fused
 from methods.metrics import METRICS
 from models import BACKBONES
 
@@ -28,6 +30,25 @@ def method_rows():
         origin = ", ".join(w.origin for w in entry.weights) or (f"inside the package {', '.join(entry.packages)}" if entry.packages else "-")
         yield (name, "-", "metric of the whole image", " ".join(f"{w.name}.pth" for w in entry.weights) or "-", origin, entry.licence,
                entry.citation, entry.note)
+
+
+def weight_rows():
+    """[(name, [source, ...], licence, citation)] of every file of trained weights, each once: those to be had from a source
+    (in the order in which they are tried, with the sha256 where one is published), then those inside installed packages."""
+    wanted = [entry.weights for entry in BACKBONES.values() if entry.weights]
+    wanted += [weights for entry in METRICS.values() for weights in entry.weights]
+    for weights in dict.fromkeys(wanted):
+        sources = [f"{source}, sha256 {known(source.sha256)}" for source in weights.sources]
+        yield " or ".join(weights.file_names), sources, weights.licence, weights.citation
+    carried = {name: entry for entry in METRICS.values() for name in entry.carried}
+    for name, entry in carried.items():
+        yield Path(name).name, [f"inside the package {name.partition('/')[0]}: {name}"], entry.licence, entry.citation
+
+
+def known(sha256):
+    if not sha256:
+        return "not known"
+    return sha256 if len(sha256) == 64 else f"{sha256}... (its first digits, as published)"
 
 
 def show():
@@ -54,10 +75,37 @@ def show():
     print("  timm:NAME and embed_timm:NAME: any of timm's models that offers intermediates, such as timm:vit_small_patch16_224.dino")
 
 
+HEADER = """# Methods and their weights
+
+Made from the registries by `python -m scoring.listing > docs/methods.md`. An entry in `models.BACKBONES`, `methods.metrics.METRICS`,
+`distances.DISTANCES` or `datasets.DATASETS` adds a line here and a choice on the command line. `-m timm:NAME` and `embed_timm:NAME`
+score with any of timm's models that offers intermediates. What each method computes, to the last detail, is in [METHOD.md](METHOD.md).
+"""
+WEIGHTS = """
+## Weights
+
+The sources of a file are tried in this order until one gives it; an error names every one that did not. A file is kept only if its
+sha256 is the one that stands here, and one from the hub only if it is the one that the hub names. The hub's copies of OpenAI's CLIP hold
+the same tensors, some under timm's keys: those are converted when they are read, rounded to float16 as OpenAI's package does, and
+computed with QuickGELU whatever the copy is called. Licences are those of the model cards; "see the model card" where it was not read.
+
+`python run.py --fetch-weights DIR -m METHOD ...` puts the files into DIR with a `SHA256SUMS` (`sha256sum -c SHA256SUMS` checks it); a run
+with `--weights-dir DIR` refuses a file that differs from its line there, and downloads nothing. Your own file goes in as
+`DIR/<name>.pth`, `.pt` or `.safetensors`. Without `--weights-dir` the caches of torch.hub (`TORCH_HOME`) and huggingface_hub (`HF_HOME`)
+are looked through, then the sources tried.
+"""
+
+
 def main(argv):
+    print(HEADER)
     print("| method | distances | what | weights file | licence | cite |\n|---|---|---|---|---|---|")
     for name, takes, what, file, origin, licence, citation, note in method_rows():
         print(f"| `{name}` | {takes} | {what}{f' ({note})' if note else ''} | {file if file != '-' else origin} | {licence} | {citation} |")
+    print(WEIGHTS)
+    print("| file in --weights-dir | sources | licence | cite |\n|---|---|---|---|")
+    for name, sources, licence, citation in weight_rows():
+        numbered = [f"{i}. {source}" for i, source in enumerate(sources, 1)] if len(sources) > 1 else sources
+        print(f"| `{name}` | {'<br>'.join(numbered)} | {licence} | {citation} |")
 
 
 if __name__ == "__main__":

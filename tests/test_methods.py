@@ -1,4 +1,6 @@
 """Every method of --list scores one small real pair; and the names that methods/build.py understands or refuses."""
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -92,3 +94,17 @@ def test_float32_is_not_tf32():
     torch.backends.cudnn.allow_tf32 = True   # PyTorch's default
     build(["stlpips_alex"], [], Options())[0].load()
     assert not torch.backends.cudnn.allow_tf32 and not torch.backends.cuda.matmul.allow_tf32
+
+
+def test_the_page_of_methods_is_what_the_registries_say(capsys):
+    """docs/methods.md is `python -m scoring.listing`; every file of weights has its sources, in order, and its licence."""
+    listing.main([])
+    page = capsys.readouterr().out
+    assert (Path(__file__).parents[1] / "docs" / "methods.md").read_text() == page, "python -m scoring.listing > docs/methods.md"
+    rows = list(listing.weight_rows())
+    assert all(sources and licence and citation for _, sources, licence, citation in rows)
+    for entry in models.BACKBONES.values():
+        places = [page.find(str(source)) for source in entry.weights.sources] if entry.weights else []
+        assert -1 not in places and places == sorted(places)
+    [clip] = [sources for name, sources, *_ in rows if name.startswith("clip_vitb32.pt")]
+    assert [s.split("/")[2] for s in clip] == ["openaipublic.azureedge.net", "openaipublic.blob.core.windows.net", "huggingface.co"]

@@ -134,8 +134,79 @@ def test_a_checkpoint_of_another_architecture_names_its_keys(tmp_path):
     with pytest.raises(UsageError, match=r"timm-test_vit.r160_in1k.pth: .*not of the architecture.*(blocks|size mismatch|eys)"):
         load_backbone(SMALL, weights_dir=tmp_path)
     torch.save({"a": torch.zeros(1)}, tmp_path / "clip_rn50.pth")
-    with pytest.raises(UsageError, match="not of the architecture OpenAI CLIP"):
+    with pytest.raises(UsageError, match="not of the architecture OpenAI CLIP; missing: .*unexpected: a"):
         load_backbone("clip_rn50", weights_dir=tmp_path)
+    torch.save(timm.create_model("test_vit").state_dict(), tmp_path / "clip_vitb32.pth")   # the keys of DINO's ViT
+    with pytest.raises(UsageError, match=r"clip_vitb32.pth: .*OpenAI CLIP; missing: class_embedding, .*unexpected: cls_token, pos_embed, "
+                       "patch_embed.proj.weight"):
+        load_backbone("clip_vitb32", weights_dir=tmp_path)
+
+
+SMALL_CLIP = {"vit": ("ClipViT", (32, 2, 64, 8), 32), "resnet": ("ClipResNet", (32, (1, 1, 2, 1), 8, None), 64)}   # trunk, size, window
+
+
+def openai_state(trunk, size, window):
+    """Seeded weights of a small CLIP under OpenAI's keys, text tower included -> in float32 as the hub has them, and as OpenAI
+    stores them, with those weights in float16 that the package computes in float16."""
+    from clip.model import CLIP, convert_weights
+    embed_dim, layers, width, patch = size
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = CLIP(embed_dim, window, layers, width, patch, 8, 32, 64, 1, 1)
+        for name, tensor in model.state_dict().items():   # in batch norms that do something
+            if "bn" in name and tensor.is_floating_point():
+                tensor.uniform_(0.5, 1.5)
+    plain = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    convert_weights(model)
+    return plain, model.state_dict()
+
+
+def timm_state(state, kind):
+    """The same under timm's keys, by timm's own converter: an independent judge of ours."""
+    if kind == "vit":
+        from timm.models.vision_transformer import _convert_openai_clip
+        return _convert_openai_clip(state, None)
+    import types
+
+    import timm
+    from timm.models.byobnet import _convert_openai_clip
+    head = timm.create_model("resnet50_clip.openai").head
+    return {k: v for k, v in _convert_openai_clip(state, types.SimpleNamespace(head=head)).items()
+            if k.startswith(("stem", "stages", "head"))}
+
+
+@pytest.mark.parametrize("kind", SMALL_CLIP)
+@pytest.mark.parametrize("layout", ["timm", "open_clip"])
+def test_the_hubs_copies_of_clip_give_openais_scores(tmp_path, monkeypatch, kind, layout):
+    """A seeded checkpoint in the hub's formats scores as in OpenAI's, to 1e-6 in float32."""
+    import distances
+    trunk, size, window = SMALL_CLIP[kind]
+    state, rounded = openai_state(trunk, size, window)
+    visual = {k: v for k, v in state.items() if k.startswith("visual.")}
+    converted = timm_state(state, kind) if layout == "timm" else visual
+    if layout == "timm":
+        back = trunks.from_timm_clip(converted)
+        assert back.keys() == visual.keys() and all(torch.equal(back[k], visual[k]) for k in visual)
+    entry = models.Backbone("small", "tokens", models.clip_backbone(trunk, *size), models.Weights("small"), half=True)
+    monkeypatch.setitem(BACKBONES, "small", entry)
+    x, y = windows(2)[..., :window, :window], windows(2).flip(0)[..., :window, :window]
+    scores = []
+    for name, tensors in (("openai", rounded), ("hub", converted)):
+        (tmp_path / name).mkdir()
+        torch.save(dict(tensors), tmp_path / name / "small.pth")
+        loaded = load_backbone("small", weights_dir=tmp_path / name, precision="fp32", window=window)
+        with torch.inference_mode():
+            f, g = loaded(x, embedding=True), loaded(y, embedding=True)
+            found = distances.compare(["l2", "cos"], f, g, "paper")
+        scores.append(torch.stack([found["l2"], found["cos"], (f.embedding - g.embedding).square().sum((1, 2))]).double())
+    assert (scores[0] - scores[1]).abs().max() <= 1e-6 * scores[0].abs().max() and (scores[0][:2] > 1e-4).all()
+
+
+def test_a_timm_projection_with_a_bias_is_not_openais():
+    state = timm_state(openai_state(*SMALL_CLIP["vit"][:2], 32)[0], "vit")
+    state["head.bias"] = torch.ones(32)
+    with pytest.raises(UsageError, match="unexpected: head.bias"):
+        trunks.build_clip(trunks.ClipViT, *SMALL_CLIP["vit"][1], 32, state)
 
 
 def test_own_weights_are_loaded_from_the_folder(tmp_path):

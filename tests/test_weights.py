@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 from common.errors import UsageError
 from networks import weights
-from networks.weights import Weights, find, match, read_state
+from networks.weights import Source, Weights, find, match, read_state
 
 ROOT = Path(__file__).parents[1]
 STATE = {"layer.weight": torch.arange(12.).reshape(3, 4), "layer.bias": torch.ones(3), "steps": torch.tensor(7)}
@@ -47,13 +47,29 @@ def test_find_takes_any_ending(tmp_path, ending):
     assert find(Weights("vgg19"), tmp_path) == path
 
 
-def test_find_names_file_origin_and_remedy(tmp_path):
-    with pytest.raises(UsageError, match=r"vgg19\.pth: no such file.*https://example\.org/vgg19-0\.pth.*--fetch-weights"):
-        find(Weights("vgg19", "https://example.org/vgg19-0.pth"), tmp_path)
-    with pytest.raises(UsageError, match="huggingface.co/timm/some_model"):
-        find(Weights("some", hub="timm/some_model"), tmp_path)
+def test_find_names_file_sources_and_remedy(tmp_path):
+    some = Weights("some", (Source("https://example.org/some-0.pth"), Source(hub="timm/some_model")))
+    with pytest.raises(UsageError, match=r"some\.pth: no such file \(nor \.pt nor \.safetensors\); get it from https://example\.org/some-0\.pth, "
+                       r"else https://huggingface\.co/timm/some_model.*rename model\.safetensors to some\.safetensors.*"
+                       rf"--fetch-weights {tmp_path} -m embed_some`"):
+        find(some, tmp_path, "embed_some")
+    with pytest.raises(UsageError, match="--fetch-weights .* -m` with the method that needs it") as told:
+        find(some, tmp_path)
+    assert "METHOD" not in str(told.value)
+    (tmp_path / "model.safetensors").write_bytes(b"x")
+    with pytest.raises(UsageError, match="model.safetensors is there: if it is some, rename it to some.safetensors$"):
+        find(some, tmp_path)
     with pytest.raises(UsageError, match="no such folder"):
-        find(Weights("vgg19"), tmp_path / "none")
+        find(some, tmp_path / "none")
+
+
+def test_an_empty_folder_names_the_method_asked_for(tmp_path):
+    """Through the command line: the method as it was typed, not the file that it needs."""
+    for method, distance in (("embed_clip_vitb32", ["-d", "cos"]), ("deep_kld_vgg", [])):
+        done = subprocess.run([sys.executable, ROOT / "run.py", "-dat", "demo", "-m", method, *distance, "--weights-dir", tmp_path,
+                               "--device", "cpu"], capture_output=True, text=True, cwd=tmp_path)
+        assert done.returncode == 2 and len(done.stderr.splitlines()) == 1, done.stderr
+        assert f"--fetch-weights {tmp_path} -m {method}`" in done.stderr
 
 
 def test_find_refuses_two_candidates(tmp_path):
@@ -72,9 +88,15 @@ def test_sha256_is_computed_once_and_again_after_a_change(tmp_path, monkeypatch)
     assert len(calls) == 1
     path.write_bytes(b"other")
     assert weights.sha256(path) == hashlib.sha256(b"other").hexdigest()
-    assert weights.is_published(Weights("a", sha256=weights.sha256(path)[:8]), path) is True
-    assert weights.is_published(Weights("a", sha256="00000000"), path) is False
-    assert weights.is_published(Weights("a"), path) is None
+
+
+def test_what_is_published_is_known_by_its_hash(tmp_path):
+    path = tmp_path / "a.pth"
+    path.write_bytes(b"one")
+    this, other, unknown = Source("a", sha256=weights.sha256(path)[:8]), Source("b", sha256="00000000"), Source("c")
+    for sources, told in (((this,), True), ((other, this), True), ((unknown, this), True), ((other,), False), ((other, unknown), None),
+                          ((unknown,), None)):
+        assert weights.is_published(Weights("a", sources), path) is told
 
 
 # ---- reading
@@ -250,6 +272,6 @@ def test_package_files_are_found_without_importing_the_package():
 
 
 def test_importing_loads_no_torch():
-    code = ("import sys, metrics, networks.download, networks.weights; "
+    code = ("import sys, methods.metrics, networks.download, networks.weights; "
             "sys.exit(bool({'torch', 'huggingface_hub', 'torchvision', 'piq', 'timm'} & set(sys.modules)))")
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

@@ -4,8 +4,9 @@
     ref_name,dist_name,dmos                     the meta files of pyiqa; their columns of splits are left out
     dis_img_path,dis_type,ref_img_path,score    the lists of IQA-Dataset
 
-What a higher label means is never guessed: the column is called `dmos`, or a column `higher_is` says it, or the caller does.
-An image is looked for beside the list, then in the data root; its path, links resolved, may not leave these two folders.
+What a higher label means is never guessed: the column is called `dmos`, or a column `higher_is` says it, or the caller
+does. An image is looked for beside the list, then in the data root; its path, links resolved, may not leave these two
+folders.
 """
 
 import functools
@@ -43,8 +44,9 @@ def is_list(name):
 
 
 def name_of(file, taken):
-    """The dataset name of a list: its stem in lower case, all but letters and digits turned into '-'. UsageError if it is one
-    of `taken`, or nothing."""
+    """The dataset name of a list: its stem in lower case, all but letters and digits turned into '-'.
+
+    UsageError if it is one of `taken`, or nothing."""
     name = re.sub(r"[\W_]", "-", Path(file).name[:-4].lower())
     if name in taken or not name.strip("-"):
         known = "is the name of a known dataset" if name in taken else "is no name for a dataset"
@@ -55,8 +57,8 @@ def name_of(file, taken):
 def read(file, data_root=None):
     """A list -> Listed. file: its path. data_root: a second folder for its images, or None.
 
-    Raises UsageError naming file and line for what is missing or broken, and for a path out of both folders. Images that
-    are not there keep their path as it stands in the list.
+    Raises UsageError naming file and line for what is missing or broken, and for a path out of both folders. Images
+    that are not there keep their path as it stands in the list.
     """
     lines = read_table(file, (DISTORTED, REFERENCE, LABEL), (TYPE, SPREAD, DIRECTION))
     header = lines[0][1]
@@ -122,14 +124,19 @@ def place(path, disks):
     """The first folder that has the image -> (folder, its path there, spelt as on the disk), or None."""
     path = slashes(path)
     for disk in disks:
-        rel = path
-        if os.path.isabs(path):
-            base, rel = real(disk.root), os.path.normpath(path)
-            rel = os.path.relpath(rel, base)
+        rel = os.path.relpath(path, real(disk.root)) if os.path.isabs(path) else path
         spelling = disk.find(rel)
         if spelling is not None:
-            return disk.root, spelling
+            return disk.root, without_detours(disk.root, spelling)
     return None
+
+
+def without_detours(root, rel):
+    """A relative path with '..' in it, its folder's links resolved: '../list/a.png' from list/ is 'a.png'."""
+    if ".." not in rel.split("/"):
+        return rel
+    folder, name = os.path.split(os.path.join(root, rel))
+    return slashes(os.path.relpath(os.path.join(real(folder), name), real(root)))
 
 
 def by_name(places, disks):
@@ -151,8 +158,8 @@ def judge(file, folders, rows, places):
             target = resolved(os.path.join(folder, rel), real_folder)
             if not any(target == base or target.startswith(base.rstrip("/") + "/") for base in allowed):
                 raise UsageError(
-                    f"{row.where}: {path} leads out of the list's folder, to {target}; put the images into {folders[0]}, or "
-                    "name the folder that holds them by --data-root"
+                    f"{row.where}: {path} leads out of the list's folder, to {target}; put the images into "
+                    f"{folders[0]}, or name the folder that holds them by --data-root"
                 )
 
 

@@ -1,4 +1,4 @@
-"""Every layout that the registry says is read, on small folders and on the datasets' own label files with placeholder images."""
+"""Every layout that the registry says is read: small folders, and the datasets' own label files with placeholders."""
 
 import csv
 import os
@@ -6,10 +6,10 @@ import re
 from pathlib import Path
 
 import pytest
+from layouts import LAYOUTS, MAKERS, PIPAL_NAMES, fails, make_csiq, make_kadid, make_livemd, make_pipal, touch, write
 
 import datasets
 from common.files import same_content
-from layouts import LAYOUTS, MAKERS, PIPAL_NAMES, fails, make_csiq, make_kadid, make_livemd, make_pipal, touch, write
 from loaders import lists
 
 ROOT = Path(__file__).parents[1]
@@ -29,7 +29,9 @@ def test_each_layout_of_the_registry_is_read(name, i, make, tmp_path):
     entry = datasets.DATASETS[name]
     assert len(entry.layouts) == len(LAYOUTS.get(name, (None,)))
     folder = make(tmp_path / name)
-    assert {part.lower() for part in datasets.parts_of(entry.layouts[i])} <= {there.lower() for there in os.listdir(folder)}
+    assert {part.lower() for part in datasets.parts_of(entry.layouts[i])} <= {
+        there.lower() for there in os.listdir(folder)
+    }
     assert datasets.nearest_layout(entry.layouts, os.listdir(folder)) == entry.layouts[i]
     dataset, plain = datasets.load(name, folder), datasets.load(name, MAKERS[name](tmp_path / "plain" / name))
     assert all(dataset.path(rel).is_file() for pair in dataset.pairs for rel in (pair.dis, pair.ref))
@@ -41,7 +43,9 @@ def test_each_layout_of_the_registry_is_read(name, i, make, tmp_path):
 
 
 def test_references_of_livemd_beside_its_parts(tmp_path):
-    dataset = datasets.load("livemd", make_livemd(tmp_path / "LIVE_MD/To_Release", "Part_{}", "Ref_Images").parent / "To_Release")
+    dataset = datasets.load(
+        "livemd", make_livemd(tmp_path / "LIVE_MD/To_Release", "Part_{}", "Ref_Images").parent / "To_Release"
+    )
     assert {pair.ref for pair in dataset.pairs} == {"Ref_Images/caps.bmp", "Ref_Images/bikes.bmp"}
     assert [pair.distortion for pair in dataset.pairs] == ["1", "1", "2", "2"]
 
@@ -87,7 +91,10 @@ def test_a_layout_that_is_not_known_shows_what_is_there_and_the_nearest(tmp_path
     assert "the nearest known layout of kadid10k is distorted_images/, reference_images/, dmos.csv" in message
     touch(tmp_path / "PIPAL", *(f"entry{i:02d}" for i in range(20)), "Train_Lable/A0001.txt")
     message = fails(datasets.load, "pipal", tmp_path)
-    assert "PIPAL holds Train_Lable/, entry00, entry01" in message and "entry10 and 9 more; the nearest known layout" in message
+    assert (
+        "PIPAL holds Train_Lable/, entry00, entry01" in message
+        and "entry10 and 9 more; the nearest known layout" in message
+    )
 
 
 def test_one_image_that_is_missing_is_no_unknown_layout(tmp_path):
@@ -120,7 +127,11 @@ def test_kadid_from_its_label_file(dis, ref, tmp_path):
     linked(tmp_path / "kadid10k", LABELS / "kadid10k/dmos.csv")
     with open(LABELS / "kadid10k/dmos.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    placeholders(tmp_path / "kadid10k", *{f"{ref}/{row['ref_img']}" for row in rows}, *(f"{dis}/{row['dist_img']}" for row in rows))
+    placeholders(
+        tmp_path / "kadid10k",
+        *{f"{ref}/{row['ref_img']}" for row in rows},
+        *(f"{dis}/{row['dist_img']}" for row in rows),
+    )
     pairs = datasets.load("kadid10k", tmp_path).pairs
     assert len(pairs) == 10125
     assert [(p.dis, p.ref, p.label) for p in pairs] == [
@@ -136,10 +147,16 @@ def test_csiq_from_its_label_file(folders, ref, tmp_path):
     rows = [line.split() for line in (LABELS / "csiq/csiq_label.txt").read_text().splitlines()]
     for name, _ in rows:
         source, kind, _, _ = name.rsplit(".", 3)
-        placeholders(tmp_path / "CSIQ", f"{ref}/{source}.png", *(f"{folder.format(kind.lower())}/{name}" for folder in folders))
+        placeholders(
+            tmp_path / "CSIQ", f"{ref}/{source}.png", *(f"{folder.format(kind.lower())}/{name}" for folder in folders)
+        )
     pairs = datasets.load("csiq", tmp_path).pairs
-    assert len(pairs) == 866 and [(Path(p.dis).name, p.label) for p in pairs] == [(name, float(dmos)) for name, dmos in rows]
-    assert {p.dis.split("/")[0] for p in pairs} == {folders[-1].split("/")[0]} and {p.ref.split("/")[0] for p in pairs} == {ref}
+    assert len(pairs) == 866 and [(Path(p.dis).name, p.label) for p in pairs] == [
+        (name, float(dmos)) for name, dmos in rows
+    ]
+    assert {p.dis.split("/")[0] for p in pairs} == {folders[-1].split("/")[0]} and {
+        p.ref.split("/")[0] for p in pairs
+    } == {ref}
 
 
 @needs_labels
@@ -161,11 +178,16 @@ def test_pipal_with_its_names_and_labels(folders, tmp_path):
     by_reference = {}
     for i, row in enumerate(rows):
         by_reference.setdefault(row["ref"], []).append(f"{row['dis']},{row['mos']}\n")
-        placeholders(tmp_path / "PIPAL", f"Train_Ref/{row['ref']}", *(f"{folder.format(i % 4 + 1)}/{row['dis']}" for folder in folders))
+        placeholders(
+            tmp_path / "PIPAL",
+            f"Train_Ref/{row['ref']}",
+            *(f"{folder.format(i % 4 + 1)}/{row['dis']}" for folder in folders),
+        )
     for ref, lines in by_reference.items():
         write(tmp_path / f"PIPAL/Train_Label/{ref.removesuffix('.bmp')}.txt", "".join(lines))
     pairs = datasets.load("pipal", tmp_path).pairs
-    assert len(pairs) == len(rows) > 500 and len({p.dis.split("/")[0] for p in pairs}) == (4 if folders == ("Distortion_{}",) else 1)
+    assert len(pairs) == len(rows) > 500
+    assert len({p.dis.split("/")[0] for p in pairs}) == (4 if folders == ("Distortion_{}",) else 1)
     want = sorted(rows, key=lambda row: row["ref"])
     assert [(Path(p.dis).name, p.ref, p.label) for p in pairs] == [
         (row["dis"], f"Train_Ref/{row['ref']}", float(row["mos"])) for row in want]  # fmt: skip

@@ -10,27 +10,20 @@ everything that decides the scores, and <savedir>/correlations.csv. What is ther
 continued. Exit code 0 only if all that was asked for is there.
 """
 import argparse
-import os
-from pathlib import Path
 
 import datasets
 from distances import of_blocks
 from common import torchrun
-from scoring import fused_files
-from methods import fused
-from methods.build import build, parse, with_factors
-from methods.metrics import METRICS
-from methods.model import Options
+from common.errors import UsageError
+from common.terminal import flags_of, number_type, positive, processes, run_main
 from methods import options
-from common.errors import UsageError, WorkError, one_line, unknown
-from common.terminal import number_type, positive, processes, run_main
-from robustness import PERTURBATIONS
-from scorefiles.read import PERTURBATION
+from methods.model import Options
+from scoring.settings import Run, perturbations
 
 
 def arguments(argv):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
-    what = parser.add_argument_group("what to score")
+    usual, what = Run(), parser.add_argument_group("what to score")
     what.add_argument("-dat", "--dataset", nargs="+", default=[], metavar="NAME", help="live tid2013 pipal demo ..., or a CSV file")
     what.add_argument("-rob", "--robustness", nargs="+", default=["none"], metavar="NAME", help="none tra sca rot (default: none)")
     what.add_argument("-pct", "--percent", nargs="+", type=magnitude, default=[1.0], metavar="P", help="magnitude of the perturbation (default: 1)")
@@ -41,8 +34,8 @@ def arguments(argv):
                       help="score each reference against its own perturbed self instead, into <name>.floor.csv (see compare.py)")
     options.add_arguments(parser)
     where = parser.add_argument_group("where things are")
-    where.add_argument("--data-root", default=os.environ.get("IQA_DATA", "data"), metavar="DIR", help="default: $IQA_DATA, else data")
-    where.add_argument("-sdir", "--savedir", default="results", metavar="DIR", help="default: results")
+    where.add_argument("--data-root", default=usual.data_root, metavar="DIR", help="default: $IQA_DATA, else data")
+    where.add_argument("-sdir", "--savedir", default=usual.savedir, metavar="DIR", help="default: results")
     where.add_argument("-s", "--saveas", metavar="NAME", help="file name instead of the method's; one method and distance only")
     how = parser.add_argument_group("how to run")
     how.add_argument("--per-layer", action="store_true", help=f"also write one column a block ({' '.join(of_blocks())})")
@@ -74,30 +67,6 @@ def shard(text):
     return i, n
 
 
-def check_arguments(args):
-    for name in args.robustness:
-        if name not in PERTURBATIONS:
-            raise unknown("perturbation", name, PERTURBATIONS)
-    if not args.dataset:
-        raise UsageError(f"-dat: expected one or more of {', '.join(datasets.DATASETS)}, or a CSV file (see --list)")
-    for name in args.dataset:
-        datasets.check_name(name)
-    if args.higher_is and all(name in datasets.DATASETS for name in args.dataset):
-        raise UsageError("--higher-is better or worse is for CSV files; leave it out")
-    options.check_model(args)
-    if args.noise_floor and args.plot:
-        raise UsageError("--plot: a noise floor has no label to draw; leave --plot or --noise-floor out")
-    if args.files:
-        raise UsageError(f"{args.files[0]}: files go with --verify only")
-    if args.saveas is not None and (not args.saveas or "/" in args.saveas or PERTURBATION.search(args.saveas)):
-        raise UsageError(f"-s {args.saveas!r}: expected a name for a file, without '/' and without a perturbation at its end")
-
-
-def perturbations(args):
-    """[(name, pct)] asked for, 'none' once, in the order given."""
-    return list(dict.fromkeys(("none", 0.0) if name == "none" else (name, pct) for name in args.robustness for pct in args.percent))
-
-
 def main(argv):
     args = arguments(argv)
     if args.list:
@@ -105,78 +74,67 @@ def main(argv):
         return listing.show()
     if args.fetch_weights:
         from networks import download
-        for _, path, what in download.fetch(needed_weights(args), args.fetch_weights):
+        for _, path, what in download.fetch(options.needed_weights(args.model), args.fetch_weights):
             print(f"{path}: {what}")
         return
     if args.verify:
-        from scoring import verify
-        return verify.main(args)
-    check_arguments(args)
-    from scoring import experiment
-    missing = []
-
-    def attempt(what, function, *arguments):
-        """Its result; with --keep-going None, remembered as missing, when it fails."""
-        try:
-            return function(*arguments)
-        except (UsageError, WorkError) as error:
-            if not args.keep_going:
-                raise
-            missing.append((what, one_line(error)))
-
+        return verify(args)
+    if args.files:
+        raise UsageError(f"{args.files[0]}: files go with --verify only")
+    if args.noise_floor and args.plot:
+        raise UsageError("--plot: a noise floor has no label to draw; leave --plot or --noise-floor out")
+    asked = perturbations(args.robustness, args.percent)
+    if not args.dataset:
+        raise UsageError(f"-dat: expected one or more of {', '.join(datasets.DATASETS)}, or a CSV file (see --list)")
+    for name in args.dataset:
+        datasets.check_name(name)
+    if args.higher_is and all(name in datasets.DATASETS for name in args.dataset):
+        raise UsageError("--higher-is better or worse is for CSV files; leave it out")
+    run = Run(perturbations=asked, **flags_of(args, Run))
     if args.plot:
         from scoring import plots
         plots.figure(1, 1)   # no matplotlib: better said before the work
     device = torchrun.start(options.pick_device(args.device))
-    rank, ranks = torchrun.world()
-    if ranks > 1 and args.shard:
-        raise UsageError("--shard: torchrun makes the shards itself; leave one of the two out")
-    if ranks > 1:
-        args.shard = (rank + 1, ranks)
-    models, fusions = options.models_of(args, device, args.per_layer)
-    if args.saveas and (len(models) > 1 or len(models[0].columns) > 1):
-        raise UsageError("-s/--saveas names one file: use it with one method and one distance")
-    found = [(model, attempt(asked_as(model), model.files)) for model in models]
-    models = [(model, files) for model, files in found if files is not None]
-    sets = [attempt(name, experiment.prepare, name, args) for name in args.dataset]
-    rows = []
-    for prepared in filter(None, sets):
-        for model, files in models:
-            name = f"{asked_as(model)} on {prepared.dataset.name}"
-            done = attempt(name, experiment.run, model, files, prepared, perturbations(args), args) or []
-            torchrun.barrier()   # the other processes' shards are written, or given up
-            if done and torchrun.first():
-                attempt(name, experiment.finish, done, args)
-            rows += done
-        for fusion in fusions if torchrun.first() and not args.dry_run else ():
-            rows += attempt(f"{fusion.name} on {prepared.dataset.name}", fused_files.of_run,
-                            fusion, rows, prepared, perturbations(args), args) or []
+    models, fusions = options.models_of(args.model, args.distance, Options(**flags_of(args, Options) | {"device": device}))
+
+    from scoring import experiment   # imports torch: what is above says a wrong command line at once
+    result = experiment.execute(args.dataset, models, fusions, run)
     if torchrun.first():
-        if rows:
-            experiment.report(rows, Path(args.savedir))
-        if args.plot:
-            for path in plots.score_files(row.output.final for row in rows if row.output.complete):
-                print(f"plot: {path}")
-    missing = torchrun.together(missing)
-    for what, why in missing if torchrun.first() else ():
-        print(f"missing: {what}: {why}")
+        show(result, args)
     torchrun.stop()
-    return 1 if missing else 0
+    return 1 if result.missing else 0
 
 
-def asked_as(model):
-    return ", ".join(dict.fromkeys(column.method for column in model.columns))
+def show(result, args):
+    """Print what a run gave: its table, its notes, and what is missing."""
+    from scoring import experiment
+    for line in result.estimates:
+        print(line)
+    if result.lines:
+        print(experiment.text_table(result.lines))
+        for note in result.notes:
+            print(note)
+    elif args.noise_floor:
+        for row in result.rows:
+            print(f"noise floor: {row.output.final}")
+    if args.plot:
+        from scoring import plots
+        for path in plots.score_files(result.files):
+            print(f"plot: {path}")
+    for what, why in result.missing:
+        print(f"missing: {what}: {why}")
 
 
-def needed_weights(args):
-    """The weight files that the methods of -m need, each once."""
-    if not args.model:
-        raise UsageError("--fetch-weights: expected -m with the methods whose weights are needed (see --list)")
-    plain, fusions = fused.split(args.model)
-    takes_distance = any(parse(m)[0] not in METRICS and ".py:" not in m for m in plain)
-    default = Options()
-    models = with_factors(build(plain, ["cos"] if takes_distance else [], default), fusions, default)
-    return list(dict.fromkeys(w for model in models for w in model.weights))
+def verify(args):
+    """run.py --verify: print a line a score file. Returns the exit code: 1 if any differs, 2 if any cannot be verified."""
+    from scoring import verify
+    code = 0
+    for path, said, its_code in verify.score_files(args.files, args.verify, methods=args.model, datasets=args.dataset,
+                                                   data_root=args.data_root, weights_dir=args.weights_dir,
+                                                   device=options.pick_device(args.device)):
+        print(f"{path}: {said}", flush=True)
+        code = 1 if 1 in (code, its_code) else max(code, its_code)
+    return code
 
 
 if __name__ == "__main__":

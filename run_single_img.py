@@ -14,12 +14,11 @@ import argparse
 import json
 from pathlib import Path
 
-from scoring import folders
-from scoring import fused_files
-from methods.model import known_by
-from methods import options
 from common.errors import UsageError
-from common.terminal import check_writable, progress, run_main
+from common.terminal import check_writable, flags_of, run_main
+from methods import options
+from methods.model import Options
+from scoring import folders
 
 
 def arguments(argv):
@@ -88,106 +87,44 @@ def check_usage(args, pairs, columns):
         check_writable(option, path)
 
 
-def work_of(pairs, args):
-    """-> [(distorted, reference)] as scoring.plan.ImageFile, every file checked. Raises UsageError listing all that can't be read."""
-    from common import images
-    from scoring.plan import ImageFile
-    sizes = images.check_all(dict.fromkeys(path for pair in pairs for path in (pair.reference, pair.distorted)))
-    side = (args.resizeHW,) * 2 if args.resizeHW else None
-    return [tuple(ImageFile(path, *(side or sizes[path])) for path in (pair.distorted, pair.reference)) for pair in pairs]
-
-
-def score_pairs(pairs, models, fusions, args):
-    """[folders.Pair] -> [{column: score}], in order, fused ones last. fusions: {column: (fused.Fused, its factors)}.
-
-    Raises UsageError.
-    """
-    from scoring.engine import score_plan
-    from scoring.plan import Plan, check_sizes, default_batch
-    plain, work = [("none", 0.0)], work_of(pairs, args)
-    scores, plans = [{} for _ in pairs], []
-    for model in models:
-        check_sizes(model, work, [pair.distorted for pair in pairs], plain)
-        batch = args.batch_size or default_batch(model.options.device)
-        plans.append(Plan(model, work, plain, args.resizeHW, batch))
-    for model, plan in zip(models, plans):
-        with progress(sum(plan.windows()), "window" if model.window else "image", model.name) as bar:
-            for _, unit, values in score_plan(plan, lambda p, u: model.columns, bar):
-                for column, numbers in values.items():
-                    for i, v in zip(unit, numbers):
-                        scores[i][column] = float(v[0])
-    for column, (fusion, factors) in fusions.items():
-        values = {f: [found[c.name] for found in scores] for f, c in factors.items()}
-        products = fused_files.scores(fusion, factors, values, lambda f, i: f"{pairs[i].distorted}: {f}")
-        for found, value in zip(scores, products):
-            found[column.name] = float(value)
-    return scores
-
-
 def show_map(pair, model, args):
     """Compute, print, draw and save the map of the model's one score."""
-    from scoring import loading
-    from scoring import maps
-    from scoring.plan import check_sizes, default_batch
-    import torch
-    maps.terms_of(model, model.columns[0])   # no map for this score: said before anything is loaded
-    work, plain = work_of([pair], args), ("none", 0.0)
-    check_sizes(model, work, [pair.distorted], [plain])
-    requests = [(pair.distorted, "distorted", [plain]), (pair.reference, "reference", [plain])]
-    device = model.options.device
-    (distorted,), (reference,) = loading.images_of(requests, args.resizeHW, model.short_side, torch.device(device), 0)
-    batch = args.batch_size or default_batch(device)
-    found = maps.distance_map(model, model.columns[0], distorted, reference, batch)
+    from scoring import maps, single
+    reference, distorted, drawn = single.map_pair(pair, model, resizeHW=args.resizeHW, batch_size=args.batch_size)
     note_random([model])
-    print(f"{pair.distorted}  {found.column}  {found.score:.6g}")
-    print(f"map: mean {found.total.mean():.6g} ({found.mean_is}), largest {found.total.max():.6g}")
+    print(f"{pair.distorted}  {drawn.column}  {drawn.score:.6g}")
+    print(f"map: mean {drawn.total.mean():.6g} ({drawn.mean_is}), largest {drawn.total.max():.6g}")
     if args.map:
         from scoring import plots
-        plots.difference(args.map, *(t.permute(1, 2, 0).cpu().numpy() for t in (reference, distorted)), found, args.map_layers)
+        plots.difference(args.map, *(t.permute(1, 2, 0).cpu().numpy() for t in (reference, distorted)), drawn, args.map_layers)
     if args.npy is not None:
-        maps.save(found, args.npy or Path(args.map).with_suffix(".npy"), args.map_layers)
-
-
-def calibrations(args, models, fusions):
-    """{column: calibrate.Calibration} of --calibrate, fitted before the work starts. Raises UsageError."""
-    if not args.calibrate:
-        return {}
-    from scoring import calibrate
-    same = {"protocol": args.protocol, "precision": args.precision, "resizeHW": args.resizeHW}
-    settings = {c.name: same | {"weights": known_by(model.files())} for model in models for c in model.columns}
-    for column, (_, factors) in fusions.items():
-        own = [settings[c.name] for c in factors.values()]
-        settings[column.name] = own[0] | {"weights": fused_files.each_once(s["weights"] for s in own)}
-    found = [calibrate.calibration(path, list(settings), settings) for path in args.calibrate]
-    return {c.column: c for c in found}
+        maps.save(drawn, args.npy or Path(args.map).with_suffix(".npy"), args.map_layers)
 
 
 def main(argv):
     args = arguments(argv)
-    options.check_model(args)
     pairs, alone = pairs_of(args)
-    models, fusions = options.models_of(args, options.pick_device(args.device))
-    columns = [c for m in models for c in m.columns]
-    factors = [fused_files.factors_of(fusion, columns) for fusion in fusions]
-    fusions = {fused_files.column(fusion, own): (fusion, own) for fusion, own in zip(fusions, factors)}
-    columns += fusions
+    settings = Options(**flags_of(args, Options) | {"device": options.pick_device(args.device)})
+    models, fusions = options.models_of(args.model, args.distance, settings)
+    from scoring import single   # imports torch: what is above says a wrong command line at once
+    columns = list(single.columns_of(models, fusions)[0].values())
     check_usage(args, pairs, columns)
     for model in models:
         model.paths()   # a missing weight file: said before the work
     folders.list_alone(alone)
     if args.map or args.npy is not None:
         return show_map(pairs[0], models[0], args)
-    opinions = calibrations(args, models, fusions)
-    scores = score_pairs(pairs, models, fusions, args)
+    opinions = single.calibrations(args.calibrate, models, fusions, resizeHW=args.resizeHW)
+    scores = single.score_pairs(pairs, models, fusions, resizeHW=args.resizeHW, batch_size=args.batch_size)
+    predicted = [single.predictions(of_pair, opinions) for of_pair in scores]
     if args.output:
-        folders.write_csv(args.output, pairs, [found | predicted(found, opinions) for found in scores])
+        folders.write_csv(args.output, pairs, [of_pair | opinion for of_pair, opinion in zip(scores, predicted)])
     if args.curve:
-        from scoring import bdrate
-        from scoring import plots
-        values = [s[columns[0].name] for s in scores]
+        from scoring import bdrate, plots
+        values = [of_pair[columns[0].name] for of_pair in scores]
         plots.curves(args.curve, columns[0].name, columns[0].higher_is, bdrate.mean_curves(pairs, values))
     if args.json:
-        print(json.dumps(document(args, pairs, alone, scores, models, columns, opinions), indent=1))
+        print(json.dumps(document(args, pairs, alone, scores, predicted, models, columns, opinions), indent=1))
         return
     note_random(models)
     if pairs[0].group:
@@ -196,12 +133,6 @@ def main(argv):
         print_lines(pairs, scores, opinions)
     for opinion in opinions.values():
         print(opinion.statement())
-
-
-def predicted(found, opinions):
-    """{psnr_predicted_label: ..., _low, _high, _extrapolated} of the calibrated scores of one pair."""
-    return {f"{column}_predicted_{what}": value for column, opinion in opinions.items()
-            for what, value in opinion(found[column]).items()}
 
 
 def note_random(models):
@@ -233,31 +164,30 @@ def reports(pairs, scores, columns, args):
             yield bdrate.report(pairs, values, column, args.anchor)
 
 
-def document(args, pairs, alone, scores, models, columns, opinions):
+def document(args, pairs, alone, scores, predicted, models, columns, opinions):
     """What --json prints."""
-    from scoring import bdrate
     from scorefiles import write
-    lines = [{"reference": p.reference, "distorted": p.distorted} | ({"group": p.group} if p.group else {})
-             | ({} if p.bitrate is None else {"bitrate": p.bitrate}) | found
-             | predicted(found, opinions) for p, found in zip(pairs, scores)]
-    told = {"scores": lines}
+    from scoring import bdrate, fused_files
+    lines = [{"reference": pair.reference, "distorted": pair.distorted} | ({"group": pair.group} if pair.group else {})
+             | ({} if pair.bitrate is None else {"bitrate": pair.bitrate}) | of_pair | opinion
+             for pair, of_pair, opinion in zip(pairs, scores, predicted)]
+    document = {"scores": lines}
     if pairs[0].group:
-        told["unmatched"] = alone
+        document["unmatched"] = alone
         for column in columns:
-            values = [found[column.name] for found in scores]
+            values = [of_pair[column.name] for of_pair in scores]
             summary = {"groups": folders.summary(pairs, values)}
             if pairs[0].bitrate is None:
                 summary["references_in_common"], summary["comparisons"] = folders.comparisons(pairs, values, column.higher_is)
             else:
                 summary["bd_rates"] = bdrate.compare(pairs, values, args.anchor)
-            told.setdefault("summary", {})[column.name] = summary
+            document.setdefault("summary", {})[column.name] = summary
     if opinions:
-        told["calibration"] = {column: opinion.statement() for column, opinion in opinions.items()}
-    return told | {"settings": {"protocol": args.protocol, "precision": args.precision, "resizeHW": args.resizeHW,
-                                "normalize": args.normalize, "window": args.window, "stride": args.stride, "layers": args.layers,
-                                "weights": fused_files.each_once(m.files() for m in models),
-                                "higher_is": {c.name: c.higher_is for c in columns}},
-                   "environment": write.environment(models[0], args.batch_size)}
+        document["calibration"] = {column: opinion.statement() for column, opinion in opinions.items()}
+    settings = {name: getattr(args, name) for name in ("protocol", "precision", "resizeHW", "normalize", "window", "stride", "layers")}
+    settings["weights"] = fused_files.each_once(model.files() for model in models)
+    settings["higher_is"] = {column.name: column.higher_is for column in columns}
+    return document | {"settings": settings, "environment": write.environment(models[0], args.batch_size)}
 
 
 if __name__ == "__main__":

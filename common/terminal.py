@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import sys
+from dataclasses import fields
 
 from common.errors import UsageError, WorkError, one_line
 
@@ -17,12 +18,18 @@ def warn(text):
     tqdm.write(f"warning: {one_line(text)}", file=sys.stderr)
 
 
-def progress(total, unit, desc, initial=0):
-    """A tqdm bar with an ETA on stderr; silent when stderr is not a terminal."""
+def progress(total, unit, desc, shown=None):
+    """A tqdm bar with an ETA on stderr; shown: True or False, None for whether stderr is a terminal."""
     from tqdm import tqdm
-    shown = sys.stderr is not None and sys.stderr.isatty()
-    return tqdm(total=total, unit=unit, desc=desc, initial=initial, file=sys.stderr, disable=not shown, dynamic_ncols=True,
+    if shown is None:
+        shown = sys.stderr is not None and sys.stderr.isatty()
+    return tqdm(total=total, unit=unit, desc=desc, file=sys.stderr, disable=not shown, dynamic_ncols=True,
                 smoothing=0.05)
+
+
+def flags_of(args, kind):
+    """{field: value} of the fields of a dataclass that are flags of a command line under the same names; args: parse_args()."""
+    return {field.name: getattr(args, field.name) for field in fields(kind) if hasattr(args, field.name)}
 
 
 def number_type(kind, sound, what):

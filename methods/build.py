@@ -50,21 +50,27 @@ def build(methods, distances, options):
     return found
 
 
-def factor(name):
-    """A score column's name -> method and distance: 'embed_dinov1_cos' -> ('embed_dinov1', 'cos'), 'psnr' -> ('psnr', None)."""
+def is_column(name):
+    """Whether a name is that of a score column with its distance: dinov1_l2, embed_dinov1_cos."""
     method, _, distance = name.rpartition("_")
     base = parse(method)[0]
+    return name not in METRICS and distance in DISTANCES and (base in models.BACKBONES or base.startswith("timm:"))
+
+
+def factor(name):
+    """A score column's name -> method and distance: 'embed_dinov1_cos' -> ('embed_dinov1', 'cos'), 'psnr' -> ('psnr', None)."""
     if name in METRICS:
         return name, None
-    if distance in DISTANCES and (base in models.BACKBONES or base.startswith("timm:")):
+    if is_column(name):
+        method, _, distance = name.rpartition("_")
         return method, distance
     known = [f"{b}_{d}" for b in models.BACKBONES for d in DISTANCES] + [f"embed_{b}_cos" for b in models.BACKBONES]
     raise unknown("factor", name, [*METRICS, *known], "factors are named as in score files")
 
 
-def with_factors(found, fusions, options):
-    """The models, and what the factors of fused metrics take besides: a forward pass a backbone, each column once."""
-    for name in dict.fromkeys(f for fusion in fusions for f in fusion.factors):
+def with_columns(found, names, options):
+    """The models, and what score columns of these names take besides: a forward pass a backbone, each column once."""
+    for name in dict.fromkeys(names):
         method, distance = factor(name)
         [model] = build([method], [distance] if distance else [], options)
         same = next((m for m in found if m.name == model.name), None)

@@ -5,7 +5,8 @@ from common.errors import UsageError
 from common.terminal import positive, side
 from distances import DISTANCES
 from methods import fused
-from methods.build import build, with_factors
+from methods.build import build, is_column, parse, with_columns
+from methods.metrics import METRICS
 from methods.model import PROTOCOLS, Options
 from models import PRECISIONS
 
@@ -31,11 +32,6 @@ def add_arguments(parser):
     what.add_argument("--stride", type=positive, default=usual.stride, metavar="N", help=f"distance of windows (default: {usual.stride})")
     what.add_argument("--layers", type=layer_list, metavar="LIST", help="blocks to use, such as 0-5,11 (default: all)")
     what.add_argument("--batch-size", type=batch_size, metavar="N", help="windows at once, or auto (default)")
-
-
-def check_model(args):
-    if not args.model:
-        raise UsageError("-m: expected one or more methods, such as dinov1 or psnr (see python run.py --list)")
 
 
 def batch_size(text):
@@ -69,9 +65,24 @@ def pick_device(asked):
     return asked
 
 
-def models_of(args, device, per_layer=False):
-    """-> ([Model], [fused.Fused]) of -m and -d, factors of fused metrics included, nothing loaded. Raises UsageError."""
-    options = Options(args.weights, args.weights_dir, device, args.precision, args.protocol, args.normalize,
-                      args.window, args.stride, args.layers, per_layer)
-    plain, fusions = fused.split(args.model)
-    return with_factors(build(plain, args.distance, options), fusions, options), fusions
+def models_of(names, distances, options):
+    """What -m and -d name -> ([Model], [fused.Fused]), factors of fused metrics included, nothing loaded.
+
+    names: methods, fused metrics, and score columns as their files are named ("dinov1_l2", which takes no -d). Raises UsageError.
+    """
+    if not names:
+        raise UsageError("-m: expected one or more methods, such as dinov1 or psnr (see python run.py --list)")
+    plain, fusions = fused.split(names)
+    columns = [name for name in plain if is_column(name)]
+    models = build([name for name in plain if name not in columns], distances, options)
+    return with_columns(models, columns + [f for fusion in fusions for f in fusion.factors], options), fusions
+
+
+def needed_weights(names):
+    """The weight files that methods, score columns and fused metrics need, each once."""
+    if not names:
+        raise UsageError("--fetch-weights: expected -m with the methods whose weights are needed (see --list)")
+    plain, _ = fused.split(names)
+    takes_distance = any(parse(name)[0] not in METRICS and ".py:" not in name and not is_column(name) for name in plain)
+    models, _ = models_of(names, ["cos"] if takes_distance else [], Options())
+    return list(dict.fromkeys(weights for model in models for weights in model.weights))

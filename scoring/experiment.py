@@ -1,23 +1,25 @@
-"""One experiment, run.py's middle part: a dataset and a model -> score files, and the table of correlations.
+"""One experiment: datasets and models -> score files, and the table of correlations. run.py and score_dataset only call `execute`.
 
 Images are loaded and checked before anything is scored; what is there is used; what is missing is scored and written unit
 by unit (scorefiles/write.py), under a lock.
 """
 import csv
 import io
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from agreement import correlations
 import datasets
-from common import images
+from common import images, torchrun
 from scorefiles import write
+from scoring import fused_files
 from scoring.engine import score_plan
 from scoring.plan import ImageFile, Plan, check_sizes, default_batch, tiles
 from common.errors import UsageError, WorkError, one_line
 from common.terminal import progress, warn
 from methods.model import known_by
-from scorefiles.read import is_floor, stem
+from scorefiles.read import stem
 
 TABLE = ("dataset", "method", "perturbation", "pct", "plcc", "srcc", "krcc", "n", "expected", "file")
 
@@ -40,25 +42,25 @@ class Row:
     perturbation: tuple
 
 
-def load(name, args):
+def load(name, run):
     """The dataset; with --noise-floor its references, each against its own perturbed self."""
-    higher_is = None if name in datasets.DATASETS else args.higher_is   # the registry knows its own
-    dataset = datasets.load(name, args.data_root, higher_is, keep_missing=args.skip_bad)
-    if args.noise_floor:
+    higher_is = None if name in datasets.DATASETS else run.higher_is   # the registry knows its own
+    dataset = datasets.load(name, run.data_root, higher_is, keep_missing=run.skip_bad)
+    if run.noise_floor:
         own = [replace(p, dis=p.ref, label=0.0, std=None) for p in {p.ref: p for p in dataset.pairs}.values()]
         dataset = replace(dataset, pairs=own, expected=len(own), label="none (noise floor)")
     return dataset
 
 
-def prepare(name, args):
+def prepare(name, run):
     """Load a dataset and check every image of the pairs asked for (with --skip-bad of all, since what is left out is a setting,
     which --limit must not change). UsageError lists all that is missing or unreadable."""
-    dataset = load(name, args)
-    chosen = list(range(len(dataset.pairs)))[:args.limit]
+    dataset = load(name, run)
+    chosen = list(range(len(dataset.pairs)))[:run.limit]
     files = {i: [dataset.path(rel) for rel in (dataset.pairs[i].dis, dataset.pairs[i].ref)]
-             for i in (range(len(dataset.pairs)) if args.skip_bad else chosen)}
+             for i in (range(len(dataset.pairs)) if run.skip_bad else chosen)}
     paths = dict.fromkeys(path for two in files.values() for path in two)
-    sizes, bad = images.check_all(paths, skip_bad=True) if args.skip_bad else (images.check_all(paths), {})
+    sizes, bad = images.check_all(paths, skip_bad=True) if run.skip_bad else (images.check_all(paths), {})
     left_out = {dataset.pairs[i].dis: next(bad[p] for p in two if p in bad).replace(f"{dataset.root}/", "")
                 for i, two in files.items() if any(p in bad for p in two)}
     chosen = [i for i in chosen if dataset.pairs[i].dis not in left_out]
@@ -69,29 +71,29 @@ def prepare(name, args):
     return Prepared(dataset, chosen, sizes, left_out)
 
 
-def plan(model, prepared, asked, args, batch):
+def plan(model, prepared, run, batch):
     """-> (Plan, indices of its pairs in the dataset): sizes checked, and only the shard's references where there is one."""
     dataset, chosen = prepared.dataset, prepared.chosen
-    if args.shard:
-        part, parts = args.shard
+    if run.shard:
+        part, parts = run.shard
         references = list(dict.fromkeys(dataset.pairs[i].ref for i in chosen))
         mine = set(references[(part - 1) * len(references) // parts:part * len(references) // parts])
         chosen = [i for i in chosen if dataset.pairs[i].ref in mine]
 
     def image(rel):
         path = dataset.path(rel)
-        return ImageFile(str(path), *((args.resizeHW,) * 2 if args.resizeHW else prepared.sizes[path]))
+        return ImageFile(str(path), *((run.resizeHW,) * 2 if run.resizeHW else prepared.sizes[path]))
     pairs = [(image(dataset.pairs[i].dis), image(dataset.pairs[i].ref)) for i in chosen]
-    check_sizes(model, pairs, [dataset.pairs[i].dis for i in chosen], asked)
-    return Plan(model, pairs, asked, args.resizeHW, batch), chosen
+    check_sizes(model, pairs, [dataset.pairs[i].dis for i in chosen], run.perturbations)
+    return Plan(model, pairs, list(run.perturbations), run.resizeHW, batch), chosen
 
 
-def document(model, weights, column, prepared, perturbation, args):
+def document(model, weights, column, prepared, perturbation, run):
     """What the JSON beside a score file holds, the environment aside (scorefiles.write.Output)."""
     o, dataset = model.options, prepared.dataset
     settings = {"scoring": write.SCORING, "dataset": dataset.name, "dataset_sha256": dataset.fingerprint,
                 "method": column.method, "distance": column.distance, "feature": column.feature, "perturbation": perturbation[0],
-                "pct": perturbation[1], "resizeHW": args.resizeHW, "protocol": o.protocol, "weights": known_by(weights), "precision": o.precision}
+                "pct": perturbation[1], "resizeHW": run.resizeHW, "protocol": o.protocol, "weights": known_by(weights), "precision": o.precision}
     if model.window:
         layers = None if o.layers is None or column.feature == "embedding" else list(o.layers)
         settings |= {"window": o.window, "stride": o.stride, "normalize": o.normalize, "layers": layers, "per_layer": o.per_layer}
@@ -103,41 +105,40 @@ def document(model, weights, column, prepared, perturbation, args):
     return found | ({"left_out": prepared.left_out} if prepared.left_out else {})   # with the reasons
 
 
-def open_outputs(model, weights, prepared, asked, args):
+def open_outputs(model, weights, prepared, run):
     """-> ({(column name, perturbation): Output}, batch size): the batch size asked for, else that of a partial file that is
     to be continued, else the device's default."""
-    folder, found = Path(args.savedir), {}
+    folder, found = Path(run.savedir), {}
     for column in model.columns:
-        for perturbation in asked:
-            name = stem(prepared.dataset.name, args.saveas or column.name, *perturbation, floor=args.noise_floor)
-            found[column.name, perturbation] = write.Output(folder, name, document(model, weights, column, prepared, perturbation, args),
-                                                              prepared.dataset.pairs, args.shard, model.options.layers)
-    batch = args.batch_size or next((b for o in found.values() if not args.overwrite and (b := o.batch_begun())), None)
-    return found, batch or default_batch(model.options.device)
-
-
-def run(model, weights, prepared, asked, args):
-    """Score what is not there yet of a model on a dataset -> [Row] for the report, the files still to be finished."""
-    outputs, batch = open_outputs(model, weights, prepared, asked, args)
-    work, chosen = plan(model, prepared, asked, args, batch)
+        for perturbation in run.perturbations:
+            name = stem(prepared.dataset.name, run.saveas or column.name, *perturbation, floor=run.noise_floor)
+            found[column.name, perturbation] = write.Output(folder, name, document(model, weights, column, prepared, perturbation, run),
+                                                              prepared.dataset.pairs, run.shard, model.options.layers)
+    batch = run.batch_size or next((b for o in found.values() if not run.overwrite and (b := o.batch_begun())), None)
+    batch = batch or default_batch(model.options.device)
     environment = write.environment(model, batch)
-    for output in outputs.values():
+    for output in found.values():
         output.document["environment"] = environment
-    rows = [Row(outputs[c.name, p], prepared.dataset, c, p) for c in model.columns for p in asked]
-    if args.dry_run:
-        return estimate(work, outputs, chosen, args)
-    folder = Path(args.savedir)
+    return found, batch
+
+
+def score(model, weights, prepared, run):
+    """Score what is not there yet of a model on a dataset -> [Row] for the report, the files still to be finished."""
+    outputs, batch = open_outputs(model, weights, prepared, run)
+    work, chosen = plan(model, prepared, run, batch)
+    rows = [Row(outputs[c.name, p], prepared.dataset, c, p) for c in model.columns for p in run.perturbations]
+    folder = Path(run.savedir)
     with write.locked(folder, [o.partial.name for o in outputs.values()]):
         with write.locked(folder, [o.final.name for o in outputs.values()]):   # nobody is just giving it its name
             for output in outputs.values():
-                output.open(args.overwrite)
+                output.open(run.overwrite)
         wanted = unfinished(model, outputs, chosen)
         total = sum(work.windows(wanted))
         if total:
             what = "window" if model.window else "image"
             try:
-                with progress(total, what, f"{prepared.dataset.name} {model.name}") as bar:
-                    for perturbation, unit, values in score_plan(work, wanted, bar, workers(args, model)):
+                with progress(total, what, f"{prepared.dataset.name} {model.name}", run.progress) as bar:
+                    for perturbation, unit, values in score_plan(work, wanted, bar, workers(run, model)):
                         for name, numbers in values.items():
                             outputs[name, perturbation].append([chosen[i] for i in unit], numbers)
             except WorkError as error:
@@ -145,9 +146,86 @@ def run(model, weights, prepared, asked, args):
     return rows
 
 
-def finish(rows, args):
+@dataclass(frozen=True)
+class Result:
+    """What a run gives. `lines` is its table, a dict a score file with the columns TABLE; of noise floors, which have no label, []."""
+    rows: list
+    lines: list
+    missing: list       # [(what, why)]: with keep_going, what could not be had
+    estimates: list     # with dry_run, a line a model and dataset
+
+    @property
+    def files(self):
+        """Paths of the finished score files."""
+        return [row.output.final for row in self.rows if row.output.complete]
+
+    @property
+    def table(self):
+        """The lines as a pandas.DataFrame: a row a score file with plcc, srcc, krcc (NaN where they are not defined), n, file."""
+        import pandas as pd
+        table = pd.DataFrame(self.lines, columns=TABLE)
+        return table.astype({name: float for name in ("plcc", "srcc", "krcc")} if len(table) else {})
+
+    @property
+    def notes(self):
+        """What a reader of the table must know, a sentence each."""
+        return list(dict.fromkeys(notes(self.rows, self.lines)))
+
+
+def execute(names, models, fusions, run):
+    """Score datasets with models and fused metrics -> Result. The one way that run.py and score_dataset take.
+
+    names: datasets, of the registry or CSV files; models, fusions: methods.options.models_of. Raises UsageError and WorkError;
+    with run.keep_going what fails is remembered as missing instead. Under torchrun each process takes a shard of the references,
+    and only the first has the whole Result.
+    """
+    missing = []
+
+    def attempt(what, function, *arguments):
+        """Its result; with keep_going None, remembered as missing, when it fails."""
+        try:
+            return function(*arguments)
+        except (UsageError, WorkError) as error:
+            if not run.keep_going:
+                raise
+            missing.append((what, one_line(error)))
+
+    rank, ranks = torchrun.world()
+    if ranks > 1 and run.shard:
+        raise UsageError("--shard: torchrun makes the shards itself; leave one of the two out")
+    if ranks > 1:
+        run = replace(run, shard=(rank + 1, ranks))
+    if run.saveas and sum(len(model.columns) for model in models) != 1:
+        raise UsageError("-s/--saveas names one file: use it with one method and one distance")
+    weights = [(model, attempt(asked_as(model), model.files)) for model in models]
+    models = [(model, files) for model, files in weights if files is not None]
+    prepared_sets = [prepared for name in names if (prepared := attempt(name, prepare, name, run))]
+    rows, estimates = [], []
+    for prepared in prepared_sets:
+        for model, files in models:
+            name = f"{asked_as(model)} on {prepared.dataset.name}"
+            if run.dry_run:
+                estimates.append(attempt(name, estimate, model, files, prepared, run))
+                continue
+            done = attempt(name, score, model, files, prepared, run) or []
+            torchrun.barrier()   # the other processes' shards are written, or given up
+            if done and torchrun.first():
+                attempt(name, finish, done, run)
+            rows += done
+        for fusion in fusions if torchrun.first() and not run.dry_run else ():
+            rows += attempt(f"{fusion.name} on {prepared.dataset.name}", fused_files.of_run, fusion, rows, prepared, run) or []
+    lines = correlate(rows, Path(run.savedir)) if rows and torchrun.first() and not run.noise_floor else []
+    return Result(rows, lines, torchrun.together(missing), [line for line in estimates if line])
+
+
+def asked_as(model):
+    """The methods of a model, as they were asked for."""
+    return ", ".join(dict.fromkeys(column.method for column in model.columns))
+
+
+def finish(rows, run):
     """Give the files of rows their names, those of which all is there."""
-    with write.locked(Path(args.savedir), [row.output.final.name for row in rows]):
+    with write.locked(Path(run.savedir), [row.output.final.name for row in rows]):
         for row in rows:
             row.output.finish()
 
@@ -157,22 +235,22 @@ def unfinished(model, outputs, chosen):
     return lambda perturbation, unit: [c for c in model.columns if not outputs[c.name, perturbation].has(chosen[i] for i in unit)]
 
 
-def workers(args, model):
+def workers(run, model):
     """Processes that read images: none on a CPU, which is busy with the features; up to 8 beside a CUDA device."""
-    import os
-    if args.workers is not None:
-        return args.workers
+    if run.workers is not None:
+        return run.workers
     return min(8, os.cpu_count() or 1) if model.options.device.startswith("cuda") else 0
 
 
-def estimate(work, outputs, chosen, args):
-    """--dry-run: print what would be computed, and the time it would take by a few timed batches. No file is touched."""
+def estimate(model, weights, prepared, run):
+    """--dry-run: a line on what would be computed, and the time it would take by a few timed batches. No file is touched."""
     import time
 
     import torch
-    model = work.model
+    outputs, batch = open_outputs(model, weights, prepared, run)
+    work, chosen = plan(model, prepared, run, batch)
     for output in outputs.values():
-        output.open(args.overwrite)
+        output.open(run.overwrite)
     todo = [(c, p) for c in model.columns for p in work.perturbations]
     references, distorted = work.windows(unfinished(model, outputs, chosen))
     line = f"{model.name}: {len(work.pairs)} pairs, {references + distorted} forward passes ({references} of references, " \
@@ -191,8 +269,7 @@ def estimate(work, outputs, chosen, args):
                 times.append(time.perf_counter() - start)
         seconds = min(times) / n * (references + distorted)
         line += f"; about {seconds / 3600:.1f} h" if seconds > 3600 else f"; about {seconds / 60:.1f} min"
-    print(line + f" on {model.options.device}")
-    return []
+    return line + f" on {model.options.device}"
 
 
 # ---- the table
@@ -212,17 +289,12 @@ def coefficients(row):
     return line
 
 
-def report(rows, folder):
-    """Print the table of these rows and merge them into correlations.csv; of noise floors, which have no label, the files."""
-    if is_floor(rows[0].output.final):
-        print("\n".join(f"noise floor: {row.output.final}" for row in rows))
-        return
+def correlate(rows, folder):
+    """[Row] -> their lines of correlations.csv (dicts, see TABLE), merged into that of the folder."""
     lines = [coefficients(row) for row in rows]
     with write.locked(folder, ["correlations.csv"]):
         merge(lines, folder)
-    print(text_table(lines))
-    for note in dict.fromkeys(notes(rows, lines)):
-        print(note)
+    return lines
 
 
 def merge(lines, folder):

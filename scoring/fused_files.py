@@ -66,22 +66,22 @@ def scores(fusion, factors, values, where=lambda factor, i: f"{factor}: pair {i 
     return fused.combine(fusion, values, {f: c.higher_is for f, c in factors.items()}, where=where)
 
 
-def of_run(fusion, rows, prepared, asked, args):
+def of_run(fusion, rows, prepared, run):
     """Write the fused score files of a dataset from the rows of its factors -> [experiment.Row] for the report.
 
-    rows: those of the run; asked: its perturbations. Only pairs that all factors have are fused; the file stays partial
+    rows: those of the run. Only pairs that all factors have are fused; the file stays partial
     until these are all.
     """
     from scoring.experiment import Row
     found = []
-    for perturbation in asked:
+    for perturbation in run.perturbations:
         there = {row.column: row.output for row in rows if row.perturbation == perturbation and row.dataset is prepared.dataset}
         factors = factors_of(fusion, there)
         own, outputs = column(fusion, factors), {f: there[c] for f, c in factors.items()}
-        made = write.Output(Path(args.savedir), stem(prepared.dataset.name, own.name, *perturbation, floor=args.noise_floor),
+        made = write.Output(Path(run.savedir), stem(prepared.dataset.name, own.name, *perturbation, floor=run.noise_floor),
                               document(fusion, {f: o.document for f, o in outputs.items()}), prepared.dataset.pairs)
         with write.locked(made.final.parent, [made.partial.name, made.final.name]):
-            made.open(args.overwrite)
+            made.open(run.overwrite)
             todo = sorted(set.intersection(*(set(o.done) for o in outputs.values())) - set(made.done))
             if todo and not made.complete:
                 values = scores(fusion, factors, {f: [float(o.done[i][3]) for i in todo] for f, o in outputs.items()},

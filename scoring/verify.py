@@ -9,9 +9,8 @@ computed in 16 bits or TF32; below a floor of a hundredth of that share of the f
 Prints one line a file. Exit code 1 if any differs, 2 if any can't be verified. A CSV dataset is named by -dat FILE.csv, one's
 own metric by -m FILE.py:FUNCTION.
 """
-import argparse
 import random
-import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import datasets
@@ -19,7 +18,7 @@ from scoring import experiment
 from scoring import fused_files
 from methods import fused
 from common import images
-from methods.build import build, factor, models_name, with_factors
+from methods.build import build, factor, models_name, with_columns
 from methods.model import PROTOCOLS, Options
 from models import PRECISIONS, backbone
 from methods import metrics
@@ -31,7 +30,7 @@ from scoring.plan import default_batch
 from common.errors import UsageError, WorkError, one_line
 from common.terminal import progress
 from loaders import lists
-from methods.options import pick_device
+from scoring.settings import Run
 
 SEED = 0
 FINE, COARSE = 1e-4, 0.02   # of a score
@@ -43,57 +42,68 @@ class Differs(Exception):
     """What a file holds is not what this program computes now; the text says where."""
 
 
-def main(args):
-    """run.py --verify: args.verify pairs of each of args.files. Returns the exit code."""
-    files = [path for path in map(Path, args.files) if path.name != "correlations.csv"]
+def score_files(files, pairs, *, methods=(), datasets=(), data_root=None, weights_dir=None, device="cpu"):
+    """Recompute `pairs` random pairs of each finished score file -> yields (path, what is said of it, exit code) for each.
+
+    methods: one's own metrics (FILE.py:FUNCTION); datasets: CSV datasets (FILE.csv). Exit code 0: it agrees; 1: it differs or the
+    work failed; 2: it cannot be verified. Raises UsageError where there is no file to verify.
+    """
+    files = [path for path in map(Path, files) if path.name != "correlations.csv"]
     if not files:
         raise UsageError("--verify: expected one or more finished score files, such as results/*.csv")
-    device, loaded, code = pick_device(args.device), {}, 0
+    where = Where(tuple(methods), tuple(datasets), data_root or Run().data_root, weights_dir, device)
     with progress(len(files), "file", "verifying") as bar:
         for path in files:
             try:
-                print(f"{path}: agrees, {verify(path, args, device, loaded)}")
+                yield path, f"agrees, {verify(path, pairs, where)}", 0
             except Differs as error:
-                print(f"{path}: DIFFERS: {one_line(error)}")
-                code = 1
+                yield path, f"DIFFERS: {one_line(error)}", 1
             except (UsageError, WorkError) as error:
-                print(f"{path}: cannot be verified: {one_line(error)}")
-                code = code or (2 if isinstance(error, UsageError) else 1)
-            sys.stdout.flush()
+                yield path, f"cannot be verified: {one_line(error)}", 2 if isinstance(error, UsageError) else 1
             bar.update()
-    return code
 
 
-def verify(path, args, device, loaded):
-    """Recompute args.verify pairs of one file -> 'N of M pairs ...'. Raises Differs, UsageError, WorkError."""
+@dataclass(frozen=True)
+class Where:
+    """Where things are that the JSON beside a score file cannot say; `loaded` keeps the datasets, each loaded once."""
+    methods: tuple
+    datasets: tuple
+    data_root: str
+    weights_dir: str | None
+    device: str
+    loaded: dict = field(default_factory=dict)
+
+
+def verify(path, pairs, where):
+    """Recompute `pairs` pairs of one file -> 'N of M pairs ...'. Raises Differs, UsageError, WorkError."""
     file = read(path)
     if not file.document:
         raise UsageError(f"there is no {beside(path).name} beside it that says how it was made")
     try:
         told, environment = file.document["settings"], file.document["environment"]
-        options = options_of(told, args.weights_dir, device)
-        models, combine = recipe(told, args.model, options)
+        options = options_of(told, where.weights_dir, where.device)
+        models, combine = recipe(told, where.methods, options)
         perturbation, left_out = (told["perturbation"], float(told["pct"])), list(told.get("left_out", ()))
         for key, known in KNOWN.items():
             if told[key] not in known:
                 raise ValueError(f"{key} {told[key]!r}")
         if told["resizeHW"] is not None and not 0 < int(told["resizeHW"]):
             raise ValueError(f"resizeHW {told['resizeHW']!r}")
-        again = argparse.Namespace(resizeHW=told["resizeHW"], shard=None)
-        batch = int(environment.get("batch_size") or default_batch(device))
-        dataset = dataset_of(told["dataset"], file.document, args, loaded)
+        run = Run(perturbations=(perturbation,), resizeHW=told["resizeHW"])
+        batch = int(environment.get("batch_size") or default_batch(where.device))
+        dataset = dataset_of(told["dataset"], file.document, where)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         told = f"{type(error).__name__}: {one_line(error)}"
         raise UsageError(f"{beside(path)}: not a JSON of run.py's ({told})") from None
     prepared = experiment.Prepared(dataset, [], {}, dict.fromkeys(left_out))
-    compare_settings(file.document, models, prepared, perturbation, again)
+    compare_settings(file.document, models, prepared, perturbation, run)
     rows = rows_of(path, file.document, dataset)
-    prepared.chosen = sorted(random.Random(SEED).sample(sorted(rows), min(args.verify, len(rows))))
+    prepared.chosen = sorted(random.Random(SEED).sample(sorted(rows), min(pairs, len(rows))))
     prepared.sizes = images.check_all(dict.fromkeys(
         dataset.path(rel) for i in prepared.chosen for rel in (dataset.pairs[i].dis, dataset.pairs[i].ref)))
     found = {}
     for model in models:
-        work, chosen = experiment.plan(model, prepared, [perturbation], again, batch)
+        work, chosen = experiment.plan(model, prepared, run, batch)
         for _, unit, values in score_plan(work, lambda p, u: model.columns):
             for name, numbers in values.items():
                 found.setdefault(name, {}).update(zip([chosen[i] for i in unit], numbers))
@@ -120,7 +130,7 @@ def recipe(told, named, options):
     """-> (models, function {column: [scores of a pair]} -> [scores of a pair] of the file's own method)."""
     if "fused" in told:
         fusion = fused.parse(told["method"])
-        models = with_factors([], [fusion], options)
+        models = with_columns([], fusion.factors, options)
         factors = fused_files.factors_of(fusion, [c for m in models for c in m.columns])
 
         def product(found):
@@ -137,29 +147,29 @@ def recipe(told, named, options):
     return [model], lambda found: found[model.columns[0].name]
 
 
-def dataset_of(name, document, args, loaded):
+def dataset_of(name, document, where):
     """The dataset of that name, loaded once; a CSV dataset is the one of -dat that has it."""
-    files = [path for path in args.dataset if lists.is_list(path)]
+    files = [path for path in where.datasets if lists.is_list(path)]
     own = [path for path in files if lists.name_of(path, datasets.DATASETS) == name]
     if name not in datasets.DATASETS and not own:
         raise UsageError(f"its dataset {name} is none of those known; name its file by -dat {name}.csv")
     key = name, "left_out" in document["settings"], document["label"].endswith("(noise floor)")
-    if key not in loaded:
-        again = argparse.Namespace(data_root=args.data_root, skip_bad=key[1], noise_floor=key[2],
-                                   higher_is=document["label_higher_is"] if own else None)
-        loaded[key] = experiment.load(own[0] if own else name, again)
-    return loaded[key]
+    if key not in where.loaded:
+        again = Run(data_root=where.data_root, skip_bad=key[1], noise_floor=key[2],
+                    higher_is=document["label_higher_is"] if own else None)
+        where.loaded[key] = experiment.load(own[0] if own else name, again)
+    return where.loaded[key]
 
 
 # ---- comparing
 
-def compare_settings(document, models, prepared, perturbation, again):
+def compare_settings(document, models, prepared, perturbation, run):
     """Differs where the dataset, a weight file or anything else that decides the scores is not what the JSON says."""
     documents = {}
     for model in models:
         weights = model.files()
         for column in model.columns:
-            documents[column.method, column.distance] = experiment.document(model, weights, column, prepared, perturbation, again)
+            documents[column.method, column.distance] = experiment.document(model, weights, column, prepared, perturbation, run)
     told = document["settings"]
     parts = {factor(name): part for name, part in told["factors"].items()} if "factors" in told else {
         key: told for key in documents}

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from scoring import fused_files
 from methods import fused
-from methods.build import build, factor, with_factors
+from methods.build import build, factor, with_columns
 from methods.model import Options
 import run as run_py
 from scoring.engine import Engine
@@ -91,7 +91,7 @@ def test_identical_images_stay_best_and_scores_finite(values):
 
 def columns(*names):
     plain, fusions = fused.split(names)
-    models = with_factors(build(plain, [], Options()), fusions, Options())
+    models = with_columns(build(plain, [], Options()), [f for fusion in fusions for f in fusion.factors], Options())
     return [(m.name, [c.name for c in m.columns]) for m in models]
 
 

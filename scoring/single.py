@@ -1,0 +1,92 @@
+"""Pairs of image files -> scores, maps and predicted opinions: what run_single_img.py does, for a notebook too.
+
+    models, fusions = models_of(["psnr", "st_vgg16_l2"], [], Options())
+    scores = score_pairs([Pair("original.png", "coded.jpg")], models, fusions)     # [{"psnr": ..., "st_vgg16_l2": ...}]
+"""
+from common import images
+from common.terminal import progress
+from methods.model import Model, known_by
+from scoring import fused_files
+from scoring.engine import score_plan
+from scoring.folders import Pair
+from scoring.plan import ImageFile, Plan, check_sizes, default_batch
+
+PLAIN = [("none", 0.0)]
+
+
+def checked(pairs, resizeHW=None):
+    """[Pair] -> [(distorted, reference)] as ImageFile, every file checked. Raises UsageError listing all that can't be read."""
+    sizes = images.check_all(dict.fromkeys(path for pair in pairs for path in (pair.reference, pair.distorted)))
+    side = (resizeHW,) * 2 if resizeHW else None
+    return [tuple(ImageFile(path, *(side or sizes[path])) for path in (pair.distorted, pair.reference)) for pair in pairs]
+
+
+def columns_of(models, fusions):
+    """What models and fused metrics give -> ({column name: Column}, {column name: (Fused, {factor: Column})} of the fused ones)."""
+    columns = [column for model in models for column in model.columns]
+    factors = {fusion: fused_files.factors_of(fusion, columns) for fusion in fusions}
+    fused = {fused_files.column(fusion, own): (fusion, own) for fusion, own in factors.items()}
+    return {c.name: c for c in [*columns, *fused]}, {c.name: both for c, both in fused.items()}
+
+
+def score_pairs(pairs: list[Pair], models: list[Model], fusions=(), *, resizeHW: int | None = None,
+                batch_size: int | None = None, shown: bool | None = None) -> list[dict]:
+    """Scores of pairs of files -> [{column name: score}], in order, fused ones last.
+
+    models, fusions: methods.options.models_of. resizeHW, batch_size: as run.py's flags. shown: a bar on stderr, None for where
+    it is a terminal. Raises UsageError for files that cannot be read or do not fit a model, WorkError for a failure at work.
+    """
+    work, scores, plans = checked(pairs, resizeHW), [{} for _ in pairs], []
+    for model in models:
+        check_sizes(model, work, [pair.distorted for pair in pairs], PLAIN)
+        plans.append(Plan(model, work, PLAIN, resizeHW, batch_size or default_batch(model.options.device)))
+    for model, plan in zip(models, plans):
+        with progress(sum(plan.windows()), "window" if model.window else "image", model.name, shown) as bar:
+            for _, unit, values in score_plan(plan, lambda p, u: model.columns, bar):
+                for column, numbers in values.items():
+                    for i, v in zip(unit, numbers):
+                        scores[i][column] = float(v[0])
+    for name, (fusion, factors) in columns_of(models, fusions)[1].items():
+        values = {f: [of_pair[c.name] for of_pair in scores] for f, c in factors.items()}
+        products = fused_files.scores(fusion, factors, values, lambda f, i: f"{pairs[i].distorted}: {f}")
+        for of_pair, value in zip(scores, products):
+            of_pair[name] = float(value)
+    return scores
+
+
+def map_pair(pair, model, *, resizeHW=None, batch_size=None):
+    """Where a pair of files differs according to the model's one score -> (reference, distorted, maps.DistanceMap).
+
+    The images are uint8 (3, H, W) tensors as the model sees them. Raises UsageError, too, where the score has no map.
+    """
+    import torch
+
+    from scoring import loading, maps
+    maps.terms_of(model, model.columns[0])   # no map for this score: said before anything is loaded
+    check_sizes(model, checked([pair], resizeHW), [pair.distorted], PLAIN)
+    requests = [(pair.distorted, "distorted", PLAIN), (pair.reference, "reference", PLAIN)]
+    device = model.options.device
+    (distorted,), (reference,) = loading.images_of(requests, resizeHW, model.short_side, torch.device(device), 0)
+    batch = batch_size or default_batch(device)
+    return reference, distorted, maps.distance_map(model, model.columns[0], distorted, reference, batch)
+
+
+def calibrations(paths, models, fusions=(), *, resizeHW=None):
+    """{column name: calibrate.Calibration} fitted to finished score files of the same methods. Raises UsageError."""
+    from scoring import calibrate
+    settings = {}
+    for model in models:
+        of_model = {"protocol": model.options.protocol, "precision": model.options.precision, "resizeHW": resizeHW,
+                    "weights": known_by(model.files())} if paths else {}
+        settings |= {column.name: of_model for column in model.columns}
+    for name, (_, factors) in columns_of(models, fusions)[1].items() if paths else ():
+        own = [settings[c.name] for c in factors.values()]
+        settings[name] = own[0] | {"weights": fused_files.each_once(s["weights"] for s in own)}
+    fitted = [calibrate.calibration(path, list(settings), settings) for path in paths]
+    return {c.column: c for c in fitted}
+
+
+def predictions(scores, opinions):
+    """{psnr_predicted_label: ..., _low, _high, _extrapolated} of the calibrated scores {column name: score} of one pair."""
+    return {f"{column}_predicted_{what}": value for column, opinion in opinions.items()
+            for what, value in opinion(scores[column]).items()}

@@ -9,13 +9,14 @@ from PIL import Image, ImageFilter
 from torchvision.transforms.functional import pil_to_tensor
 
 from scripts import examples
-from scoring import maps
+from scoring import maps, single
 from methods.build import block_column, build
 from methods.model import Column, Model, Options
 import models
 from methods import options
 import run_single_img
 from common.errors import UsageError
+from common.terminal import flags_of
 from distances import Features
 from photographs import HERE, astronaut, printed, saved
 
@@ -31,9 +32,8 @@ def score(folder, image, changed, *argv):
     """The score that run_single_img.py gives without --map."""
     files = [saved(folder, name, i) for name, i in (("r.png", image), ("d.png", changed))]
     args = run_single_img.arguments(["-ref", files[0], "-dis", files[1], *argv])
-    models_, fusions = options.models_of(args, "cpu")
-    pairs, _ = run_single_img.pairs_of(args)
-    (scores,) = run_single_img.score_pairs(pairs, models_, {}, args)
+    settings = Options(**flags_of(args, Options) | {"device": "cpu"})
+    (scores,) = single.score_pairs(run_single_img.pairs_of(args)[0], *options.models_of(args.model, args.distance, settings))
     return next(iter(scores.values()))
 
 

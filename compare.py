@@ -9,6 +9,7 @@ percentile interval: in the simulations of tests/test_bootstrap.py it covers bet
 """
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ import numpy as np
 from agreement.fits import MAPPINGS
 from common.errors import UsageError
 from common.terminal import check_writable, run_main
+from loaders.spread import KINDS, Spread
 from reports.compare import Settings, compare
 from reports.compare.grouping import base, no_spread, numbers_by_name, read_groups
 from reports.compare.report import FORMATS
@@ -30,40 +32,66 @@ def column_pairs(text):
     return found
 
 
-def spread_reader(std_file, data_root):
-    """A function(dataset, table) -> std (N,) or why not, for grouping.read_groups: a column std, --std, the dataset's files."""
+def spread_reader(std_file, data_root, given):
+    """A function(dataset, table) -> (std (N,), Spread) or why not, for grouping.read_groups: a column std, --std, the dataset's
+    files. given: the Spread that --raters and --std-kind describe, None without them; a kind that the registry knows stands."""
 
-    def from_dict(spread, table, source):
+    def by_name(spreads, table, source):
         import pandas as pd
 
-        names = base(pd.Series(list(spread), dtype=str))
-        theirs = base(table["dis"])
+        names = base(pd.Series(list(spreads), dtype=str))
+        wanted = base(table["dis"])
         if names.is_unique:
-            place = pd.Index(names).get_indexer(theirs)
+            place = pd.Index(names).get_indexer(wanted)
         else:  # LIVE's names repeat between its folders: by position, which the names must then bear out
-            place = np.arange(len(theirs)) if list(names) == list(theirs) else np.full(len(theirs), -1)
+            place = np.arange(len(wanted)) if list(names) == list(wanted) else np.full(len(wanted), -1)
         if (place < 0).any():
             raise UsageError(
                 f"{source}: no std for {np.sum(place < 0)} of {len(place)} images, first {table['dis'].iloc[np.argmin(place)]}"
             )
-        return np.array(list(spread.values()), dtype=float)[place]
+        return np.array(list(spreads.values()), dtype=float)[place]
+
+    def settled(std, kind):
+        if (std < 0).any():
+            raise UsageError(f"{kind.source}: a spread can't be negative, found {std.min():g}")
+        if kind.usable:
+            return std, kind
+        if given is None:
+            what = "how many ratings" if kind.kind == "sd" else "what kind of number"
+            return f"{kind.source}: {what} stands behind its spreads is not known; say so by --raters N or --std-kind se|ci95"
+        return std, replace(given, source=kind.source)
 
     def spread(dataset, table):
         if "std" in table:
-            return table["std"].to_numpy()
+            return settled(table["std"].to_numpy(), Spread("unknown", source="column std of the score file"))
         if std_file:
-            given = numbers_by_name(std_file, "dis", "std")
-            return from_dict(dict(zip(given["dis"], given["std"])), table, std_file)
+            rows = numbers_by_name(std_file, "dis", "std")
+            std = by_name(dict(zip(rows["dis"], rows["std"])), table, std_file)
+            return settled(std, Spread("unknown", source=f"--std {std_file}"))
         if data_root:
             from datasets import load_spread
 
             try:
-                return from_dict(load_spread(dataset, data_root), table, data_root)
+                spreads, kind = load_spread(dataset, data_root)
+                return settled(by_name(spreads, table, data_root), kind)
             except UsageError as error:  # PIPAL has no spread, and not every dataset compared need be on this disk
                 return str(error)
         return no_spread(dataset, table)
 
     return spread
+
+
+def given_spread(args):
+    """The Spread that --raters and --std-kind describe, None without them. UsageError where they say too little."""
+    kind = args.std_kind or ("sd" if args.raters is not None else None)
+    if kind == "sd" and args.raters is None:
+        raise UsageError("--std-kind sd: expected --raters N too, the number of ratings behind each standard deviation")
+    if kind in ("se", "ci95") and args.raters is not None:
+        raise UsageError(f"--raters {args.raters}: a {KINDS[kind]} needs no number of raters; leave it or --std-kind out")
+    if args.std and kind is None:
+        raise UsageError(f"--std {args.std}: what its column std is must be said, by --raters N (standard deviations over N "
+                         "ratings) or --std-kind se|ci95")
+    return kind and Spread(kind, args.raters)
 
 
 def parse(argv):
@@ -86,7 +114,14 @@ def parse(argv):
     )
     parser.add_argument("--std", metavar="FILE", help="CSV with dis,std: the spread of each label")
     parser.add_argument("--data-root", metavar="DIR", help="the datasets, for the spread of their labels")
-    parser.add_argument("--raters", type=int, help="ratings behind each std (default: std is the standard error of the mean)")
+    parser.add_argument(
+        "--raters", type=int, metavar="N", help="std of --std, of a column or of an unknown kind: standard deviation of N ratings"
+    )
+    parser.add_argument(
+        "--std-kind",
+        choices=[kind for kind in KINDS if kind != "unknown"],
+        help=f"what such a std is: {'; '.join(f'{kind}: {what}' for kind, what in KINDS.items() if kind != 'unknown')}".replace("%", "%%"),
+    )
     parser.add_argument("--resamples", type=int, default=Settings.resamples, help="of the bootstrap (default %(default)s)")
     parser.add_argument("--seed", type=int, default=Settings.seed)
     parser.add_argument(
@@ -113,8 +148,9 @@ def parse(argv):
 
 def main(argv=None):
     args = parse(argv)
-    settings = Settings(args.resamples, args.seed, args.interval, args.fit, args.raters)
-    groups = read_groups(args.files, args.columns, args.higher_is, args.similarity, spread_reader(args.std, args.data_root))
+    settings = Settings(args.resamples, args.seed, args.interval, args.fit)
+    spread = spread_reader(args.std, args.data_root, given_spread(args))
+    groups = read_groups(args.files, args.columns, args.higher_is, args.similarity, spread)
     metrics = list(dict.fromkeys(metric for group in groups for metric in group.metrics))
     unknown = sorted(set(args.similarity) - set(metrics))
     if unknown:

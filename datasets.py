@@ -3,8 +3,8 @@
     python datasets.py                            the registry: name, pairs, label and its direction, usual folder names
     python datasets.py tid2013 --data-root DIR    the pairs that are there, as CSV: dis,ref,label,distortion,std
 
-LIVE, TID2013 and PIPAL are read here (METHOD.md section 4), KADID-10k, CSIQ, TID2008 and LIVE-MD in more_datasets.py, a
-list of one's own (any CSV) in loaders/lists.py, the photographs that need no download in loaders/demo.py.
+TID2013, TID2008 and PIPAL are read here (METHOD.md section 4), LIVE in loaders/live.py, KADID-10k, CSIQ and LIVE-MD in
+more_datasets.py, a list of one's own (any CSV) in loaders/lists.py, the photographs that need no download in loaders/demo.py.
 """
 import difflib
 import os
@@ -13,53 +13,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Callable
 
-from loaders import demo, lists
+from loaders import demo, lists, live
 import more_datasets as more
 from common.errors import UsageError, unknown
 from common.terminal import run_main, warn
 from loaders.pairs import Dataset, Pair, Row, code_in_name, refuse_doubled, spelt_as_on_disk
-from common.files import Disk, cell_strings, key, list_folder, mat_numbers, number, read_fields, read_mat, spread
+from loaders.spread import Spread
+from common.files import Disk, key, list_folder, number, read_fields, spread
 
-LIVE_ALL = {"jp2k": 227, "jpeg": 233, "wn": 174, "gblur": 174, "fastfading": 174}     # columns of dmos.mat, in this order
-LIVE_RATED = {"jp2k": 169, "jpeg": 175, "wn": 145, "gblur": 145, "fastfading": 145}   # of these, those that are no references
 TID_NAME = r"i\d\d_(\d\d)_\d\.bmp"
 LISTED = 12   # entries of a folder that an error shows
 PIPAL_NAME = r".+_(\d\d)_\d\d\.(?:bmp|png)"
-
-
-def live(root):
-    """LIVE IQA release 2 (Sheikh, Sabir, Bovik, IEEE TIP 2006). Label: `dmos` of dmos.mat, without the references (orgs = 1).
-    Spread: `dmos_std` of dmos_realigned.mat where that file is there. From its documentation; the real files were not seen."""
-    disk = Disk(root)
-    file, names_file = disk.path("dmos.mat"), disk.path("refnames_all.mat")
-    dmos, orgs = (mat_numbers(a, file, "dmos, orgs") for a in read_mat(file, "dmos", "orgs"))
-    refs = cell_strings(read_mat(names_file, "refnames_all")[0], names_file)
-    std = [None] * len(dmos)
-    if disk.find("dmos_realigned.mat"):
-        realigned = disk.path("dmos_realigned.mat")
-        std, again = (mat_numbers(a, realigned, "dmos_std, orgs") for a in read_mat(realigned, "dmos_std", "orgs"))
-        if again != orgs:
-            raise UsageError(f"{realigned}: its orgs differ from those of {file}; both files must be of the same release")
-    want = sum(LIVE_ALL.values())
-    if not len(dmos) == len(orgs) == len(refs) == len(std) == want or set(orgs) - {0.0, 1.0}:
-        raise UsageError(f"{file}: expected {want} entries of dmos, orgs (0 or 1), refnames_all and, if there, dmos_std, as in "
-                         f"release 2; found {len(dmos)}, {len(orgs)}, {len(refs)}, {len(std)}")
-    column = 0
-    for folder, count in LIVE_ALL.items():
-        for i in range(1, count + 1):
-            if orgs[column] == 0:
-                where = f"{file}: entry {column + 1}"
-                label = number(repr(dmos[column]), where)
-                deviation = None if std[column] is None else spread(repr(std[column]), where + " of dmos_std")
-                yield Row(where, f"{folder}/img{i}.bmp", f"refimgs/{refs[column]}", label, deviation)
-            column += 1
-
-
-def live_types(names):
-    """By folder; by position in the authors' files, which name LIVE's images without folders (METHOD.md section 4)."""
-    if len(names) == sum(LIVE_RATED.values()) and not any("/" in name for name in names):
-        return [folder for folder, count in LIVE_RATED.items() for _ in range(count)]
-    return code_in_name(f"({'|'.join(LIVE_ALL)})/.+", "jp2k/img1.bmp, or all 779 rows in LIVE's order", with_folders=True)(names)
 
 
 def tid(root):
@@ -116,24 +80,38 @@ class Entry:
     layouts: tuple           # what is in the folder, each way that is read; in brackets what need not be there
     source: str              # where to ask for the data
     citation: str
+    spread: Spread | None = None   # what the spread of its labels is, where it has one
     no_spread: str = ""      # why there is no per-stimulus spread, where there is none
+    note: str = ""           # what must stand beside every table made of it
+    label_fault: Callable | None = None   # (names, labels of a score file) -> why these are not this dataset's labels, or None
     make: Callable | None = None   # () -> root, for what is made rather than downloaded
 
 
+LIVE_FOLDERS = ("live", "databaserelease2", "liveiqa", "live2", "liverelease2", "liveiqarelease2")
+LIVE_IMAGES = "refimgs/, jp2k/, jpeg/, wn/, gblur/, fastfading/"
+LIVE_CITATION = ("Sheikh, Sabir, Bovik: A statistical evaluation of recent full reference image quality assessment algorithms. "
+                 "IEEE Transactions on Image Processing 15(11), 2006")
+
 DATASETS = {entry.name: entry for entry in (
-    Entry("live", live, live_types, pairs=779, higher_is="worse", label="DMOS", markers=("dmos.mat",),
-          folders=("live", "databaserelease2", "liveiqa", "live2", "liverelease2", "liveiqarelease2"),
-          layouts=("refimgs/, jp2k/, jpeg/, wn/, gblur/, fastfading/, dmos.mat, refnames_all.mat (and dmos_realigned.mat)",),
-          source="https://live.ece.utexas.edu/research/Quality/subjective.htm",
-          citation="Sheikh, Sabir, Bovik: A statistical evaluation of recent full reference image quality assessment algorithms. "
-                   "IEEE Transactions on Image Processing 15(11), 2006",
-          no_spread="dmos_realigned.mat, which holds dmos_std, is not there"),
+    Entry("live", live.realigned, live.types, pairs=779, higher_is="worse", label="DMOS (dmos_new of dmos_realigned.mat)",
+          markers=("refnames_all.mat", "dmos_realigned.mat", "dmos.mat"), folders=LIVE_FOLDERS,
+          layouts=(f"{LIVE_IMAGES}, refnames_all.mat, dmos_realigned.mat (a separate download from the same page)",),
+          source=live.PAGE, citation=LIVE_CITATION,
+          spread=Spread("unknown", source="dmos_std of dmos_realigned.mat"),
+          no_spread="dmos_realigned.mat, which holds dmos_std, is not there",
+          label_fault=lambda names, labels: live.fault(names, labels, "dmos_new")),
+    Entry("livedmos", live.first_release, live.types, pairs=779, higher_is="worse", label="DMOS (dmos of dmos.mat)",
+          markers=("refnames_all.mat", "dmos.mat"), folders=LIVE_FOLDERS,
+          layouts=(f"{LIVE_IMAGES}, refnames_all.mat, dmos.mat",), source=live.PAGE, citation=LIVE_CITATION,
+          no_spread="dmos_std belongs to the scale of dmos_new (-dat live)", note=f"its label is {live.NOT_THE_PAPERS}",
+          label_fault=lambda names, labels: live.fault(names, labels, "dmos")),
     Entry("tid2013", tid, code_in_name(TID_NAME, "i01_01_1.bmp"), pairs=3000, higher_is="worse", label="100 - MOS",
           markers=("mos_with_names.txt",), folders=("tid2013",),
           layouts=("reference_images/, distorted_images/, mos_with_names.txt (and mos_std.txt)",),
           source="https://www.ponomarenko.info/tid2013.htm",
           citation="Ponomarenko et al.: Image database TID2013: Peculiarities, results and perspectives. "
                    "Signal Processing: Image Communication 30, 2015",
+          spread=Spread("se", source="mos_std.txt; 2900 of its 3000 values are too small for standard deviations of whole votes"),
           no_spread="mos_std.txt is not there"),
     Entry("pipal", pipal, code_in_name(PIPAL_NAME, "A0001_03_07.bmp"), pairs=23200, higher_is="better", label="Elo",
           markers=("train_label",), folders=("pipal", "pipaltrain"),
@@ -151,7 +129,8 @@ DATASETS = {entry.name: entry for entry in (
           label="DMOS (1-5, higher is better)", markers=("dmos.csv",), folders=("kadid10k", "kadid"),
           layouts=("images/, dmos.csv", "distorted_images/, reference_images/, dmos.csv"),
           source="https://database.mmsp-kn.de/kadid-10k-database.html",
-          citation="Lin, Hosu, Saupe: KADID-10k: A large-scale artificially distorted IQA database. QoMEX 2019"),
+          citation="Lin, Hosu, Saupe: KADID-10k: A large-scale artificially distorted IQA database. QoMEX 2019",
+          spread=Spread("sd", 30, "var of dmos.csv")),
     Entry("csiq", more.csiq, code_in_name(more.CSIQ_NAME, "1600.AWGN.1.png"), pairs=866, higher_is="worse", label="DMOS (0-1)",
           markers=("csiq_label.txt", "csiq.dmos.xlsx", "src_imgs"), folders=("csiq", "csiqiqa"),
           layouts=tuple(f"{images}, {labels}" for labels in ("csiq_label.txt", "csiq.DMOS.xlsx") for images in (
@@ -159,13 +138,15 @@ DATASETS = {entry.name: entry for entry in (
           source="https://s2.smu.edu/~eclarson/csiq.html",
           citation="Larson, Chandler: Most apparent distortion: full-reference image quality assessment and the role of "
                    "strategy. Journal of Electronic Imaging 19(1), 2010",
-          no_spread="csiq_label.txt holds none; the official csiq.DMOS.xlsx does, and is read where csiq_label.txt is not there"),
+          spread=Spread("sd", 6, "dmos_std of csiq.DMOS.xlsx; 5000 ratings of 866 images by 35 observers"),
+          no_spread="csiq_label.txt holds none; the authors' csiq.DMOS.xlsx does, beside it or in its place"),
     Entry("tid2008", tid, code_in_name(TID_NAME, "i01_01_1.bmp"), pairs=1700, higher_is="worse", label="100 - MOS",
           markers=("mos_with_names.txt",), folders=("tid2008",),
           layouts=("reference_images/, distorted_images/, mos_with_names.txt (and mos_std.txt)",),
           source="https://www.ponomarenko.info/tid2008.htm",
           citation="Ponomarenko et al.: TID2008 - A database for evaluation of full-reference visual quality assessment metrics. "
                    "Advances of Modern Radioelectronics 10, 2009",
+          spread=Spread("unknown", source="mos_std.txt"),
           no_spread="mos_std.txt is not there"),
     Entry("livemd", more.livemd, code_in_name(r"part[ _]([12])/.+", "Part 1/...", with_folders=True), pairs=450, higher_is="worse",
           label="DMOS", markers=("part 1", "part_1"), folders=("livemd", "livemultidistortiondatabase", "torelease"),
@@ -223,7 +204,7 @@ def locate(entry, data_root):
     found = [folder for folder in named if holds_it(folder)]
     found = found or [folder / name for folder in named if os.path.isdir(folder) for name in list_folder(folder)
                       if holds_it(folder / name)]
-    others = {name for other in DATASETS.values() if other is not entry for name in other.folders}
+    others = {name for other in DATASETS.values() for name in other.folders} - set(entry.folders)
     if not found and holds_it(data_root) and squash(os.path.basename(os.path.realpath(data_root))) not in others:
         found = [data_root]
     if len({os.path.realpath(folder) for folder in found}) > 1:
@@ -271,7 +252,13 @@ def read(name, data_root, keep_missing=False):
     refuse_doubled(listed.rows)
     rows = spelt_as_on_disk(listed.root, listed.rows, keep_missing, lambda: f"paths are relative to {Path(name).parent} or {data_root}")
     pairs = [Pair(row.dis, row.ref, row.label, row.distortion, row.std) for row in rows]
-    return Dataset(title, listed.root, pairs, listed.higher_is, f"{listed.column} of {Path(name).name}", len(pairs))
+    return Dataset(title, listed.root, pairs, listed.higher_is, f"{listed.column} of {Path(name).name}", len(pairs),
+                   spread_of(pairs, Spread("unknown", source=f"column std of {Path(name).name}")))
+
+
+def spread_of(pairs, spread):
+    """`spread`, or None where a pair has none."""
+    return None if any(pair.std is None for pair in pairs) else spread
 
 
 def read_known(entry, data_root, keep_missing):
@@ -283,7 +270,7 @@ def read_known(entry, data_root, keep_missing):
     pairs = [Pair(row.dis, row.ref, row.label, code, row.std) for row, code in zip(rows, codes)]
     if len(pairs) != entry.pairs:
         warn(f"{root}: {len(pairs)} pairs, the full {entry.name} has {entry.pairs}")
-    return Dataset(entry.name, root, pairs, entry.higher_is, entry.label, len(pairs))
+    return Dataset(entry.name, root, pairs, entry.higher_is, entry.label, len(pairs), spread_of(pairs, entry.spread), entry.note)
 
 
 def distortion_types(name, table):
@@ -297,14 +284,25 @@ def distortion_types(name, table):
 
 
 def load_spread(name, data_root):
-    """{dis: standard deviation of its ratings}, in the dataset's order; the images need not be there (then the names are spelt
-    as in the label files). UsageError with the reason where there is none."""
+    """({dis: spread of its label}, loaders.spread.Spread: what kind of number that is), in the dataset's order; the images need
+    not be there (then the names are spelt as in the label files). UsageError with the reason where there is none."""
     dataset = read(name, data_root, keep_missing=True)
-    if any(pair.std is None for pair in dataset.pairs):
+    if dataset.spread is None:
         known = DATASETS.get(dataset.name)
         why = known.no_spread if known else f"{name} has no column std"
         raise UsageError(f"dataset {dataset.name} has no per-stimulus spread: {why}")
-    return {pair.dis: pair.std for pair in dataset.pairs}
+    return {pair.dis: pair.std for pair in dataset.pairs}, dataset.spread
+
+
+def dataset_note(name):
+    """What must stand beside every table made of the dataset of this name, "" for most."""
+    return DATASETS[name].note if name in DATASETS else ""
+
+
+def label_fault(dataset, names, labels):
+    """Why the labels (floats) of a score file's images (names) are not those of the dataset of this name, or None."""
+    entry = DATASETS.get(dataset)
+    return entry.label_fault(list(names), list(labels)) if entry and entry.label_fault else None
 
 
 def main(argv=None):
@@ -318,7 +316,7 @@ def main(argv=None):
     args = parser.parse_args(argv)
     if not args.name:
         for e in DATASETS.values():
-            print(f"{e.name:9s} {e.pairs:6d} pairs  {e.label}, higher is {e.higher_is}; "
+            print(f"{e.name:9s} {e.pairs:6d} pairs  {e.label}, higher is {e.higher_is}; spread: {e.spread or e.no_spread}; "
                   f"folder {' or '.join(e.folders) or '(made)'}: {' | '.join(e.layouts)}; from {e.source}")
         return
     pairs = read(args.name, args.data_root).pairs

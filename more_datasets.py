@@ -51,16 +51,21 @@ def spread_of(rows):
 
 def csiq(root):
     """CSIQ (Larson, Chandler, JEI 2010). DMOS from 0 to 1, higher is worse. Labels: csiq_label.txt ("1600.AWGN.1.png 0.062" a
-    line), as it is commonly passed on, else the authors' spreadsheet csiq.DMOS.xlsx, whose sheet all_by_image has the columns
-    image, dst_type, dst_lev, dmos_std, dmos. Images: dst_imgs/<type>/, dst_imgs_all/ or distorted_images/, and src_imgs/
-    or reference_images/. From documentation and other loaders."""
+    line), as it is commonly passed on, and the authors' workbook csiq.DMOS.xlsx, whose sheet all_by_image has the columns
+    image, dst_type, dst_lev, dmos_std, dmos; either will do. Where both are there they must agree to the list's last digit:
+    order and labels are the list's, the spread is the workbook's. Images: dst_imgs/<type>/, dst_imgs_all/ or
+    distorted_images/, and src_imgs/ or reference_images/."""
     disk = Disk(root)
     images, refs = disk.index("dst_imgs", "dst_imgs.*", "distorted_images"), disk.index("src_imgs", "reference_images")
+    sheet = csiq_sheet(disk) if disk.find("csiq.DMOS.xlsx") else None
     if disk.find("csiq_label.txt"):
         file = disk.path("csiq_label.txt")
         rated = [(f"{file}: line {line}", name, dmos, None) for line, (name, dmos) in read_fields(file, 2)]
+        rated = rated if sheet is None else with_spreads(rated, sheet)
+    elif sheet is None:
+        raise UsageError(f"{disk.root}: expected the labels csiq_label.txt or csiq.DMOS.xlsx, found neither")
     else:
-        rated = csiq_sheet(disk)
+        rated = sheet
     for where, name, dmos, std in rated:
         if not re.fullmatch(CSIQ_NAME, name, re.I):
             raise UsageError(f"{where}: expected a name like 1600.AWGN.1.png, found {name!r}")
@@ -69,15 +74,32 @@ def csiq(root):
                   number(dmos, where), None if std is None else spread(std, where))
 
 
+def with_spreads(listed, sheet):
+    """The rows of csiq_label.txt with the spreads of the workbook. UsageError naming both places where the two do not hold the
+    same images, or a label differs by more than half a unit of the list's last digit."""
+    spreads = {key(name): (where, dmos, std) for where, name, dmos, std in sheet}
+    rows = []
+    for where, name, dmos, _ in listed:
+        if key(name) not in spreads:
+            raise UsageError(f"{where}: {name} is not in csiq.DMOS.xlsx beside it; both should list the same images")
+        there, exact, std = spreads.pop(key(name))
+        half_digit = 0.5 * 10.0 ** -len(dmos.partition(".")[2])
+        if abs(number(dmos, where) - number(exact, there)) > half_digit * (1 + 1e-6):
+            raise UsageError(f"{where}: the label of {name} is {dmos}, but {exact} in {there}; one of the two is not CSIQ's")
+        rows.append((where, name, dmos, std))
+    if spreads:
+        raise UsageError(f"{next(iter(spreads.values()))[0]}: this image is not in csiq_label.txt beside it ({len(spreads)} such); "
+                         "both should list the same images")
+    return rows
+
+
 def csiq_sheet(disk):
     """The rows of csiq.DMOS.xlsx -> [(where, name, DMOS, std)], the last two as text. Needs openpyxl."""
-    if not disk.find("csiq.DMOS.xlsx"):
-        raise UsageError(f"{disk.root}: expected the labels csiq_label.txt or csiq.DMOS.xlsx, found neither")
     file = disk.path("csiq.DMOS.xlsx")
     try:
         import openpyxl
     except ImportError:
-        raise UsageError(f"{file}: reading it needs openpyxl (pip install openpyxl); or put csiq_label.txt beside it") from None
+        raise UsageError(f"{file}: reading it needs openpyxl (pip install openpyxl)") from None
     try:
         sheet = [list(row) for row in openpyxl.load_workbook(file, data_only=True)["all_by_image"].iter_rows(values_only=True)]
     except Exception as error:  # openpyxl raises many types on a broken file

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from common.errors import UsageError
 from common.files import Disk, file_size, key, some
+from loaders.spread import Spread
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Pair:
     ref: str
     label: float
     distortion: str            # the dataset's own type code or folder
-    std: float | None = None   # standard deviation of the ratings of this image, where the dataset gives it
+    std: float | None = None   # spread of the label, where the dataset gives it; Dataset.spread says of what kind
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,10 @@ class Dataset:
     root: Path
     pairs: list
     higher_is: str     # 'worse' or 'better': what a higher label means
-    label: str         # what the label is: 'DMOS', '100 - MOS', 'Elo', 'strength 1-5, not a human opinion'
+    label: str         # what the label is: '100 - MOS', 'Elo', 'strength 1-5, not a human opinion'
     expected: int      # how many pairs its label file has
+    spread: Spread | None = None   # what kind of number each Pair's std is; None where a pair has none
+    note: str = ""     # what must stand beside every table made of it
 
     def path(self, rel):
         """The file of a Pair's `dis` or `ref`."""

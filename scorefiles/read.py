@@ -132,7 +132,16 @@ def read(path, columns=None):
     if len(repeated):
         raise UsageError(f"{path}: line {where[repeated[0]]}: the row of {table['dis'][repeated[0]]} stands in the file twice")
     dataset, method, perturbation, pct = parse_name(path) if columns is None else ("", path.stem, "none", None)
+    check_labels_of_dataset(path, dataset, table)
     return ScoreFile(path, dataset, method, perturbation, pct, table, read_document(path) if columns is None else {})
+
+
+def check_labels_of_dataset(path, dataset, table):
+    """UsageError where the labels of a score file are known to be others than its dataset's (LIVE has two scales)."""
+    from datasets import label_fault
+    fault = label_fault(dataset, table["dis"], table["mos"])
+    if fault:
+        raise UsageError(f"{path}: {fault}")
 
 
 def csv_lines(path):

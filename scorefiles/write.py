@@ -141,13 +141,15 @@ class Output:
         """UsageError naming what differs between this run and the one that wrote `path`, by the JSON beside it."""
         try:
             there = json.loads(beside(path).read_text(encoding="utf-8"))
-            there = {s: dict(there.get(s, {})) for s in sections}
+            label, there = there.get("label"), {s: dict(there.get(s, {})) for s in sections}
         except FileNotFoundError:
             raise UsageError(f"{path}: there is no {beside(path).name} beside it that says how it was made; use --overwrite or "
                              "another -sdir") from None
         except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise UsageError(f"{beside(path)}: not readable ({one_line(error)}); use --overwrite or another -sdir") from None
         found = [d for s in sections for d in differences(there[s], self.document[s])]
+        if found and label != self.document.get("label"):   # alone it is only worded otherwise; here it may be why all differs
+            found.insert(0, f"label: {short(label)} there, {short(self.document.get('label'))} now")
         if found:
             raise UsageError(f"{path}: made with other settings ({'; '.join(found[:4])}{'; ...' if len(found) > 4 else ''}); "
                              "use --overwrite, another -sdir or another -s")

@@ -48,7 +48,7 @@ def load(name, run):
     dataset = datasets.load(name, run.data_root, higher_is, keep_missing=run.skip_bad)
     if run.noise_floor:
         own = [replace(p, dis=p.ref, label=0.0, std=None) for p in {p.ref: p for p in dataset.pairs}.values()]
-        dataset = replace(dataset, pairs=own, expected=len(own), label="none (noise floor)")
+        dataset = replace(dataset, pairs=own, expected=len(own), label="none (noise floor)", spread=None)
     return dataset
 
 
@@ -99,7 +99,8 @@ def document(model, weights, column, prepared, perturbation, run):
         settings |= {"window": o.window, "stride": o.stride, "normalize": o.normalize, "layers": layers, "per_layer": o.per_layer}
     if prepared.left_out:
         settings["left_out"] = list(prepared.left_out)
-    found = {"settings": settings, "label": dataset.label, "label_higher_is": dataset.higher_is, "note": model.note,
+    found = {"settings": settings, "label": dataset.label, "label_higher_is": dataset.higher_is,
+             "label_spread": dataset.spread.document if dataset.spread else None, "note": model.note,
              "pred_higher_is": column.higher_is, "pairs_expected": dataset.expected}
     found |= {"weight_files": [w["file"] for w in weights if "file" in w]} if weights else {}
     return found | ({"left_out": prepared.left_out} if prepared.left_out else {})   # with the reasons
@@ -327,6 +328,8 @@ def notes(rows, lines):
     """What a reader of the table must know."""
     for row in rows:
         yield f"{row.dataset.name}: label is {row.dataset.label}; positive coefficients agree with it"
+        if row.dataset.note:
+            yield f"{row.dataset.name}: {row.dataset.note}"
         if any(w["name"] == "random" for w in row.output.document["settings"]["weights"]):
             yield f"{row.column.name}: random weights, for trying things out: these numbers mean nothing"
         if row.output.document["settings"].get("left_out"):

@@ -30,6 +30,7 @@ def document(fusion, factors):
     own = {"method": fusion.name, "distance": None, "feature": "fused", "fused": fusion.expression, "floor": fused.FLOOR,
            "weights": each_once(s.get("weights", []) for s in settings), "factors": dict(zip(factors, settings))}
     return {"settings": shared | own, "label": first["label"], "label_higher_is": first["label_higher_is"],
+            "label_spread": first.get("label_spread"),
             "pred_higher_is": "worse", "pairs_expected": first["pairs_expected"], "environment": {},
             "note": f"{fusion.expression}; exponents {fusion.origin}"}
 

@@ -56,6 +56,9 @@ def show():
     print("datasets (-dat)")
     for entry in DATASETS.values():
         print(f"  {entry.name:10} {entry.pairs or '':>6} pairs  {entry.label}; higher is {entry.higher_is}; {entry.citation}")
+        print(f"{'':21}spread of the labels: {entry.spread or 'none: ' + entry.no_spread}")
+        if entry.note:
+            print(f"{'':21}note: {entry.note}")
     print("  FILE.csv          any CSV with dis,ref,mos[,type,std], or the columns of others (docs/datasets.md); paths relative to it")
     print("\ndistances (-d), between the features of a backbone")
     for name, entry in DISTANCES.items():

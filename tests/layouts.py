@@ -4,8 +4,8 @@ import functools
 import numpy as np
 import pytest
 
-import datasets
 from common.errors import UsageError
+from loaders import live
 
 REFS = ("bikes", "caps")   # references of the small LIVE
 
@@ -37,7 +37,7 @@ def make_live(folder, realigned=True, version="5", columns=982, **changed):
     dmos = np.where(orgs == 1, np.nan, columns / 8 + 0.125)
     names = np.array([f"{REFS[i % 2]}.bmp" for i in columns], dtype=object)[None]
     start = 0
-    for kind, count in datasets.LIVE_ALL.items():
+    for kind, count in live.ALL.items():
         touch(folder, *(f"{kind}/img{i + 1}.bmp" for i in range(count) if (start + i) % 10 == 0))
         start += count
     touch(folder, *(f"refimgs/{name}.bmp" for name in REFS))
@@ -82,13 +82,13 @@ def make_csiq(folder, nested=True, dis="dst_imgs", ref="src_imgs", workbook=Fals
     return folder
 
 
-def make_workbook(path):
-    openpyxl = pytest.importorskip("openpyxl")
+def make_workbook(path, rows=CSIQ_ROWS):
+    import openpyxl
     book = openpyxl.Workbook()
     sheet = book.create_sheet("all_by_image")
     sheet.append(["CSIQ"])
     sheet.append([None, "image", "dst_idx", "dst_type", "dst_lev", "dmos_std", "dmos"])
-    for image, kind, level, std, dmos in CSIQ_ROWS:
+    for image, kind, level, std, dmos in rows:
         sheet.append([None, image, 1, kind, level, std, dmos])
     book.save(path)
 
@@ -107,7 +107,7 @@ def make_livemd(folder, part="Part {}", refs="Part {}/{}"):
     return folder
 
 
-MAKERS = {"live": make_live, "tid2013": make_tid, "tid2008": make_tid, "pipal": make_pipal, "kadid10k": make_kadid,
+MAKERS = {"live": make_live, "livedmos": make_live, "tid2013": make_tid, "tid2008": make_tid, "pipal": make_pipal, "kadid10k": make_kadid,
           "csiq": make_csiq, "livemd": make_livemd}
 LAYOUTS = {   # what makes each of an entry's `layouts`, in their order, where there is more than one
     "pipal": (make_pipal, lambda folder: make_pipal(folder, lambda i: "Dist_Imgs"),

@@ -274,7 +274,10 @@ def test_other_refusals(two, tmp_path):
         ((two[0], "--resamples", "10"), "at least 100"),
         ((two[0], "--html", tmp_path / "no" / "x.html"), "no folder"),
         ((two[0], "--higher-is", "better"), "not better"),
-        ((two[0], "--std", tmp_path / "x.csv"), "x.csv"),
+        ((two[0], "--std", tmp_path / "x.csv", "--raters", "9"), "x.csv"),
+        ((two[0], "--std", tmp_path / "x.csv"), "what its column std is must be said, by --raters N"),
+        ((two[0], "--std-kind", "sd"), "expected --raters N too"),
+        ((two[0], "--std-kind", "se", "--raters", "9"), "needs no number of raters"),
     ]:
         result = run(*arguments, *FAST) if "--resamples" not in arguments else run(*arguments)
         assert result.returncode == 2 and result.stdout == "" and message in result.stderr, (arguments, result.stderr)

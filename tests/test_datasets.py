@@ -11,6 +11,7 @@ from hypothesis import given, settings, strategies as st
 
 import datasets
 import more_datasets
+from loaders import live
 from layouts import (MAKERS, PIPAL_NAMES, fails, make_csiq, make_kadid, make_live, make_livemd, make_pipal, make_tid,
                      make_workbook, touch, write)
 
@@ -26,7 +27,7 @@ def test_every_dataset_of_the_registry_is_tested_here():
 
 @pytest.mark.parametrize("name", MAKERS)
 def test_layout_is_read_from_its_folder_or_the_folder_above(name, tmp_path):
-    folder = MAKERS[name](tmp_path / name.upper())
+    folder = MAKERS[name](tmp_path / datasets.DATASETS[name].folders[0].upper())
     above, itself = datasets.load(name, tmp_path), datasets.load(name, folder)
     entry = datasets.DATASETS[name]
     assert above == itself and above.fingerprint == itself.fingerprint
@@ -98,9 +99,10 @@ def test_tid2013(tmp_path):
         ("distorted_images/i25_24_5.BMP", "reference_images/i25.bmp", 99.5, "24", None)]
     assert "mos_std.txt is not there" in fails(datasets.load_spread, "tid2013", tmp_path)
     write(tmp_path / "TID2013/MOS_STD.TXT", "0.1\n0.2\n0.3\n")
-    assert datasets.load_spread("tid2013", tmp_path) == {pair.dis: std for pair, std in zip(pairs, (0.1, 0.2, 0.3))}
+    spreads, kind = datasets.load_spread("tid2013", tmp_path)
+    assert spreads == {pair.dis: std for pair, std in zip(pairs, (0.1, 0.2, 0.3))} and kind.kind == "se"
     (tmp_path / "TID2013/reference_images/I01.BMP").unlink()   # the labels alone will do
-    assert list(datasets.load_spread("tid2013", tmp_path).values()) == [0.1, 0.2, 0.3]
+    assert list(datasets.load_spread("tid2013", tmp_path)[0].values()) == [0.1, 0.2, 0.3]
     write(tmp_path / "TID2013/MOS_STD.TXT", "0.1\n-0.2\n0.3\n")
     assert "line 2: a spread can't be negative" in fails(datasets.load, "tid2013", tmp_path)
     write(tmp_path / "TID2013/MOS_STD.TXT", "0.1\n0.2\n")
@@ -116,19 +118,20 @@ def test_tid2013_real_files():
 
 @pytest.mark.parametrize("version", ["5", "7"])
 def test_live(version, tmp_path):
-    dataset = datasets.load("live", make_live(tmp_path / "databaserelease2", version=version).parent)
+    folder = make_live(tmp_path / "databaserelease2", version=version)   # its dmos_new is dmos + 1
+    dataset = datasets.load("live", folder.parent)
     assert len(dataset.pairs) == 99
+    earlier = datasets.load("livedmos", folder.parent)
+    assert [pair.label + 1 for pair in earlier.pairs] == [pair.label for pair in dataset.pairs]
+    assert dataset.note == "" and "not the label that the paper used" in earlier.note
     at = {pair.dis: pair for pair in dataset.pairs}
     # column 230 is the fourth of jpeg, after 227 of jp2k; columns 960 = 227 + 233 + 174 + 174 + 152 is fastfading's 153rd
     assert list(at)[:2] == ["jp2k/img1.bmp", "jp2k/img11.bmp"]
-    assert at["jpeg/img4.bmp"].label == 230 / 8 + 0.125 and at["jpeg/img4.bmp"].ref == "refimgs/bikes.bmp"
-    assert at["fastfading/img153.bmp"].label == 960 / 8 + 0.125 and at["fastfading/img153.bmp"].distortion == "fastfading"
-    assert datasets.load_spread("live", tmp_path)["jpeg/img4.bmp"] == 2.3
-
-
-def test_live_without_the_realigned_scores_has_no_spread(tmp_path):
-    make_live(tmp_path / "live", realigned=False)
-    assert "dmos_realigned.mat" in fails(datasets.load_spread, "live", tmp_path)
+    assert at["jpeg/img4.bmp"].label == 230 / 8 + 1.125 and at["jpeg/img4.bmp"].ref == "refimgs/bikes.bmp"
+    assert at["fastfading/img153.bmp"].label == 960 / 8 + 1.125 and at["fastfading/img153.bmp"].distortion == "fastfading"
+    spreads, kind = datasets.load_spread("live", tmp_path)
+    assert spreads["jpeg/img4.bmp"] == 2.3 and kind.kind == "unknown" and not kind.usable
+    assert "belongs to the scale of dmos_new" in fails(datasets.load_spread, "livedmos", tmp_path)   # never beside dmos
 
 
 def test_live_types_by_position():
@@ -137,7 +140,7 @@ def test_live_types_by_position():
     assert datasets.distortion_types("live", table) == [kind for kind, count in rated.items() for _ in range(count)]
     assert "779" in fails(datasets.distortion_types, "live", table[:-1])
     assert datasets.distortion_types("live", pd.DataFrame({"dis": ["wn/img1.bmp"]})) == ["wn"]
-    for maker, entry in ((datasets.LIVE_RATED, 779), (datasets.LIVE_ALL, 982)):
+    for maker, entry in ((live.RATED, 779), (live.ALL, 982)):
         assert sum(maker.values()) == entry
 
 
@@ -180,9 +183,10 @@ def test_kadid_dmos_is_better_when_higher_and_var_is_a_standard_deviation(tmp_pa
     assert dataset.higher_is == "better" and [pair.label for pair in dataset.pairs] == [4.57, 1.1]
     # 17 fives and 13 fours: mean 4.57, standard deviation 0.496; 27 ones and 3 twos: 1.1 and 0.3
     assert np.std([5] * 17 + [4] * 13).round(3) == 0.496 and np.std([1] * 27 + [2] * 3).round(3) == 0.3
-    assert list(datasets.load_spread("kadid10k", tmp_path).values()) == [0.496, 0.3]
+    spreads, kind = datasets.load_spread("kadid10k", tmp_path)
+    assert list(spreads.values()) == [0.496, 0.3] and (kind.kind, kind.raters) == ("sd", 30)
     make_kadid(tmp_path / "kadid10k", "I01_01_01.png,I01.png,4.57,0.2456\nI01_25_05.png,I01.png,1.1,0.09\n")   # variances
-    assert list(datasets.load_spread("kadid10k", tmp_path).values()) == pytest.approx([0.496, 0.3], abs=1e-3)
+    assert list(datasets.load_spread("kadid10k", tmp_path)[0].values()) == pytest.approx([0.496, 0.3], abs=1e-3)
 
 
 @given(st.lists(st.lists(st.integers(1, 5), min_size=5, max_size=40), min_size=30, max_size=60))
@@ -200,11 +204,26 @@ def test_csiq(nested, tmp_path):
     assert "csiq.DMOS.xlsx" in fails(datasets.load_spread, "csiq", tmp_path)
 
 
+def test_csiq_list_and_workbook_are_held_against_each_other(tmp_path):
+    folder = make_csiq(tmp_path / "CSIQ")   # lists 0.062 and 0.75
+    book = folder / "csiq.DMOS.xlsx"
+    seaside, noise = ("log_seaside", "jpeg 2000", 5, 0.11, 0.7512), (1600, "noise", 1, 0.0, 0.06249)
+    make_workbook(book, (seaside, noise))   # in another order, its labels with more digits
+    dataset = datasets.load("csiq", tmp_path)
+    assert [(p.label, p.std) for p in dataset.pairs] == [(0.062, 0.0), (0.75, 0.11)]   # the list's labels and order
+    assert (dataset.spread.kind, dataset.spread.raters) == ("sd", 6)
+    make_workbook(book, (seaside, (*noise[:-1], 0.0626)))
+    assert "is 0.062, but 0.0626 in" in fails(datasets.load, "csiq", tmp_path)
+    make_workbook(book, (noise,))
+    assert "log_seaside.jpeg2000.5.png is not in csiq.DMOS.xlsx" in fails(datasets.load, "csiq", tmp_path)
+    make_workbook(book, (seaside, noise, (1600, "noise", 2, 0.1, 0.2)))
+    assert "row 5: this image is not in csiq_label.txt beside it (1 such)" in fails(datasets.load, "csiq", tmp_path)
+
+
 def test_csiq_spreadsheet(tmp_path, monkeypatch):
     folder = make_csiq(tmp_path / "CSIQ")
     (folder / "csiq_label.txt").unlink()
     assert "found neither" in fails(datasets.load, "csiq", tmp_path)
-    pytest.importorskip("openpyxl", reason="openpyxl is optional")
     write(folder / "csiq.DMOS.xlsx", "no spreadsheet")
     assert "not a spreadsheet" in fails(datasets.load, "csiq", tmp_path)
     make_workbook(folder / "csiq.DMOS.xlsx")
@@ -235,7 +254,8 @@ def test_csv(tmp_path):
     assert (dataset.name, dataset.higher_is, dataset.expected) == ("my-study-2", "better", 2)
     assert [(p.dis, p.ref, p.label, p.distortion, p.std) for p in dataset.pairs] == [
         ("b ü/d 1.png", "r.png", 1.5, "jpeg", 0.5), ("b ü/d2.PNG", "r.png", -2, "blur", 0)]
-    assert list(datasets.load_spread(file, None).values()) == [0.5, 0]
+    spreads, kind = datasets.load_spread(file, None)
+    assert list(spreads.values()) == [0.5, 0] and kind.kind == "unknown"
     write(file, "dis,ref,mos\nb ü/d2.PNG,r.png,3\n")
     assert datasets.load(file, None, "worse").pairs[0].distortion == "all"
     assert "has no column std" in fails(datasets.load_spread, file, None)

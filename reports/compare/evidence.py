@@ -12,7 +12,7 @@ from itertools import combinations
 import numpy as np
 
 from agreement.bootstrap import RESAMPLES, cluster_bootstrap, mean_over_clusters
-from agreement.correlations import margin, outlier_ratio, plcc, rmse, rmse_star, srcc
+from agreement.correlations import outlier_ratio, plcc, rmse, rmse_star, srcc
 from agreement.fits import MAPPINGS, fit
 from agreement.krasula import krasula
 from agreement.significance import TESTS, holm, zou
@@ -32,7 +32,6 @@ class Settings:
     seed: int = 0
     interval: str = "percentile"  # which of the two intervals gives the verdicts
     fit: str = "logistic4"  # the mapping before plcc_fit
-    raters: int | None = None  # ratings behind each std; None: std is the standard error of the mean
 
 
 @dataclass(frozen=True)
@@ -123,6 +122,7 @@ def describe(measured, settings):
         "fits": {metric: _fits(group, m, measured.fits[m], settings) for m, metric in enumerate(group.metrics)},
         "types": {kind: _type(group, kind, found) for kind, found in measured.types.items()},
         "pairwise": pairwise(measured, per_reference, settings),
+        "spread": _spread(group),
         "krasula": _krasula(group, settings),
     }
 
@@ -161,10 +161,13 @@ def _fits(group, m, found, settings):
         mapped, parameters = mapping(group.predictions[m]), MAPPINGS[name].parameters
         out[name] |= {"plcc": plcc(mapped, group.label), "rmse": rmse(mapped, group.label, parameters)}
         if group.std is not None:
-            width = margin(group.std, settings.raters)
+            rated = group.std > 0  # see _spread
+            if rated.sum() <= parameters:
+                continue
+            width = group.spread.half_width(group.std[rated])
             out[name] |= {
-                "rmse_star": rmse_star(mapped, group.label, width, parameters),
-                "outlier_ratio": outlier_ratio(mapped, group.label, width),
+                "rmse_star": rmse_star(mapped[rated], group.label[rated], width, parameters),
+                "outlier_ratio": outlier_ratio(mapped[rated], group.label[rated], width),
             }
     return out
 
@@ -259,12 +262,23 @@ def _warnings(row, name, measured, settings):
         )
 
 
+def _spread(group):
+    """What the labels' spreads are, and the images whose spread is zero: no certainty follows from it, so they are left out of
+    what needs a spread (Krasula's analysis, RMSE*, the outlier ratio), and of nothing else."""
+    if group.std is None:
+        return {"refused": group.no_std}
+    zero = [image for image, std in zip(group.images, group.std) if std == 0]
+    return group.spread.document | {"images": len(group.std), "zero": zero}
+
+
 def _krasula(group, settings):
     if group.std is None:
         return {"refused": group.no_std}
-    error = group.std / np.sqrt(settings.raters or 1)
+    rated = group.std > 0
+    error = group.spread.standard_error(group.std[rated])
+    label, predictions, references = group.label[rated], group.predictions[:, rated], group.references[rated]
     try:
-        found = krasula(group.label, group.predictions, error, group.references, settings.resamples, settings.seed)
+        found = krasula(label, predictions, error, references, settings.resamples, settings.seed)
     except ValueError as refused:
         return {"refused": str(refused)}
     areas = {name: r for name, r in found.items() if name not in ("pairs", "different")}

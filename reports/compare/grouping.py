@@ -29,7 +29,9 @@ class Group:
     types: np.ndarray | None  # (N,) distortion types, None where unknown
     label_higher_is: str  # worse or better
     notes: tuple  # sentences on directions and on what is not known
+    images: tuple  # (N,) names of the distorted images
     std: np.ndarray | None = None  # (N,) spread of each label, None where unknown
+    spread: object = None  # loaders.spread.Spread: what kind of number std is, None with it
     no_std: str = ""  # why it is unknown
     floors: dict = field(default_factory=dict)  # metric -> (references (F,), predictions (F,)) of references against themselves
     no_floors: dict = field(default_factory=dict)  # metric -> why it has none
@@ -56,7 +58,7 @@ def read_groups(paths, columns=None, higher_is=None, similarity=(), spread=no_sp
 
     columns: as scorefiles.read, for foreign files, whose dataset is then "data" and whose metric is the file's name.
     higher_is: worse or better, what a higher label means where neither the registry nor the file's JSON knows. similarity:
-    metrics whose higher score means better, where neither knows. spread(dataset, table) -> std (N,), or why there is none.
+    metrics whose higher score means better, where neither knows. spread(dataset, table) -> (std (N,), Spread), or why not.
     """
     files = {}
     for path in paths:
@@ -104,11 +106,14 @@ def _group(key, files, template, higher_is, similarity, spread):
             f"{template.path}: all pairs are of one reference ({references[0]}); intervals resample references, "
             "so at least 2 are needed"
         )
+    from datasets import dataset_note
+
     types, std = _types(key[0], own), spread(key[0], own)
     notes = [
         f"labels: higher is {labelled}",
         f"predictions: higher is worse{', but better for ' + ', '.join(better) if better else ''}",
     ] + ([types] if isinstance(types, str) else [])
+    notes += [note] if (note := dataset_note(key[0])) else []
     return Group(
         *key,
         tuple(file.method for file in files),
@@ -118,7 +123,8 @@ def _group(key, files, template, higher_is, similarity, spread):
         None if isinstance(types, str) else types,
         labelled,
         tuple(notes),
-        *((None, std) if isinstance(std, str) else (std, "")),
+        tuple(own["dis"]),
+        *((None, None, std) if isinstance(std, str) else (*std, "")),
         floors,
         no_floors,
     )

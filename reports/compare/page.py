@@ -10,7 +10,7 @@ from agreement.significance import TESTS
 from reports.compare import figures
 from reports.compare.definitions import COLUMNS, DEFINITIONS
 from reports.compare.evidence import STATISTICS, TESTED, Settings, verdict
-from reports.compare.report import audit_line, floor_refusal, number, p_text
+from reports.compare.report import audit_line, floor_refusal, number, p_text, spread_lines
 
 INTERVALS = {"percentile": "interval", "bca": "bca"}  # Settings.interval -> its definition
 CSS = Path(__file__).with_name("page.css")
@@ -188,6 +188,7 @@ def _group(group, found, settings, options):
         ],
     )
     yield "<h3>Different or similar, better or worse</h3>"
+    yield "".join(f"<p>{escape(line)}.</p>" for line in spread_lines(group["spread"]))
     krasula, names = group["krasula"], ("different_similar", "better_worse", "correct")
     if "refused" in krasula:
         yield f"<p>Refused: {escape(krasula['refused'])}.</p>"

@@ -139,6 +139,7 @@ def _group(group, settings):
             for warning in row["warnings"]:
                 yield f"  warning: {row['a']} - {row['b']}: {warning}"
     krasula = group["krasula"]
+    yield from spread_lines(group["spread"])
     if "refused" in krasula:
         yield f"Krasula's analysis: refused: {krasula['refused']}"
     else:
@@ -152,6 +153,19 @@ def _group(group, settings):
             yield f"  {row['a']} - {row['b']}: " + ", ".join(
                 f"{COLUMNS[name]} {shown(row[name], settings)} p {p_text(row[name]['p_holm'])}" for name in names
             )
+
+
+def spread_lines(spread):
+    """What the labels' spreads are, and which images were left out of what needs one; nothing where there is none."""
+    if "refused" in spread:
+        return
+    raters = "" if spread["raters"] is None else f", about {spread['raters']:g} ratings an image"
+    yield f"Spread of the labels: {spread['kind']}{raters} ({spread['source']})"
+    if spread["zero"]:
+        yield (
+            f"Zero for {len(spread['zero'])} of {spread['images']} images, which are left out of Krasula's analysis, RMSE* and "
+            f"outliers: {', '.join(name.rsplit('/', 1)[-1] for name in spread['zero'])}"
+        )
 
 
 def _stability(rows, settings):

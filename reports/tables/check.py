@@ -8,7 +8,7 @@ import json
 from common.errors import UsageError
 from scorefiles.folder import score_paths
 from scorefiles.join import check_labels
-from scorefiles.read import read
+from scorefiles.read import parse_name, read
 
 
 def check(first, second):
@@ -42,7 +42,10 @@ def check(first, second):
 
 def check_text(files, worst):
     """The result of check() for a person."""
-    return (f"{files.to_string(index=False)}\n\n{len(files)} common files, {files['pairs'].sum()} common pairs; "
+    from datasets import dataset_note
+    named = dict.fromkeys(parse_name(name)[0] for name in files["file"])
+    notes = "".join(f"{name}: {note}\n" for name in named if (note := dataset_note(name)))
+    return notes + (f"{files.to_string(index=False)}\n\n{len(files)} common files, {files['pairs'].sum()} common pairs; "
             f"largest difference {files['absolute'].max():.3g} absolute, {files['relative'].max():.3g} relative; "
             f"lowest Spearman {files['spearman'].min():.6f}\n\nthe ten worst pairs, by relative difference:\n"
             f"{worst.to_string(index=False)}\n")

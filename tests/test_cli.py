@@ -38,7 +38,7 @@ SMALL, MID = ["-dat", "small/tiny.csv"], ["-dat", "mid/tiny.csv"]
     ([*SMALL, "-m", "st_alexnet", "-d", "l3"], "unknown distance 'l3'; nearest known: l2"),
     ([*SMALL, "-m", "psnr", "-rob", "trans"], "unknown perturbation 'trans'; nearest known: tra"),
     ([*SMALL, "-m", "timm:vit_base_patch16_22", "-d", "l2"], "unknown timm model 'vit_base_patch16_22'; nearest known: vit_"),
-    ([], "-dat: expected one or more of live, tid2013, pipal"), (SMALL, "-m: expected one or more methods"),
+    ([], "-dat: expected one or more of live, livedmos, tid2013, pipal"), (SMALL, "-m: expected one or more methods"),
     ([*SMALL, "-m", "st_alexnet"], "a backbone needs a distance, -d with one or more of l2, cos"),
     ([*SMALL, "-m", "psnr", "fsim", "-d", "l2"], "-d l2: psnr, fsim take no distance; leave -d out"),
     ([*SMALL, "-m", "embed_dinov1", "-d", "l2"], "an embedding takes the distance cos only, found -d l2"),

@@ -10,6 +10,7 @@ Speeds are medians of interleaved rounds. "of matmul" is the share of this machi
 torch products in the same precision), by the floating-point operations that torch counts. Ratios against the naive path
 (scoring/naive.py, the authors' order of work) are a pair's time there over a pair's time here.
 """
+
 import argparse
 import json
 import os
@@ -23,15 +24,15 @@ from pathlib import Path
 import torch
 
 import distances
+from common.errors import UsageError, unknown
+from common.terminal import run_main
+from methods.build import build
+from methods.model import Options
 from scoring import naive
 from scoring.engine import keep_memory, score_plan
 from scoring.plan import ImageFile, Plan, default_batch
-from methods.build import build
-from methods.model import Options
-from common.errors import UsageError, unknown
-from common.terminal import run_main
 
-SIDE, WINDOWS = 288, 4   # a PIPAL image and its windows
+SIDE, WINDOWS = 288, 4  # a PIPAL image and its windows
 
 
 def wait(device):
@@ -58,7 +59,10 @@ def products(args):
     n = 8192 if args.device.startswith("cuda") else 2048
     found = {}
     for shape in ((n, n, n), (8 * 197, 768, 3072), (n // 2, n, 2 * n)):
-        a, b = torch.randn(shape[0], shape[1], device=args.device).to(dtype), torch.randn(shape[1], shape[2], device=args.device).to(dtype)
+        a, b = (
+            torch.randn(shape[0], shape[1], device=args.device).to(dtype),
+            torch.randn(shape[1], shape[2], device=args.device).to(dtype),
+        )
         flops = 2 * shape[0] * shape[1] * shape[2]
         repeat = max(1, int(2e10 // flops))
         found[shape] = lambda a=a, b=b, repeat=repeat: [a @ b for _ in range(repeat)], repeat * flops
@@ -67,6 +71,7 @@ def products(args):
 
 def flops_of(function):
     from torch.utils.flop_counter import FlopCounterMode
+
     with FlopCounterMode(display=False) as counter:
         function()
     return counter.get_total_flops()
@@ -90,14 +95,21 @@ def forward(args):
         with torch.inference_mode():
             flops = flops_of(lambda: backbone(torch.rand(1, 3, 224, 224, device=args.device)))
             inputs = {b: torch.rand(b, 3, 224, 224, device=args.device) for b in args.batches}
-            seconds = interleaved({shape: product for shape, (product, _) in matrices.items()}
-                                  | {b: lambda b=b: backbone(inputs[b]) for b in args.batches}, args.rounds, args.device)
+            seconds = interleaved(
+                {shape: product for shape, (product, _) in matrices.items()}
+                | {b: lambda b=b: backbone(inputs[b]) for b in args.batches},
+                args.rounds,
+                args.device,
+            )
         rate = max(flop / seconds[shape] for shape, (_, flop) in matrices.items())
         best = max(args.batches, key=lambda b: b / seconds[b])
         speed = best / seconds[best]
-        yield (f"forward {name}", f"{speed:.2f} windows/s at batch {best}, {flops / 1e9:.1f} GFLOP a window, {speed * flops / rate:.0%} of matmul's "
-               f"{rate / 1e9:.0f} GFLOP/s ({', '.join(f'{b}: {b / seconds[b]:.2f}' for b in args.batches)})",
-               {"windows_per_s": speed, "share": speed * flops / rate, "matmul_flop_per_s": rate})
+        yield (
+            f"forward {name}",
+            f"{speed:.2f} windows/s at batch {best}, {flops / 1e9:.1f} GFLOP a window, {speed * flops / rate:.0%} of matmul's "
+            f"{rate / 1e9:.0f} GFLOP/s ({', '.join(f'{b}: {b / seconds[b]:.2f}' for b in args.batches)})",
+            {"windows_per_s": speed, "share": speed * flops / rate, "matmul_flop_per_s": rate},
+        )
 
 
 def each_distance(args):
@@ -108,9 +120,12 @@ def each_distance(args):
 
     def fresh(*names):
         return distances.compare(names, distances.Features(f.blocks), distances.Features(g.blocks))
+
     names = [*distances.DISTANCES, "l2 cos skld jsd wsd"]
     with torch.inference_mode():
-        seconds = interleaved({name: lambda name=name: fresh(*name.split()) for name in names}, args.rounds, args.device)
+        seconds = interleaved(
+            {name: lambda name=name: fresh(*name.split()) for name in names}, args.rounds, args.device
+        )
         for name, s in seconds.items():
             yield f"distance {name}", f"{batch / s:.1f} windows/s", {"windows_per_s": batch / s}
         one, other = [b[0].cpu() for b in f.blocks], [b[0].cpu() for b in g.blocks]
@@ -122,19 +137,27 @@ def each_distance(args):
 def images(args):
     """Decoding and perturbing a distorted image under all four perturbations, one process."""
     from scoring.loading import read
+
     with tempfile.TemporaryDirectory() as folder:
         paths = made_images(Path(folder), 8)
         requests = [(p, "distorted", [("none", 0.0), ("tra", 1.0), ("sca", 1.0), ("rot", 1.0)]) for p in paths]
         s = interleaved({"": lambda: [read(r, None, None) for r in requests]}, args.rounds)[""]
-    yield "decode + 4 perturbations", f"{len(paths) / s:.0f} images/s of {SIDE} x {SIDE}", {"images_per_s": len(paths) / s}
+    yield (
+        "decode + 4 perturbations",
+        f"{len(paths) / s:.0f} images/s of {SIDE} x {SIDE}",
+        {"images_per_s": len(paths) / s},
+    )
 
 
 def made_images(folder, n):
     """n + 1 seeded BMP files, a reference first: smooth noise, then with more noise."""
     import numpy as np
     from PIL import Image
+
     random = np.random.default_rng(0)
-    base = Image.fromarray(random.integers(0, 256, (36, 36, 3), dtype=np.uint8)).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+    base = Image.fromarray(random.integers(0, 256, (36, 36, 3), dtype=np.uint8)).resize(
+        (SIDE, SIDE), Image.Resampling.BICUBIC
+    )
     pixels, paths = np.asarray(base, dtype=float), []
     for i in range(n + 1):
         noisy = pixels + random.normal(0, i, pixels.shape)
@@ -153,6 +176,7 @@ def engine(args, paths, names, asked):
 
     def run():
         return list(score_plan(plan, lambda p, u: model.columns, workers=args.workers))
+
     return run, loaded, sum(plan.windows())
 
 
@@ -169,12 +193,19 @@ def pipeline(args):
                     features(x)
 
         def slow():
-            naive.score(lambda w: features(w.to(args.device)).map(lambda t: t.cpu()).blocks, paths[1], paths[0], "l2", "none")
+            naive.score(
+                lambda w: features(w.to(args.device)).map(lambda t: t.cpu()).blocks, paths[1], paths[0], "l2", "none"
+            )
+
         seconds = interleaved({"engine": run, "bare": bare, "naive": slow}, args.rounds, args.device)
     share = (windows / seconds["engine"]) / (len(x) * -(-windows // len(x)) / seconds["bare"])
     ratio = seconds["naive"] / (seconds["engine"] / args.distorted)
-    yield (f"pipeline {args.backbones[0]} l2", f"{windows / seconds['engine']:.2f} windows/s, {args.distorted / seconds['engine']:.2f} pairs/s, "
-           f"{share:.0%} of bare forward passes", {"share": share, "windows_per_s": windows / seconds["engine"]})
+    yield (
+        f"pipeline {args.backbones[0]} l2",
+        f"{windows / seconds['engine']:.2f} windows/s, {args.distorted / seconds['engine']:.2f} pairs/s, "
+        f"{share:.0%} of bare forward passes",
+        {"share": share, "windows_per_s": windows / seconds["engine"]},
+    )
     yield f"one distance ({args.backbones[0]} l2) against naive", f"{ratio:.2f} x", {"ratio": ratio}
 
 
@@ -188,16 +219,27 @@ def all_rows(args):
         def slow():
             for distance in names:
                 for perturbation, _ in asked:
-                    naive.score(lambda w: features(w.to(args.device)).map(lambda t: t.cpu()).blocks, paths[1], paths[0], distance, perturbation)
+                    naive.score(
+                        lambda w: features(w.to(args.device)).map(lambda t: t.cpu()).blocks,
+                        paths[1],
+                        paths[0],
+                        distance,
+                        perturbation,
+                    )
+
         seconds = interleaved({"engine": run, "naive": slow}, max(1, args.rounds // 2), args.device)
     ratio = seconds["naive"] / (seconds["engine"] / args.distorted)
-    yield (f"all rows of {args.backbones[0]} (5 distances, 4 perturbations) against naive", f"{ratio:.1f} x "
-           f"({seconds['engine'] / args.distorted:.2f} s a pair)", {"ratio": ratio})
+    yield (
+        f"all rows of {args.backbones[0]} (5 distances, 4 perturbations) against naive",
+        f"{ratio:.1f} x ({seconds['engine'] / args.distorted:.2f} s a pair)",
+        {"ratio": ratio},
+    )
 
 
 def memory(args):
     """Peak memory of run.py (its largest process; on a CPU there is one) on `--pairs` pairs of PIPAL's shape."""
     import resource
+
     with tempfile.TemporaryDirectory() as folder:
         command = scored(args, Path(folder), args.pairs)
         seconds = timed([*command, str(Path(folder, "results"))])
@@ -217,7 +259,17 @@ def scored(args, folder, pairs, per_reference=20):
         rows.append(row)
     (folder / "made.csv").write_text("dis,ref,dmos\n" + "".join(f"{d},{r},{m}\n" for d, r, m in rows))
     here = Path(__file__).parent
-    return [str(here / "run.py"), "-dat", str(folder / "made.csv"), "-m", args.backbones[0], "-d", "l2", *flags(args), "-sdir"]
+    return [
+        str(here / "run.py"),
+        "-dat",
+        str(folder / "made.csv"),
+        "-m",
+        args.backbones[0],
+        "-d",
+        "l2",
+        *flags(args),
+        "-sdir",
+    ]
 
 
 def timed(command, **environment):
@@ -235,11 +287,16 @@ def ranks(args):
         torchrun = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29871"]
 
         def run(*launcher):
-            with tempfile.TemporaryDirectory(dir=folder) as results:   # a run that finds its results has nothing to do
+            with tempfile.TemporaryDirectory(dir=folder) as results:  # a run that finds its results has nothing to do
                 timed([*launcher, *command, results], OMP_NUM_THREADS="1")
+
         seconds = interleaved({"one": run, "two": lambda: run(*torchrun)}, max(1, args.rounds // 2))
     ratio = seconds["two"] / seconds["one"]
-    yield "two ranks, a core each, against one", f"{ratio:.0%} of its time ({seconds['two']:.0f} s, {seconds['one']:.0f} s)", {"ratio": ratio}
+    yield (
+        "two ranks, a core each, against one",
+        f"{ratio:.0%} of its time ({seconds['two']:.0f} s, {seconds['one']:.0f} s)",
+        {"ratio": ratio},
+    )
 
 
 def startup(args):
@@ -251,36 +308,61 @@ def startup(args):
     def windows():
         with torch.inference_mode():
             model.compare(loaded["features"](x), loaded["features"](x), model.columns)[0].sum().item()
+
     with tempfile.TemporaryDirectory() as folder:
         a, b = made_images(Path(folder), 1)
         single = [str(here / "run_single_img.py"), "-ref", a, "-dis", b, "-m"]
-        seconds = interleaved({
-            "torch": lambda: timed(["-c", "import torch"]),
-            "metrics": lambda: timed([*single, "psnr", "msssim", "--device", "cpu"]),
-            "imports": lambda: timed(["-c", "import torch, timm"]),
-            "weights": lambda: loaded.update(features=model.load()),
-            "windows": windows,
-            "backbone": lambda: timed([*single, name, "-d", "l2", *flags(args)])}, args.rounds, args.device)
+        seconds = interleaved(
+            {
+                "torch": lambda: timed(["-c", "import torch"]),
+                "metrics": lambda: timed([*single, "psnr", "msssim", "--device", "cpu"]),
+                "imports": lambda: timed(["-c", "import torch, timm"]),
+                "weights": lambda: loaded.update(features=model.load()),
+                "windows": windows,
+                "backbone": lambda: timed([*single, name, "-d", "l2", *flags(args)]),
+            },
+            args.rounds,
+            args.device,
+        )
     above = seconds["metrics"] - seconds["torch"]
-    yield "run_single_img.py psnr msssim", f"{above:.2f} s above import torch ({seconds['torch']:.2f} s)", {"seconds": above}
+    yield (
+        "run_single_img.py psnr msssim",
+        f"{above:.2f} s above import torch ({seconds['torch']:.2f} s)",
+        {"seconds": above},
+    )
     parts = {part: seconds[part] for part in ("imports", "weights", "windows")}
     over = seconds["backbone"] / sum(parts.values()) - 1
-    yield (f"run_single_img.py {name} l2", f"{seconds['backbone']:.2f} s, {over:+.0%} over "
-           + ", ".join(f"{part} {s:.2f}" for part, s in parts.items()), {"seconds": seconds["backbone"], "over": over} | parts)
+    yield (
+        f"run_single_img.py {name} l2",
+        f"{seconds['backbone']:.2f} s, {over:+.0%} over " + ", ".join(f"{part} {s:.2f}" for part, s in parts.items()),
+        {"seconds": seconds["backbone"], "over": over} | parts,
+    )
 
 
-SECTIONS = {"forward": forward, "distances": each_distance, "images": images, "pipeline": pipeline, "naive": all_rows, "memory": memory,
-            "ranks": ranks, "startup": startup}
+SECTIONS = {
+    "forward": forward,
+    "distances": each_distance,
+    "images": images,
+    "pipeline": pipeline,
+    "naive": all_rows,
+    "memory": memory,
+    "ranks": ranks,
+    "startup": startup,
+}
 
 
 def main(argv):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     parser.add_argument("--only", nargs="+", default=list(SECTIONS), metavar="SECTION", help=" ".join(SECTIONS))
     parser.add_argument("--backbones", nargs="+", default=["dinov1"], metavar="NAME")
     parser.add_argument("--weights-dir", metavar="DIR", help="load these weights instead of random ones: for startup")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--precision", choices=("fp32", "tf32", "fp16", "bf16"), default="fp32")
-    parser.add_argument("--batches", nargs="+", type=int, default=[1, 4, 8, 16], help="batch sizes of bare forward passes")
+    parser.add_argument(
+        "--batches", nargs="+", type=int, default=[1, 4, 8, 16], help="batch sizes of bare forward passes"
+    )
     parser.add_argument("--batch-size", type=int, help="of the engine (default: run.py's)")
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--distorted", type=int, default=20, help="distorted images a reference")
@@ -293,7 +375,7 @@ def main(argv):
         if name not in SECTIONS:
             raise unknown("section", name, SECTIONS)
     if args.device == "cpu":
-        keep_memory()   # for all that is timed in here, as in a run
+        keep_memory()  # for all that is timed in here, as in a run
     found = {}
     for name in args.only:
         for what, text, numbers in SECTIONS[name](args):
@@ -301,8 +383,18 @@ def main(argv):
             if not args.json:
                 print(f"{what:50} {text}", flush=True)
     if args.json:
-        print(json.dumps({"torch": torch.__version__, "device": args.device, "precision": args.precision, "threads": torch.get_num_threads(),
-                          "results": found}, indent=1))
+        print(
+            json.dumps(
+                {
+                    "torch": torch.__version__,
+                    "device": args.device,
+                    "precision": args.precision,
+                    "threads": torch.get_num_threads(),
+                    "results": found,
+                },
+                indent=1,
+            )
+        )
 
 
 if __name__ == "__main__":

@@ -28,7 +28,9 @@ def column_pairs(text):
     found = dict(part.split("=", 1) for part in text.split(",") if "=" in part)
     unknown = set(found) - {"dis", "ref", "mos", "pred", "type", "std"}
     if not found or unknown or len(found) != len(text.split(",")):
-        raise argparse.ArgumentTypeError(f"expected ours=theirs,... with ours of dis, ref, mos, pred, type, std; found {text!r}")
+        raise argparse.ArgumentTypeError(
+            f"expected ours=theirs,... with ours of dis, ref, mos, pred, type, std; found {text!r}"
+        )
     return found
 
 
@@ -87,10 +89,14 @@ def given_spread(args):
     if kind == "sd" and args.raters is None:
         raise UsageError("--std-kind sd: expected --raters N too, the number of ratings behind each standard deviation")
     if kind in ("se", "ci95") and args.raters is not None:
-        raise UsageError(f"--raters {args.raters}: a {KINDS[kind]} needs no number of raters; leave it or --std-kind out")
+        raise UsageError(
+            f"--raters {args.raters}: a {KINDS[kind]} needs no number of raters; leave it or --std-kind out"
+        )
     if args.std and kind is None:
-        raise UsageError(f"--std {args.std}: what its column std is must be said, by --raters N (standard deviations over N "
-                         "ratings) or --std-kind se|ci95")
+        raise UsageError(
+            f"--std {args.std}: what its column std is must be said, by --raters N (standard deviations over N "
+            "ratings) or --std-kind se|ci95"
+        )
     return kind and Spread(kind, args.raters)
 
 
@@ -99,7 +105,9 @@ def parse(argv):
     parser.add_argument("files", nargs="+", help="score files; perturbed ones together with their plain ones")
     parser.add_argument("--format", choices=FORMATS, default="text", help="of what is printed (default text)")
     parser.add_argument("-o", "--output", metavar="FILE", help="write it to FILE instead")
-    parser.add_argument("--html", metavar="FILE", help="also write one self-contained page with figures and definitions")
+    parser.add_argument(
+        "--html", metavar="FILE", help="also write one self-contained page with figures and definitions"
+    )
     parser.add_argument(
         "--columns",
         type=column_pairs,
@@ -110,19 +118,30 @@ def parse(argv):
         "--higher-is", choices=("worse", "better"), help="what a higher label means, where the dataset is not known"
     )
     parser.add_argument(
-        "--similarity", nargs="+", default=(), metavar="METRIC", help="metrics of foreign files whose higher score is better"
+        "--similarity",
+        nargs="+",
+        default=(),
+        metavar="METRIC",
+        help="metrics of foreign files whose higher score is better",
     )
     parser.add_argument("--std", metavar="FILE", help="CSV with dis,std: the spread of each label")
     parser.add_argument("--data-root", metavar="DIR", help="the datasets, for the spread of their labels")
     parser.add_argument(
-        "--raters", type=int, metavar="N", help="std of --std, of a column or of an unknown kind: standard deviation of N ratings"
+        "--raters",
+        type=int,
+        metavar="N",
+        help="std of --std, of a column or of an unknown kind: standard deviation of N ratings",
     )
     parser.add_argument(
         "--std-kind",
         choices=[kind for kind in KINDS if kind != "unknown"],
-        help=f"what such a std is: {'; '.join(f'{kind}: {what}' for kind, what in KINDS.items() if kind != 'unknown')}".replace("%", "%%"),
+        help=f"what such a std is: {'; '.join(f'{kind}: {what}' for kind, what in KINDS.items() if kind != 'unknown')}".replace(
+            "%", "%%"
+        ),
     )
-    parser.add_argument("--resamples", type=int, default=Settings.resamples, help="of the bootstrap (default %(default)s)")
+    parser.add_argument(
+        "--resamples", type=int, default=Settings.resamples, help="of the bootstrap (default %(default)s)"
+    )
     parser.add_argument("--seed", type=int, default=Settings.seed)
     parser.add_argument(
         "--interval",

@@ -6,23 +6,24 @@
 TID2013, TID2008 and PIPAL are read here (METHOD.md section 4), LIVE in loaders/live.py, KADID-10k, CSIQ and LIVE-MD in
 more_datasets.py, a list of one's own (any CSV) in loaders/lists.py, the photographs that need no download in loaders/demo.py.
 """
+
 import difflib
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Callable
 
-from loaders import demo, lists, live
 import more_datasets as more
 from common.errors import UsageError, unknown
+from common.files import Disk, key, list_folder, number, read_fields, spread
 from common.terminal import run_main, warn
+from loaders import demo, lists, live
 from loaders.pairs import Dataset, Pair, Row, code_in_name, refuse_doubled, spelt_as_on_disk
 from loaders.spread import Spread
-from common.files import Disk, key, list_folder, number, read_fields, spread
 
 TID_NAME = r"i\d\d_(\d\d)_\d\.bmp"
-LISTED = 12   # entries of a folder that an error shows
+LISTED = 12  # entries of a folder that an error shows
 PIPAL_NAME = r".+_(\d\d)_\d\d\.(?:bmp|png)"
 
 
@@ -62,101 +63,205 @@ def pipal(root):
             if not re.fullmatch(PIPAL_NAME, name, re.I):
                 raise UsageError(f"{where}: expected a name like A0001_03_07.bmp, found {name!r}")
             ref = re.sub(r"_\d\d_\d\d(?=\.\w+$)", "", name)
-            yield Row(where, images.get(key(name), f"Train_Dis/{name}"), refs.get(key(ref), f"Train_Ref/{ref}"),
-                      number(elo, where))
+            yield Row(
+                where,
+                images.get(key(name), f"Train_Dis/{name}"),
+                refs.get(key(ref), f"Train_Ref/{ref}"),
+                number(elo, where),
+            )
 
 
 @dataclass(frozen=True)
 class Entry:
     """One dataset of the registry."""
+
     name: str
-    load: Callable           # root -> iterable of loaders.pairs.Row, in the dataset's order
-    types: Callable          # names of distorted images -> type codes
-    pairs: int | None        # in the full distributed dataset
-    higher_is: str           # 'worse' or 'better': what a higher label means
+    load: Callable  # root -> iterable of loaders.pairs.Row, in the dataset's order
+    types: Callable  # names of distorted images -> type codes
+    pairs: int | None  # in the full distributed dataset
+    higher_is: str  # 'worse' or 'better': what a higher label means
     label: str
-    folders: tuple           # usual folder names, in lower case, without spaces, '-' and '_'
-    markers: tuple           # names, in lower case, of which one must be in the folder
-    layouts: tuple           # what is in the folder, each way that is read; in brackets what need not be there
-    source: str              # where to ask for the data
+    folders: tuple  # usual folder names, in lower case, without spaces, '-' and '_'
+    markers: tuple  # names, in lower case, of which one must be in the folder
+    layouts: tuple  # what is in the folder, each way that is read; in brackets what need not be there
+    source: str  # where to ask for the data
     citation: str
-    spread: Spread | None = None   # what the spread of its labels is, where it has one
-    no_spread: str = ""      # why there is no per-stimulus spread, where there is none
-    note: str = ""           # what must stand beside every table made of it
-    label_fault: Callable | None = None   # (names, labels of a score file) -> why these are not this dataset's labels, or None
-    make: Callable | None = None   # () -> root, for what is made rather than downloaded
+    spread: Spread | None = None  # what the spread of its labels is, where it has one
+    no_spread: str = ""  # why there is no per-stimulus spread, where there is none
+    note: str = ""  # what must stand beside every table made of it
+    label_fault: Callable | None = (
+        None  # (names, labels of a score file) -> why these are not this dataset's labels, or None
+    )
+    make: Callable | None = None  # () -> root, for what is made rather than downloaded
 
 
 LIVE_FOLDERS = ("live", "databaserelease2", "liveiqa", "live2", "liverelease2", "liveiqarelease2")
 LIVE_IMAGES = "refimgs/, jp2k/, jpeg/, wn/, gblur/, fastfading/"
-LIVE_CITATION = ("Sheikh, Sabir, Bovik: A statistical evaluation of recent full reference image quality assessment algorithms. "
-                 "IEEE Transactions on Image Processing 15(11), 2006")
+LIVE_CITATION = (
+    "Sheikh, Sabir, Bovik: A statistical evaluation of recent full reference image quality assessment algorithms. "
+    "IEEE Transactions on Image Processing 15(11), 2006"
+)
 
-DATASETS = {entry.name: entry for entry in (
-    Entry("live", live.realigned, live.types, pairs=779, higher_is="worse", label="DMOS (dmos_new of dmos_realigned.mat)",
-          markers=("refnames_all.mat", "dmos_realigned.mat", "dmos.mat"), folders=LIVE_FOLDERS,
-          layouts=(f"{LIVE_IMAGES}, refnames_all.mat, dmos_realigned.mat (a separate download from the same page)",),
-          source=live.PAGE, citation=LIVE_CITATION,
-          spread=Spread("unknown", source="dmos_std of dmos_realigned.mat"),
-          no_spread="dmos_realigned.mat, which holds dmos_std, is not there",
-          label_fault=lambda names, labels: live.fault(names, labels, "dmos_new")),
-    Entry("livedmos", live.first_release, live.types, pairs=779, higher_is="worse", label="DMOS (dmos of dmos.mat)",
-          markers=("refnames_all.mat", "dmos.mat"), folders=LIVE_FOLDERS,
-          layouts=(f"{LIVE_IMAGES}, refnames_all.mat, dmos.mat",), source=live.PAGE, citation=LIVE_CITATION,
-          no_spread="dmos_std belongs to the scale of dmos_new (-dat live)", note=f"its label is {live.NOT_THE_PAPERS}",
-          label_fault=lambda names, labels: live.fault(names, labels, "dmos")),
-    Entry("tid2013", tid, code_in_name(TID_NAME, "i01_01_1.bmp"), pairs=3000, higher_is="worse", label="100 - MOS",
-          markers=("mos_with_names.txt",), folders=("tid2013",),
-          layouts=("reference_images/, distorted_images/, mos_with_names.txt (and mos_std.txt)",),
-          source="https://www.ponomarenko.info/tid2013.htm",
-          citation="Ponomarenko et al.: Image database TID2013: Peculiarities, results and perspectives. "
-                   "Signal Processing: Image Communication 30, 2015",
-          spread=Spread("se", source="mos_std.txt; 2900 of its 3000 values are too small for standard deviations of whole votes"),
-          no_spread="mos_std.txt is not there"),
-    Entry("pipal", pipal, code_in_name(PIPAL_NAME, "A0001_03_07.bmp"), pairs=23200, higher_is="better", label="Elo",
-          markers=("train_label",), folders=("pipal", "pipaltrain"),
-          layouts=("Train_Ref/, Train_Dis/, Train_Label/*.txt", "Train_Ref/, Dist_Imgs/, Train_Label/*.txt",
-                   "Train_Ref/, Distortion_1/, Distortion_2/, Distortion_3/, Distortion_4/, Train_Label/*.txt"),
-          source="https://www.jasongt.com/projectpages/pipal.html",
-          citation="Gu et al.: PIPAL: A large-scale image quality assessment dataset for perceptual image restoration. ECCV 2020",
-          no_spread="PIPAL gives Elo ratings alone, no spread of the judgements of an image"),
-    Entry("demo", demo.rows, code_in_name(demo.NAME, "astronaut_noise_3.png"), pairs=125, higher_is="worse",
-          label="strength 1-5, not a human opinion", markers=(), folders=(), make=demo.build,
-          layouts=("made on first use from photographs that scikit-image carries",), source="comes with scikit-image",
-          citation="van der Walt et al.: scikit-image: image processing in Python. PeerJ 2:e453, 2014 (the photographs)",
-          no_spread="its labels are strengths, not opinions"),
-    Entry("kadid10k", more.kadid, code_in_name(more.KADID_NAME, "I01_01_01.png"), pairs=10125, higher_is="better",
-          label="DMOS (1-5, higher is better)", markers=("dmos.csv",), folders=("kadid10k", "kadid"),
-          layouts=("images/, dmos.csv", "distorted_images/, reference_images/, dmos.csv"),
-          source="https://database.mmsp-kn.de/kadid-10k-database.html",
-          citation="Lin, Hosu, Saupe: KADID-10k: A large-scale artificially distorted IQA database. QoMEX 2019",
-          spread=Spread("sd", 30, "var of dmos.csv")),
-    Entry("csiq", more.csiq, code_in_name(more.CSIQ_NAME, "1600.AWGN.1.png"), pairs=866, higher_is="worse", label="DMOS (0-1)",
-          markers=("csiq_label.txt", "csiq.dmos.xlsx", "src_imgs"), folders=("csiq", "csiqiqa"),
-          layouts=tuple(f"{images}, {labels}" for labels in ("csiq_label.txt", "csiq.DMOS.xlsx") for images in (
-              "src_imgs/, dst_imgs/<type>/", "src_imgs/, dst_imgs_all/", "reference_images/, distorted_images/")),
-          source="https://s2.smu.edu/~eclarson/csiq.html",
-          citation="Larson, Chandler: Most apparent distortion: full-reference image quality assessment and the role of "
-                   "strategy. Journal of Electronic Imaging 19(1), 2010",
-          spread=Spread("sd", 6, "dmos_std of csiq.DMOS.xlsx; 5000 ratings of 866 images by 35 observers"),
-          no_spread="csiq_label.txt holds none; the authors' csiq.DMOS.xlsx does, beside it or in its place"),
-    Entry("tid2008", tid, code_in_name(TID_NAME, "i01_01_1.bmp"), pairs=1700, higher_is="worse", label="100 - MOS",
-          markers=("mos_with_names.txt",), folders=("tid2008",),
-          layouts=("reference_images/, distorted_images/, mos_with_names.txt (and mos_std.txt)",),
-          source="https://www.ponomarenko.info/tid2008.htm",
-          citation="Ponomarenko et al.: TID2008 - A database for evaluation of full-reference visual quality assessment metrics. "
-                   "Advances of Modern Radioelectronics 10, 2009",
-          spread=Spread("unknown", source="mos_std.txt"),
-          no_spread="mos_std.txt is not there"),
-    Entry("livemd", more.livemd, code_in_name(r"part[ _]([12])/.+", "Part 1/...", with_folders=True), pairs=450, higher_is="worse",
-          label="DMOS", markers=("part 1", "part_1"), folders=("livemd", "livemultidistortiondatabase", "torelease"),
-          layouts=("Part 1/Imagelists.mat, Part 1/Scores.mat, Part 1/blurjpeg/, Part 2/Imagelists.mat, Part 2/Scores.mat, Part 2/blurnoise/",
-                   "Part_1/Imagelists.mat, Part_1/Scores.mat, Part_1/blurjpeg/, Part_1/Ref_Images/, "
-                   "Part_2/Imagelists.mat, Part_2/Scores.mat, Part_2/blurnoise/, Part_2/Ref_Images/"),
-          source="https://live.ece.utexas.edu/research/Quality/live_multidistortedimage.html",
-          citation="Jayaraman, Mittal, Moorthy, Bovik: Objective quality assessment of multiply distorted images. Asilomar 2012",
-          no_spread="only the subjects' z-scores are given, on another scale than the labels"),
-)}
+DATASETS = {
+    entry.name: entry
+    for entry in (
+        Entry(
+            "live",
+            live.realigned,
+            live.types,
+            pairs=779,
+            higher_is="worse",
+            label="DMOS (dmos_new of dmos_realigned.mat)",
+            markers=("refnames_all.mat", "dmos_realigned.mat", "dmos.mat"),
+            folders=LIVE_FOLDERS,
+            layouts=(f"{LIVE_IMAGES}, refnames_all.mat, dmos_realigned.mat (a separate download from the same page)",),
+            source=live.PAGE,
+            citation=LIVE_CITATION,
+            spread=Spread("unknown", source="dmos_std of dmos_realigned.mat"),
+            no_spread="dmos_realigned.mat, which holds dmos_std, is not there",
+            label_fault=lambda names, labels: live.fault(names, labels, "dmos_new"),
+        ),
+        Entry(
+            "livedmos",
+            live.first_release,
+            live.types,
+            pairs=779,
+            higher_is="worse",
+            label="DMOS (dmos of dmos.mat)",
+            markers=("refnames_all.mat", "dmos.mat"),
+            folders=LIVE_FOLDERS,
+            layouts=(f"{LIVE_IMAGES}, refnames_all.mat, dmos.mat",),
+            source=live.PAGE,
+            citation=LIVE_CITATION,
+            no_spread="dmos_std belongs to the scale of dmos_new (-dat live)",
+            note=f"its label is {live.NOT_THE_PAPERS}",
+            label_fault=lambda names, labels: live.fault(names, labels, "dmos"),
+        ),
+        Entry(
+            "tid2013",
+            tid,
+            code_in_name(TID_NAME, "i01_01_1.bmp"),
+            pairs=3000,
+            higher_is="worse",
+            label="100 - MOS",
+            markers=("mos_with_names.txt",),
+            folders=("tid2013",),
+            layouts=("reference_images/, distorted_images/, mos_with_names.txt (and mos_std.txt)",),
+            source="https://www.ponomarenko.info/tid2013.htm",
+            citation="Ponomarenko et al.: Image database TID2013: Peculiarities, results and perspectives. "
+            "Signal Processing: Image Communication 30, 2015",
+            spread=Spread(
+                "se", source="mos_std.txt; 2900 of its 3000 values are too small for standard deviations of whole votes"
+            ),
+            no_spread="mos_std.txt is not there",
+        ),
+        Entry(
+            "pipal",
+            pipal,
+            code_in_name(PIPAL_NAME, "A0001_03_07.bmp"),
+            pairs=23200,
+            higher_is="better",
+            label="Elo",
+            markers=("train_label",),
+            folders=("pipal", "pipaltrain"),
+            layouts=(
+                "Train_Ref/, Train_Dis/, Train_Label/*.txt",
+                "Train_Ref/, Dist_Imgs/, Train_Label/*.txt",
+                "Train_Ref/, Distortion_1/, Distortion_2/, Distortion_3/, Distortion_4/, Train_Label/*.txt",
+            ),
+            source="https://www.jasongt.com/projectpages/pipal.html",
+            citation="Gu et al.: PIPAL: A large-scale image quality assessment dataset for perceptual image restoration. ECCV 2020",
+            no_spread="PIPAL gives Elo ratings alone, no spread of the judgements of an image",
+        ),
+        Entry(
+            "demo",
+            demo.rows,
+            code_in_name(demo.NAME, "astronaut_noise_3.png"),
+            pairs=125,
+            higher_is="worse",
+            label="strength 1-5, not a human opinion",
+            markers=(),
+            folders=(),
+            make=demo.build,
+            layouts=("made on first use from photographs that scikit-image carries",),
+            source="comes with scikit-image",
+            citation="van der Walt et al.: scikit-image: image processing in Python. PeerJ 2:e453, 2014 (the photographs)",
+            no_spread="its labels are strengths, not opinions",
+        ),
+        Entry(
+            "kadid10k",
+            more.kadid,
+            code_in_name(more.KADID_NAME, "I01_01_01.png"),
+            pairs=10125,
+            higher_is="better",
+            label="DMOS (1-5, higher is better)",
+            markers=("dmos.csv",),
+            folders=("kadid10k", "kadid"),
+            layouts=("images/, dmos.csv", "distorted_images/, reference_images/, dmos.csv"),
+            source="https://database.mmsp-kn.de/kadid-10k-database.html",
+            citation="Lin, Hosu, Saupe: KADID-10k: A large-scale artificially distorted IQA database. QoMEX 2019",
+            spread=Spread("sd", 30, "var of dmos.csv"),
+        ),
+        Entry(
+            "csiq",
+            more.csiq,
+            code_in_name(more.CSIQ_NAME, "1600.AWGN.1.png"),
+            pairs=866,
+            higher_is="worse",
+            label="DMOS (0-1)",
+            markers=("csiq_label.txt", "csiq.dmos.xlsx", "src_imgs"),
+            folders=("csiq", "csiqiqa"),
+            layouts=tuple(
+                f"{images}, {labels}"
+                for labels in ("csiq_label.txt", "csiq.DMOS.xlsx")
+                for images in (
+                    "src_imgs/, dst_imgs/<type>/",
+                    "src_imgs/, dst_imgs_all/",
+                    "reference_images/, distorted_images/",
+                )
+            ),
+            source="https://s2.smu.edu/~eclarson/csiq.html",
+            citation="Larson, Chandler: Most apparent distortion: full-reference image quality assessment and the role of "
+            "strategy. Journal of Electronic Imaging 19(1), 2010",
+            spread=Spread("sd", 6, "dmos_std of csiq.DMOS.xlsx; 5000 ratings of 866 images by 35 observers"),
+            no_spread="csiq_label.txt holds none; the authors' csiq.DMOS.xlsx does, beside it or in its place",
+        ),
+        Entry(
+            "tid2008",
+            tid,
+            code_in_name(TID_NAME, "i01_01_1.bmp"),
+            pairs=1700,
+            higher_is="worse",
+            label="100 - MOS",
+            markers=("mos_with_names.txt",),
+            folders=("tid2008",),
+            layouts=("reference_images/, distorted_images/, mos_with_names.txt (and mos_std.txt)",),
+            source="https://www.ponomarenko.info/tid2008.htm",
+            citation="Ponomarenko et al.: TID2008 - A database for evaluation of full-reference visual quality assessment metrics. "
+            "Advances of Modern Radioelectronics 10, 2009",
+            spread=Spread("unknown", source="mos_std.txt"),
+            no_spread="mos_std.txt is not there",
+        ),
+        Entry(
+            "livemd",
+            more.livemd,
+            code_in_name(r"part[ _]([12])/.+", "Part 1/...", with_folders=True),
+            pairs=450,
+            higher_is="worse",
+            label="DMOS",
+            markers=("part 1", "part_1"),
+            folders=("livemd", "livemultidistortiondatabase", "torelease"),
+            layouts=(
+                "Part 1/Imagelists.mat, Part 1/Scores.mat, Part 1/blurjpeg/, Part 2/Imagelists.mat, Part 2/Scores.mat, Part 2/blurnoise/",
+                "Part_1/Imagelists.mat, Part_1/Scores.mat, Part_1/blurjpeg/, Part_1/Ref_Images/, "
+                "Part_2/Imagelists.mat, Part_2/Scores.mat, Part_2/blurnoise/, Part_2/Ref_Images/",
+            ),
+            source="https://live.ece.utexas.edu/research/Quality/live_multidistortedimage.html",
+            citation="Jayaraman, Mittal, Moorthy, Bovik: Objective quality assessment of multiply distorted images. Asilomar 2012",
+            no_spread="only the subjects' z-scores are given, on another scale than the labels",
+        ),
+    )
+}
 
 
 def squash(name):
@@ -171,10 +276,14 @@ def parts_of(layout):
 
 def nearest_layout(layouts, names):
     """The layout most of whose names are, or nearly are, among those of a folder."""
+
     def likeness(layout):
-        nearest = [max((difflib.SequenceMatcher(None, part.lower(), name.lower()).ratio() for name in names), default=0)
-                   for part in parts_of(layout)]
+        nearest = [
+            max((difflib.SequenceMatcher(None, part.lower(), name.lower()).ratio() for name in names), default=0)
+            for part in parts_of(layout)
+        ]
         return sum(nearest) / len(nearest)
+
     return max(layouts, key=likeness)
 
 
@@ -192,8 +301,10 @@ def locate(entry, data_root):
     if entry.make:
         return entry.make()
     data_root = Path(data_root)
-    hint = (f"; expected a folder named {' or '.join(entry.folders[:3])} (in any case) with one of {', '.join(entry.markers)} in it"
-            f"; give its place by --data-root or IQA_DATA; ask for the data at {entry.source}")
+    hint = (
+        f"; expected a folder named {' or '.join(entry.folders[:3])} (in any case) with one of {', '.join(entry.markers)} in it"
+        f"; give its place by --data-root or IQA_DATA; ask for the data at {entry.source}"
+    )
     if not os.path.isdir(data_root):
         raise UsageError(f"dataset {entry.name}: there is no folder {data_root}" + hint)
 
@@ -202,14 +313,21 @@ def locate(entry, data_root):
 
     named = [data_root / name for name in sorted(list_folder(data_root)) if squash(name) in entry.folders]
     found = [folder for folder in named if holds_it(folder)]
-    found = found or [folder / name for folder in named if os.path.isdir(folder) for name in list_folder(folder)
-                      if holds_it(folder / name)]
+    found = found or [
+        folder / name
+        for folder in named
+        if os.path.isdir(folder)
+        for name in list_folder(folder)
+        if holds_it(folder / name)
+    ]
     others = {name for other in DATASETS.values() for name in other.folders} - set(entry.folders)
     if not found and holds_it(data_root) and squash(os.path.basename(os.path.realpath(data_root))) not in others:
         found = [data_root]
     if len({os.path.realpath(folder) for folder in found}) > 1:
-        raise UsageError(f"dataset {entry.name} is there more than once: {', '.join(map(str, found))}; "
-                         "give the one you mean by --data-root")
+        raise UsageError(
+            f"dataset {entry.name} is there more than once: {', '.join(map(str, found))}; "
+            "give the one you mean by --data-root"
+        )
     if not found:
         folder = next((folder for folder in named if os.path.isdir(folder)), data_root)
         raise UsageError(f"dataset {entry.name} not found in {data_root}: {layout_told(entry, folder)}{hint}")
@@ -234,11 +352,15 @@ def load(name, data_root, higher_is=None, keep_missing=False):
     if higher_is not in (None, "worse", "better"):
         raise UsageError(f"dataset {dataset.name}: a higher label means better or worse, not {higher_is!r}")
     if dataset.higher_is is None and higher_is is None:
-        raise UsageError(f"{name}: what does a higher label mean ({dataset.label})? Say it by --higher-is better or --higher-is "
-                         "worse; it is never guessed (docs/datasets.md)")
+        raise UsageError(
+            f"{name}: what does a higher label mean ({dataset.label})? Say it by --higher-is better or --higher-is "
+            "worse; it is never guessed (docs/datasets.md)"
+        )
     if None not in (dataset.higher_is, higher_is) and dataset.higher_is != higher_is:
-        raise UsageError(f"dataset {dataset.name}: a higher label means {dataset.higher_is} ({dataset.label}), not {higher_is}; "
-                         "--higher-is better or worse is for CSV files that do not say it")
+        raise UsageError(
+            f"dataset {dataset.name}: a higher label means {dataset.higher_is} ({dataset.label}), not {higher_is}; "
+            "--higher-is better or worse is for CSV files that do not say it"
+        )
     return replace(dataset, higher_is=dataset.higher_is or higher_is)
 
 
@@ -250,10 +372,19 @@ def read(name, data_root, keep_missing=False):
     title = lists.name_of(name, DATASETS)
     listed = lists.read(name, data_root)
     refuse_doubled(listed.rows)
-    rows = spelt_as_on_disk(listed.root, listed.rows, keep_missing, lambda: f"paths are relative to {Path(name).parent} or {data_root}")
+    rows = spelt_as_on_disk(
+        listed.root, listed.rows, keep_missing, lambda: f"paths are relative to {Path(name).parent} or {data_root}"
+    )
     pairs = [Pair(row.dis, row.ref, row.label, row.distortion, row.std) for row in rows]
-    return Dataset(title, listed.root, pairs, listed.higher_is, f"{listed.column} of {Path(name).name}", len(pairs),
-                   spread_of(pairs, Spread("unknown", source=f"column std of {Path(name).name}")))
+    return Dataset(
+        title,
+        listed.root,
+        pairs,
+        listed.higher_is,
+        f"{listed.column} of {Path(name).name}",
+        len(pairs),
+        spread_of(pairs, Spread("unknown", source=f"column std of {Path(name).name}")),
+    )
 
 
 def spread_of(pairs, spread):
@@ -270,7 +401,9 @@ def read_known(entry, data_root, keep_missing):
     pairs = [Pair(row.dis, row.ref, row.label, code, row.std) for row, code in zip(rows, codes)]
     if len(pairs) != entry.pairs:
         warn(f"{root}: {len(pairs)} pairs, the full {entry.name} has {entry.pairs}")
-    return Dataset(entry.name, root, pairs, entry.higher_is, entry.label, len(pairs), spread_of(pairs, entry.spread), entry.note)
+    return Dataset(
+        entry.name, root, pairs, entry.higher_is, entry.label, len(pairs), spread_of(pairs, entry.spread), entry.note
+    )
 
 
 def distortion_types(name, table):
@@ -280,7 +413,9 @@ def distortion_types(name, table):
         return DATASETS[name].types(list(table["dis"]))
     if "type" in table:
         return [str(code) for code in table["type"]]
-    raise UsageError(f"dataset {name!r}: its distortion types can't be told from the names; add a column type to the score file")
+    raise UsageError(
+        f"dataset {name!r}: its distortion types can't be told from the names; add a column type to the score file"
+    )
 
 
 def load_spread(name, data_root):
@@ -309,6 +444,7 @@ def main(argv=None):
     import argparse
     import csv
     import sys
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", nargs="?", help="a dataset or the path of a CSV file")
     parser.add_argument("--data-root", default=os.environ.get("IQA_DATA", "data"))
@@ -316,8 +452,10 @@ def main(argv=None):
     args = parser.parse_args(argv)
     if not args.name:
         for e in DATASETS.values():
-            print(f"{e.name:9s} {e.pairs:6d} pairs  {e.label}, higher is {e.higher_is}; spread: {e.spread or e.no_spread}; "
-                  f"folder {' or '.join(e.folders) or '(made)'}: {' | '.join(e.layouts)}; from {e.source}")
+            print(
+                f"{e.name:9s} {e.pairs:6d} pairs  {e.label}, higher is {e.higher_is}; spread: {e.spread or e.no_spread}; "
+                f"folder {' or '.join(e.folders) or '(made)'}: {' | '.join(e.layouts)}; from {e.source}"
+            )
         return
     pairs = read(args.name, args.data_root).pairs
     writer = csv.writer(sys.stdout)

@@ -4,10 +4,11 @@ A stack is a `Features`: blocks of tokens (B, T, C) or of maps (B, C, H, W), and
 (distorted, reference). Formulas: docs/METHOD.md. Add a distance by adding an entry to DISTANCES, the one place that the
 command line, --list, the table of the docs and the tests read: importing this file imports no torch.
 """
+
 from dataclasses import dataclass
 from functools import cached_property
 
-EPSILON = 1e-7   # in the gradient, never in the value, of roots that may be taken at 0: about a step of s + 1 in float32
+EPSILON = 1e-7  # in the gradient, never in the value, of roots that may be taken at 0: about a step of s + 1 in float32
 ROWS = 64  # Liao et al. compare distributions of 64 samples; the flat memory is cut into that many rows
 
 
@@ -28,6 +29,7 @@ class Features:
 
         def pick(tensors):
             return torch.stack([t[i] for t, i in tensors])
+
         blocks = [pick([(f.blocks[b], i) for f, i in parts]) for b in range(len(parts[0][0].blocks))]
         embedded = parts[0][0].embedding is not None
         return Features(blocks, pick([(f.embedding, i) for f, i in parts]) if embedded else None)
@@ -50,10 +52,12 @@ class Features:
     def weights(self):
         """(B, 64, M) float32: the softmax of `columns` along M, of which wsd takes its columns (METHOD.md section 6)."""
         import torch
+
         return self.columns.softmax(2, dtype=torch.float32)
 
 
 # ---- block by block: the same block of two stacks -> (B,) ---------------------------------------------------------------
+
 
 class BlockPair:
     """The same block of two stacks, a and b, (B, T, C) or (B, C, H, W), with what several distances need of it computed once."""
@@ -99,6 +103,7 @@ def cos(pair, protocol="paper"):
     released code does. In float32 such a pair counts 1.
     """
     import torch
+
     a, b = pair.a, pair.b
     axis = 1 if a.ndim == 4 and protocol == "corrected" else -1
     if a.dtype == torch.float16:
@@ -107,11 +112,12 @@ def cos(pair, protocol="paper"):
     one, other = (torch.linalg.vector_norm(t, dim=axis) for t in (a, b))
     distance = 1 - (a * b).sum(axis) / (one.clamp_min(1e-8) * other.clamp_min(1e-8))
     if protocol == "corrected":
-        distance = torch.where((one == 0) & (other == 0), 0, distance)   # nothing there in either: no difference
+        distance = torch.where((one == 0) & (other == 0), 0, distance)  # nothing there in either: no difference
     return distance.flatten(1).mean(1)
 
 
 # ---- statistics over positions, not positions: what a shift of the image leaves nearly as it is. (B,), of one block
+
 
 def dc(pair, protocol="paper"):
     """1 - squared distance correlation of the channels, each a point in the space of positions (Zhu et al., arXiv:2211.04927).
@@ -125,7 +131,8 @@ def dc(pair, protocol="paper"):
         """Sum of the products of two double-centred matrices, without centring them: rows are the means of their rows."""
         count = x.shape[-1]
         means = rows_x.mean(1) * rows_y.mean(1)
-        return (x * y).sum((1, 2)) - 2 * count * (rows_x * rows_y).sum(1) + count ** 2 * means
+        return (x * y).sum((1, 2)) - 2 * count * (rows_x * rows_y).sum(1) + count**2 * means
+
     ab = product(a, b, rows_a, rows_b)
     scale = (product(a, a, rows_a, rows_a) * product(b, b, rows_b, rows_b)).clamp_min(1e-40).sqrt()
     return 1 - (ab + 1e-6) / (scale + 1e-6)
@@ -135,7 +142,7 @@ def channel_distances(products):
     """(B, C, C) products of channels -> their distances (B, C, C), and the means of the rows (B, C)."""
     count, squares = products.shape[-1], products.diagonal(dim1=1, dim2=2)
     square = (squares[:, :, None] + squares[:, None] - 2 * products).clamp_min(0)
-    distances = (square / count ** 2 + 1e-5).sqrt()
+    distances = (square / count**2 + 1e-5).sqrt()
     return distances, distances.mean(2)
 
 
@@ -149,9 +156,10 @@ def gram(pair, protocol="paper"):
     def mean(x):
         return avg_pool2d(x, 4, ceil_mode=True, count_include_pad=False)
 
-    def centred(x):   # before the squares are taken: a Gram matrix may be large and nearly flat
+    def centred(x):  # before the squares are taken: a Gram matrix may be large and nearly flat
         count = x.shape[-1]
         return x - mean(x).repeat_interleave(4, 1).repeat_interleave(4, 2)[:, :count, :count]
+
     a, b = (centred(x) for x in pair.grams)
     similarity = (2 * mean(a * b) + 1e-6) / (mean(a * a) + mean(b * b) + 1e-6)
     return 1 - similarity.mean((1, 2))
@@ -167,9 +175,11 @@ def moments(pair, protocol="paper"):
 
 # ---- distributions: u, v are (B, 64, M), results (B, M) ------------------------------------------------------------
 
+
 def kl(p, q, log_eps=0.0):
     """sum_k p log(p / q). A term whose p is 0 counts 0, a column whose sum is infinite counts 0 (METHOD.md section 6)."""
     import torch
+
     alive, q = p > 0, q + log_eps
     none = q == 0
     infinite = (alive & none).any(1)
@@ -182,6 +192,7 @@ def plain(total):
     """Whether these sums need none of the rules of `kl`, so that a shorter way to them may be taken. Not asked in float16,
     where the order of operations shows, nor of a CUDA device, which would have to be waited for."""
     import torch
+
     return total.dtype != torch.float16 and not total.is_cuda and bool(torch.isfinite(total).all())
 
 
@@ -213,10 +224,11 @@ def wasserstein(u, v, p=1):
     """
     import torch
     from torch.nn.functional import pad
+
     if p == 1:
         lower = torch.ones(ROWS - 1, ROWS, dtype=u.dtype, device=u.device).tril()
-        return (lower @ (u - v)).abs().sum(1)   # the product is a cumulative sum; a strided cumsum is slower
-    U, V = (w.transpose(1, 2).contiguous().cumsum(-1) for w in (u, v))   # (B, M, 64)
+        return (lower @ (u - v)).abs().sum(1)  # the product is a cumulative sum; a strided cumsum is slower
+    U, V = (w.transpose(1, 2).contiguous().cumsum(-1) for w in (u, v))  # (B, M, 64)
     k, cost = torch.arange(ROWS, device=u.device), 0
     # The steps of U and V, merged, cut the integral into pieces: first those that end at a step of U, then at one of V
     for a, b, ties in ((U, V, False), (V, U, True)):
@@ -236,7 +248,7 @@ def with_euclid(d, squares):
 def root(t, power):
     """t ** power with the slope of (t + EPSILON) ** power: the slope of the root itself is infinite at 0."""
     sloped = (t + EPSILON) ** power
-    return (t ** power).detach() + (sloped - sloped.detach())   # adds exactly 0
+    return (t**power).detach() + (sloped - sloped.detach())  # adds exactly 0
 
 
 def squash(s):
@@ -267,6 +279,7 @@ class Columns:
     @cached_property
     def squares_wide(self):
         import torch
+
         return (self.x.float() - self.y.float()).square().sum(1) if self.x.dtype == torch.float16 else self.squares
 
 
@@ -281,6 +294,7 @@ def jsd(c, protocol):
 def wsd(c, protocol):
     """The released code takes the softmax along M, not along the 64."""
     import torch
+
     u, v = c.weights if protocol == "paper" else (t.softmax(1, dtype=torch.float32) for t in (c.x, c.y))
     return with_euclid(wasserstein(u, v), c.squares_wide)
 
@@ -289,30 +303,38 @@ def over_columns(functions, f, g, protocol):
     """{name: (B,)} of the distances between columns, log(mean over columns + 1)^0.25, all in one pass. On a CPU a piece of
     the columns at a time, so that what is made of it stays in the cache: several times as fast."""
     import torch
+
     x, y = f.columns, g.columns
     count, stacks = x.shape[2], [x, y]
     if wsd in functions.values() and protocol == "paper":
         stacks += [f.weights, g.weights]
-    size = count if x.is_cuda else max(64, 2 ** 18 // (len(x) * ROWS))
+    size = count if x.is_cuda else max(64, 2**18 // (len(x) * ROWS))
     totals, kinds = dict.fromkeys(functions, 0), {}
     for pieces in zip(*(stack.split(size, 2) for stack in stacks)):
         piece = Columns(*pieces)
         for name, function in functions.items():
             d = function(piece, protocol)
-            kinds[name], totals[name] = d.dtype, totals[name] + d.sum(1, dtype=torch.float32 if d.itemsize < 4 else d.dtype)
+            kinds[name], totals[name] = (
+                d.dtype,
+                totals[name] + d.sum(1, dtype=torch.float32 if d.itemsize < 4 else d.dtype),
+            )
     return {name: squash((totals[name] / count).to(kinds[name])) for name in functions}
 
 
 # ---- the distances ------------------------------------------------------------------------------------------------
 
+
 def swd(f, g, protocol="paper", directions=12, seed=0):
     """Sliced Wasserstein-2 between the L-dimensional points of all (token, channel): mean over seeded random unit
     directions, sum over points. The authors' code draws other directions in each call; here they are the same for all."""
     import torch
+
     total = 0
     n = len(f.blocks)
-    units = torch.nn.functional.normalize(torch.randn(directions, n, generator=torch.Generator().manual_seed(seed)), dim=1)
-    a, b = (torch.stack([t.flatten(1).float() for t in x.blocks], 1) for x in (f, g))   # (B, L, T * C)
+    units = torch.nn.functional.normalize(
+        torch.randn(directions, n, generator=torch.Generator().manual_seed(seed)), dim=1
+    )
+    a, b = (torch.stack([t.flatten(1).float() for t in x.blocks], 1) for x in (f, g))  # (B, L, T * C)
     for unit in units.to(a.device):
         u, v = (torch.einsum("l,bln->bn", unit, x).sort(-1).values for x in (a, b))
         total = total + (u - v).square().sum(1) / directions
@@ -323,6 +345,7 @@ def embedding_cos(f, g, protocol="paper"):
     """Mean over tokens of 1 - cosine of the embeddings, in float64: nearly equal ones agree to 1e-7, where float32 has
     no digits left. The authors' float16 embeddings (CLIP, precision paper) keep float16, steps of 4.9e-4 and all."""
     import torch
+
     a, b = (e if e.dtype == torch.float16 else e.double() for e in (f.embedding, g.embedding))
     return (1 - torch.cosine_similarity(a, b, dim=-1)).double().flatten(1).mean(1)
 
@@ -331,12 +354,13 @@ def embedding_cos(f, g, protocol="paper"):
 class Distance:
     """A distance: `block(pair, protocol) -> (B,)` of each block, their sum or mean; or `columns(piece, protocol) -> (B, m)`, put
     together by over_columns; or `whole(f, g, protocol) -> (B,)`. All are 0 or more but for rounding, and symmetric."""
+
     what: str
     block: object = None
     columns: object = None
     whole: object = None
-    mean: bool = False     # of the blocks' numbers, not their sum
-    citation: str = ""     # of its idea, where that is not the paper's
+    mean: bool = False  # of the blocks' numbers, not their sum
+    citation: str = ""  # of its idea, where that is not the paper's
 
     @property
     def tokens_only(self):
@@ -356,12 +380,23 @@ DISTANCES = {
     "wsd": Distance("1-D Wasserstein cost of softmax columns plus a weighted Euclidean term", columns=wsd),
     "swd": Distance("sliced Wasserstein over seeded directions (in no table)", whole=swd),
     "nl2": Distance("l2 of each block over its mean square, summed over blocks (in no table)", nl2),
-    "dc": Distance("1 - distance correlation of the channels, mean over blocks (in no table)", dc, mean=True,
-                   citation="Zhu et al., DeepDC, arXiv:2211.04927, 2022"),
-    "gram": Distance("1 - structural similarity of Gram matrices, mean over blocks (in no table)", gram, mean=True,
-                     citation="Zhang et al., DeepSSIM, IEEE TPAMI 2025"),
-    "moments": Distance("differences of the channels' means and deviations, summed over blocks (in no table)", moments,
-                        citation="Ding et al., DISTS, IEEE TPAMI 2022"),
+    "dc": Distance(
+        "1 - distance correlation of the channels, mean over blocks (in no table)",
+        dc,
+        mean=True,
+        citation="Zhu et al., DeepDC, arXiv:2211.04927, 2022",
+    ),
+    "gram": Distance(
+        "1 - structural similarity of Gram matrices, mean over blocks (in no table)",
+        gram,
+        mean=True,
+        citation="Zhang et al., DeepSSIM, IEEE TPAMI 2025",
+    ),
+    "moments": Distance(
+        "differences of the channels' means and deviations, summed over blocks (in no table)",
+        moments,
+        citation="Ding et al., DISTS, IEEE TPAMI 2022",
+    ),
 }
 
 
@@ -373,6 +408,7 @@ def of_blocks():
 def block_by_block(names, f, g, protocol="paper"):
     """Distances of_blocks between the windows of f and g -> {name: (B, L)}; what they share of a block is computed once."""
     import torch
+
     values = {name: [] for name in names}
     for a, b in zip(f.blocks, g.blocks):
         pair = BlockPair(a, b)

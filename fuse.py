@@ -8,6 +8,7 @@ What is reported for a dataset was chosen on the other datasets, over all their 
 took part in the choice stand at the end and are labelled "in sample". How exponents are chosen is said in agreement/exponents.py, what a
 factor enters the product with in methods/fused.py. Intervals are of paired differences, by a bootstrap over references (agreement/bootstrap.py).
 """
+
 import argparse
 import os
 import sys
@@ -16,20 +17,21 @@ from pathlib import Path
 
 import numpy as np
 
-from methods import fused
+from agreement.correlations import coefficients
 from common.errors import UsageError, unknown
 from common.terminal import check_writable, progress, run_main
-from agreement.correlations import coefficients
+from methods import fused
 from reports.fuse.cells import Folder, enough
 from reports.fuse.choice import KINDS, agreement_of, curves, leaving_one_out
 from reports.fuse.report import FORMATS
+
 
 def beside(choice, cell, folder, kind, others):
     """[(role, name, prediction (N,), higher = worse)]: the fused metric first, then what it is compared with."""
     found = [("fused", choice.expression(kind), choice.scores(cell, kind))]
     if cell.files[0].method in cell.factors:
         found += [("factor", n, folder.prediction(cell, n)) for n in choice.names]
-    else:    # blocks
+    else:  # blocks
         found += [("all blocks", cell.files[0].method, folder.prediction(cell, cell.files[0].method))]
         found += [("block", n, d) for n, d in zip(cell.factors, cell.distances)]
     singles = {n: folder.prediction(cell, n) for n in folder.singles(cell)}
@@ -51,22 +53,41 @@ def coefficient(name, prediction, cell):
 
 def lines(choice, cell, folder, args, tried):
     """The lines of one cell: each metric's coefficients, and the fused SRCC minus its own with an interval."""
-    from agreement.bootstrap import cluster_bootstrap
     from scipy import stats
+
+    from agreement.bootstrap import cluster_bootstrap
+
     found = beside(choice, cell, folder, args.by, args.beside)
     table = []
     for role, name, prediction in found:
-        table.append({"dataset": cell.dataset, "perturbation": cell.perturbation, "pct": cell.pct, "role": role, "metric": name,
-                      **coefficient(name, prediction, cell), "difference": None, "low": None, "high": None,
-                      "low_corrected": None, "high_corrected": None, "pairs": len(cell.badness),
-                      "references": len(np.unique(cell.references))})
+        table.append(
+            {
+                "dataset": cell.dataset,
+                "perturbation": cell.perturbation,
+                "pct": cell.pct,
+                "role": role,
+                "metric": name,
+                **coefficient(name, prediction, cell),
+                "difference": None,
+                "low": None,
+                "high": None,
+                "low_corrected": None,
+                "high_corrected": None,
+                "pairs": len(cell.badness),
+                "references": len(np.unique(cell.references)),
+            }
+        )
     try:
         predictions = np.stack([prediction for _, _, prediction in found])
-        drawn = cluster_bootstrap(cell.badness, predictions, cell.references, ("srcc",), args.resamples, args.seed)["srcc"]
+        drawn = cluster_bootstrap(cell.badness, predictions, cell.references, ("srcc",), args.resamples, args.seed)[
+            "srcc"
+        ]
         for i, line in enumerate(table[1:], 1):
             line["difference"] = table[0]["srcc"] - line["srcc"]
             line["low"], line["high"] = drawn.interval(0, i)
-            if tried > 1:   # no resample lies so far out: Student's t about the estimate, with the bootstrap's standard error
+            if (
+                tried > 1
+            ):  # no resample lies so far out: Student's t about the estimate, with the bootstrap's standard error
                 error = np.std(drawn.values[:, 0] - drawn.values[:, i], ddof=1)
                 wide = error * stats.t.ppf(1 - 0.025 / tried, line["references"] - 1)
                 line["low_corrected"], line["high_corrected"] = line["difference"] - wide, line["difference"] + wide
@@ -85,9 +106,16 @@ def summary(choice, table, kind):
     mean = next(m for (role, _), m in means.items() if role == "fused")
     factors = {n: m for (role, n), m in means.items() if role in ("factor", "block", "all blocks")}
     best = max(factors, key=factors.get)
-    return {"held_out": choice.held, "chosen_on": list(choice.chosen_on), "expression": choice.expression(kind),
-            "parameters": dict(zip(choice.names, choice.parameters)), "mean_srcc": mean,
-            "best_factor": best, "best_factor_mean_srcc": factors[best], "gain": mean - factors[best]}
+    return {
+        "held_out": choice.held,
+        "chosen_on": list(choice.chosen_on),
+        "expression": choice.expression(kind),
+        "parameters": dict(zip(choice.names, choice.parameters)),
+        "mean_srcc": mean,
+        "best_factor": best,
+        "best_factor_mean_srcc": factors[best],
+        "gain": mean - factors[best],
+    }
 
 
 def report(choices, agreement, cells, lacking, folder, args, tried=None):
@@ -99,29 +127,64 @@ def report(choices, agreement, cells, lacking, folder, args, tried=None):
         for some in pool.map(lambda w: lines(*w, folder, args, tried["combinations"] if tried else 1), work):
             table += some
             bar.update()
-    return {"by": args.by, "floor": args.floor, "resamples": args.resamples, "used": [c.name for c in cells], "lacks": lacking,
-            "held_out": [summary(choice, table, args.by) for choice in held], "lines": table,
-            "curves": curves(choices, agreement, factors),
-            "in_sample": {"expression": none.expression(args.by), "parameters": dict(zip(none.names, none.parameters)),
-                          "mean_srcc": dict(zip(agreement.datasets, map(float, agreement([none.vector(factors)])[0])))},
-            "tried": tried}
+    return {
+        "by": args.by,
+        "floor": args.floor,
+        "resamples": args.resamples,
+        "used": [c.name for c in cells],
+        "lacks": lacking,
+        "held_out": [summary(choice, table, args.by) for choice in held],
+        "lines": table,
+        "curves": curves(choices, agreement, factors),
+        "in_sample": {
+            "expression": none.expression(args.by),
+            "parameters": dict(zip(none.names, none.parameters)),
+            "mean_srcc": dict(zip(agreement.datasets, map(float, agreement([none.vector(factors)])[0]))),
+        },
+        "tried": tried,
+    }
 
 
 def arguments(argv):
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folder", metavar="DIR", help="folder of score files")
-    parser.add_argument("--factors", nargs="+", default=[], metavar="METHOD",
-                        help="factors, named as in the score files; with --search: its pool")
-    parser.add_argument("--search", nargs="?", type=int, const=4, metavar="N",
-                        help="try all pairs and triples, beyond by forward selection up to N factors (default: 4)")
-    parser.add_argument("--blocks", metavar="METHOD", help="the blocks of one method, from the files of run.py --per-layer")
-    parser.add_argument("--by", choices=tuple(KINDS), default="exponents",
-                        help="a product with exponents (default), or for --blocks a weighted sum")
+    parser.add_argument(
+        "--factors",
+        nargs="+",
+        default=[],
+        metavar="METHOD",
+        help="factors, named as in the score files; with --search: its pool",
+    )
+    parser.add_argument(
+        "--search",
+        nargs="?",
+        type=int,
+        const=4,
+        metavar="N",
+        help="try all pairs and triples, beyond by forward selection up to N factors (default: 4)",
+    )
+    parser.add_argument(
+        "--blocks", metavar="METHOD", help="the blocks of one method, from the files of run.py --per-layer"
+    )
+    parser.add_argument(
+        "--by",
+        choices=tuple(KINDS),
+        default="exponents",
+        help="a product with exponents (default), or for --blocks a weighted sum",
+    )
     parser.add_argument("--datasets", nargs="+", default=[], metavar="NAME", help="only these datasets of the folder")
-    parser.add_argument("--beside", nargs="+", default=[], metavar="METHOD", help="further methods to print beside the fused one")
-    parser.add_argument("--floor", type=float, default=fused.FLOOR, metavar="X",
-                        help=f"least distance of a factor (default: {fused.FLOOR:g})")
+    parser.add_argument(
+        "--beside", nargs="+", default=[], metavar="METHOD", help="further methods to print beside the fused one"
+    )
+    parser.add_argument(
+        "--floor",
+        type=float,
+        default=fused.FLOOR,
+        metavar="X",
+        help=f"least distance of a factor (default: {fused.FLOOR:g})",
+    )
     parser.add_argument("--resamples", type=int, default=2000, metavar="N", help="of the bootstrap (default: 2000)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the bootstrap (default: 0)")
     parser.add_argument("--format", choices=tuple(FORMATS), default="text", help="default: text")
@@ -154,6 +217,7 @@ def main(argv):
     tried = None
     if args.search is not None:
         from reports.fuse.search import search
+
         choices, agreement, cells, lacking, tried = search(folder, args.factors, args.search)
     else:
         cells, lacking = folder.blocks(args.blocks) if args.blocks else folder.load(args.factors)

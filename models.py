@@ -7,6 +7,7 @@ One entry of BACKBONES adds a backbone. `timm:NAME` stands for any timm model th
 imported or built before a backbone is loaded. Pixels go in as they are, without mean and std: so did the authors'
 (METHOD.md section 1), and it decides every number.
 """
+
 from dataclasses import dataclass
 
 from common.errors import UsageError, unknown
@@ -23,39 +24,51 @@ PRECISIONS = ("paper", "fp32", "tf32", "fp16", "bf16")
 @dataclass(frozen=True)
 class Backbone:
     """A registry entry. `build(window, state)` gives a trunk (networks/trunks.py), state None: seeded at random."""
+
     what: str
-    kind: str                  # "tokens" (transformer) or "maps" (CNN)
+    kind: str  # "tokens" (transformer) or "maps" (CNN)
     build: object
-    weights: Weights | None = None   # None: they come inside an installed package, and `build` finds them
-    statistics: tuple | None = IMAGENET   # mean and std for --normalize model; None: the trunk normalises by itself
-    half: bool = False         # float16 for the authors, model and features (METHOD.md section 5)
+    weights: Weights | None = None  # None: they come inside an installed package, and `build` finds them
+    statistics: tuple | None = IMAGENET  # mean and std for --normalize model; None: the trunk normalises by itself
+    half: bool = False  # float16 for the authors, model and features (METHOD.md section 5)
     embedding: bool = True
     note: str = ""
-    carried: tuple = ()        # trained files inside installed packages (weights.package_file)
+    carried: tuple = ()  # trained files inside installed packages (weights.package_file)
 
 
 def timm_backbone(tag, trunk="TimmTrunk", prepare=None, **options):
     def build(window, state):
         from networks import trunks
-        return trunks.build_timm(tag, window, state, trunk=getattr(trunks, trunk), prepare=prepare and getattr(trunks, prepare), **options)
+
+        return trunks.build_timm(
+            tag, window, state, trunk=getattr(trunks, trunk), prepare=prepare and getattr(trunks, prepare), **options
+        )
+
     return build
 
 
 def clip_backbone(trunk, embed_dim, layers, width, patch):
     def build(window, state):
         from networks import trunks
+
         return trunks.build_clip(getattr(trunks, trunk), embed_dim, layers, width, patch, window, state)
+
     return build
 
 
 def stlpips_backbone(net):
     def build(window, state):
         from networks import cnns, trunks
+
         return trunks.StageTrunk(cnns.stlpips_trunk(net), layers=5)
+
     return build
 
 
-OPEN_CLIP = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")   # names that open_clip gives its files on the hub
+OPEN_CLIP = (
+    "open_clip_model.safetensors",
+    "open_clip_pytorch_model.bin",
+)  # names that open_clip gives its files on the hub
 
 
 def openai(name, file, sha256, hub, licence):
@@ -63,56 +76,144 @@ def openai(name, file, sha256, hub, licence):
     the same tensors under other keys from the hub."""
     hosts = ("https://openaipublic.azureedge.net", "https://openaipublic.blob.core.windows.net")
     archives = [Source(f"{host}/clip/models/{sha256}/{file}", sha256=sha256, torchscript=True) for host in hosts]
-    return Weights(name, (*archives, Source(hub=hub, files=(OPEN_CLIP[0], "model.safetensors", OPEN_CLIP[1]))), licence,
-                   "Radford et al., ICML 2021")
+    return Weights(
+        name,
+        (*archives, Source(hub=hub, files=(OPEN_CLIP[0], "model.safetensors", OPEN_CLIP[1]))),
+        licence,
+        "Radford et al., ICML 2021",
+    )
 
 
-DINO = Weights("dinov1", (Source(hub="timm/vit_base_patch16_224.dino",
-                                 sha256="93181583427d6de3e18ab0e6ee4df35736cfc51a3c1bf9ae0e9b53b1316598dc"),
-                          Source("https://dl.fbaipublicfiles.com/dino/dino_vitbase16_pretrain/dino_vitbase16_pretrain.pth")),
-               "Apache-2.0", "Caron et al., ICCV 2021")
-DINOV2 = Weights("dinov2", (Source(hub="timm/vit_base_patch14_dinov2.lvd142m"),
-                            Source("https://dl.fbaipublicfiles.com/dinov2/dinov2_vitb14/dinov2_vitb14_pretrain.pth")),
-                 "Apache-2.0", "Oquab et al., TMLR 2024")
-VIT = Weights("imagenet_vit", (Source(hub="timm/vit_base_patch16_224.orig_in21k_ft_in1k"),), "Apache-2.0",
-              "Dosovitskiy et al., ICLR 2021")
-CONVNEXT = Weights("openclip_convnext_base", (Source(hub="timm/convnext_base.clip_laion2b", files=("model.safetensors", OPEN_CLIP[0])),),
-                   "Apache-2.0", "Cherti et al., CVPR 2023")
+DINO = Weights(
+    "dinov1",
+    (
+        Source(
+            hub="timm/vit_base_patch16_224.dino",
+            sha256="93181583427d6de3e18ab0e6ee4df35736cfc51a3c1bf9ae0e9b53b1316598dc",
+        ),
+        Source("https://dl.fbaipublicfiles.com/dino/dino_vitbase16_pretrain/dino_vitbase16_pretrain.pth"),
+    ),
+    "Apache-2.0",
+    "Caron et al., ICCV 2021",
+)
+DINOV2 = Weights(
+    "dinov2",
+    (
+        Source(hub="timm/vit_base_patch14_dinov2.lvd142m"),
+        Source("https://dl.fbaipublicfiles.com/dinov2/dinov2_vitb14/dinov2_vitb14_pretrain.pth"),
+    ),
+    "Apache-2.0",
+    "Oquab et al., TMLR 2024",
+)
+VIT = Weights(
+    "imagenet_vit",
+    (Source(hub="timm/vit_base_patch16_224.orig_in21k_ft_in1k"),),
+    "Apache-2.0",
+    "Dosovitskiy et al., ICLR 2021",
+)
+CONVNEXT = Weights(
+    "openclip_convnext_base",
+    (Source(hub="timm/convnext_base.clip_laion2b", files=("model.safetensors", OPEN_CLIP[0])),),
+    "Apache-2.0",
+    "Cherti et al., CVPR 2023",
+)
 
 
 def tecoa(name, hub, licence):
-    return Weights(name, (Source(hub=hub, files=(OPEN_CLIP[0], "model.safetensors", OPEN_CLIP[1])),), licence,
-                   "Croce et al., Adversarially robust CLIP models, 2024; Mao et al., ICLR 2023 (TeCoA)")
+    return Weights(
+        name,
+        (Source(hub=hub, files=(OPEN_CLIP[0], "model.safetensors", OPEN_CLIP[1])),),
+        licence,
+        "Croce et al., Adversarially robust CLIP models, 2024; Mao et al., ICLR 2023 (TeCoA)",
+    )
 
 
 STLPIPS = "inside the package stlpips-pytorch; fed as that package feeds them"
 
 BACKBONES = {
     "dinov1": Backbone("DINO ViT-B/16", "tokens", timm_backbone("vit_base_patch16_224.dino", eps=1e-12), DINO),
-    "dinov2": Backbone("DINOv2 ViT-B/14", "tokens", timm_backbone("vit_base_patch14_dinov2.lvd142m", prepare="resize_dinov2"), DINOV2),
-    "imagenet_vit": Backbone("ViT-B/16, ImageNet-21k then 1k", "tokens",
-                             timm_backbone("vit_base_patch16_224.orig_in21k_ft_in1k", eps=1e-12, prepare="with_head"), VIT, HALF),
-    "clip_vitb32": Backbone("OpenAI CLIP ViT-B/32", "tokens", clip_backbone("ClipViT", 512, 12, 768, 32),
-                            openai("clip_vitb32", "ViT-B-32.pt", "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af",
-                                   "timm/vit_base_patch32_clip_224.openai", "MIT; the hub's copy: Apache-2.0"),
-                            CLIP, half=True),
-    "clip_rn50": Backbone("OpenAI CLIP ResNet-50", "maps", clip_backbone("ClipResNet", 1024, (3, 4, 6, 3), 64, None),
-                          openai("clip_rn50", "RN50.pt", "afeb0e10f9e5a86da6080e35cf09123aca3b358a0c3e3b6c78a7b63bc04b6762",
-                                 "timm/resnet50_clip.openai", "MIT"),
-                          CLIP, half=True, note="in float32 `cos` of identical images is near 0.99 under --protocol paper"),
-    "openclip_convnext_base": Backbone("open_clip convnext_base_w, LAION-2B", "maps",
-                                       timm_backbone("convnext_base.clip_laion2b", "ConvNextTrunk", projected=True), CONVNEXT, CLIP),
-    "openclip_vitb32_laion_tecoa4": Backbone(
-        "R-CLIP_T of Table 3: TeCoA4 ViT-B/32, LAION-2B", "tokens", timm_backbone("vit_base_patch32_clip_224.laion2b", projected=True),
-        tecoa("openclip_vitb32_laion_tecoa4", "chs20/TeCoA4-ViT-B-32-laion2B-s34B-b79K", "MIT"), CLIP),
-    "openclip_convnext_laion_tecoa4": Backbone(
-        "TeCoA4 convnext_base_w, LAION-2B (in no table)", "maps",
+    "dinov2": Backbone(
+        "DINOv2 ViT-B/14", "tokens", timm_backbone("vit_base_patch14_dinov2.lvd142m", prepare="resize_dinov2"), DINOV2
+    ),
+    "imagenet_vit": Backbone(
+        "ViT-B/16, ImageNet-21k then 1k",
+        "tokens",
+        timm_backbone("vit_base_patch16_224.orig_in21k_ft_in1k", eps=1e-12, prepare="with_head"),
+        VIT,
+        HALF,
+    ),
+    "clip_vitb32": Backbone(
+        "OpenAI CLIP ViT-B/32",
+        "tokens",
+        clip_backbone("ClipViT", 512, 12, 768, 32),
+        openai(
+            "clip_vitb32",
+            "ViT-B-32.pt",
+            "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af",
+            "timm/vit_base_patch32_clip_224.openai",
+            "MIT; the hub's copy: Apache-2.0",
+        ),
+        CLIP,
+        half=True,
+    ),
+    "clip_rn50": Backbone(
+        "OpenAI CLIP ResNet-50",
+        "maps",
+        clip_backbone("ClipResNet", 1024, (3, 4, 6, 3), 64, None),
+        openai(
+            "clip_rn50",
+            "RN50.pt",
+            "afeb0e10f9e5a86da6080e35cf09123aca3b358a0c3e3b6c78a7b63bc04b6762",
+            "timm/resnet50_clip.openai",
+            "MIT",
+        ),
+        CLIP,
+        half=True,
+        note="in float32 `cos` of identical images is near 0.99 under --protocol paper",
+    ),
+    "openclip_convnext_base": Backbone(
+        "open_clip convnext_base_w, LAION-2B",
+        "maps",
         timm_backbone("convnext_base.clip_laion2b", "ConvNextTrunk", projected=True),
-        tecoa("openclip_convnext_laion_tecoa4", "chs20/TeCoA4-convnext_base_w-laion2B-s13B-b82K-augreg", "see the model card"), CLIP),
-    "st_alexnet": Backbone("ST-LPIPS AlexNet trunk, 5 ReLU stages", "maps", stlpips_backbone("alex"), embedding=False, note=STLPIPS, statistics=None,
-                           carried=(STLPIPS_FILES["alex"],)),
-    "st_vgg16": Backbone("ST-LPIPS VGG16 trunk, 5 ReLU stages", "maps", stlpips_backbone("vgg"), embedding=False, note=STLPIPS, statistics=None,
-                         carried=(STLPIPS_FILES["vgg"],)),
+        CONVNEXT,
+        CLIP,
+    ),
+    "openclip_vitb32_laion_tecoa4": Backbone(
+        "R-CLIP_T of Table 3: TeCoA4 ViT-B/32, LAION-2B",
+        "tokens",
+        timm_backbone("vit_base_patch32_clip_224.laion2b", projected=True),
+        tecoa("openclip_vitb32_laion_tecoa4", "chs20/TeCoA4-ViT-B-32-laion2B-s34B-b79K", "MIT"),
+        CLIP,
+    ),
+    "openclip_convnext_laion_tecoa4": Backbone(
+        "TeCoA4 convnext_base_w, LAION-2B (in no table)",
+        "maps",
+        timm_backbone("convnext_base.clip_laion2b", "ConvNextTrunk", projected=True),
+        tecoa(
+            "openclip_convnext_laion_tecoa4",
+            "chs20/TeCoA4-convnext_base_w-laion2B-s13B-b82K-augreg",
+            "see the model card",
+        ),
+        CLIP,
+    ),
+    "st_alexnet": Backbone(
+        "ST-LPIPS AlexNet trunk, 5 ReLU stages",
+        "maps",
+        stlpips_backbone("alex"),
+        embedding=False,
+        note=STLPIPS,
+        statistics=None,
+        carried=(STLPIPS_FILES["alex"],),
+    ),
+    "st_vgg16": Backbone(
+        "ST-LPIPS VGG16 trunk, 5 ReLU stages",
+        "maps",
+        stlpips_backbone("vgg"),
+        embedding=False,
+        note=STLPIPS,
+        statistics=None,
+        carried=(STLPIPS_FILES["vgg"],),
+    ),
 }
 
 
@@ -123,20 +224,27 @@ def backbone(name):
     if not name.startswith("timm:"):
         raise unknown("backbone", name, BACKBONES)
     import timm
+
     tag = name.removeprefix("timm:")
     if not timm.is_model(tag.partition(".")[0]):
         raise unknown("timm model", tag, timm.list_models(), "see timm.list_models()")
     try:
         config = timm.get_pretrained_cfg(tag, allow_unregistered=False)
-    except RuntimeError:   # a tag that the architecture does not have
+    except RuntimeError:  # a tag that the architecture does not have
         config = None
     if config is None or not (config.hf_hub_id or config.url):
-        raise UsageError(f"{name}: timm knows no weights of that tag; known: {', '.join(timm.list_pretrained(tag.partition('.')[0] + '.*')[:8])}")
+        raise UsageError(
+            f"{name}: timm knows no weights of that tag; known: {', '.join(timm.list_pretrained(tag.partition('.')[0] + '.*')[:8])}"
+        )
     source = Source(hub=config.hf_hub_id) if config.hf_hub_id else Source(config.url)
-    found = Weights(f"timm:{tag}".replace(":", "-"), (source,), config.license or "see the model card",
-                    config.paper_name or "see the model card")
+    found = Weights(
+        f"timm:{tag}".replace(":", "-"),
+        (source,),
+        config.license or "see the model card",
+        config.paper_name or "see the model card",
+    )
     statistics = (tuple(config.mean), tuple(config.std))
-    full = config.architecture + (f".{config.tag}" if config.tag else "")   # a bare name means some tag: say which
+    full = config.architecture + (f".{config.tag}" if config.tag else "")  # a bare name means some tag: say which
     return Backbone(f"timm {full}", "", timm_backbone(full), found, statistics)
 
 
@@ -148,16 +256,23 @@ class LoadedBackbone:
 
     def __init__(self, name, trunk, device, precision, half, statistics, keep):
         import torch
+
         self.name, self.kind, self.layers, self.device = name, trunk.kind, trunk.layers, torch.device(device)
         self.keep = list(range(trunk.layers)) if keep is None else keep
         if self.keep and max(self.keep) >= trunk.layers:
             raise UsageError(f"--layers {max(self.keep)}: {name} has the blocks 0 to {trunk.layers - 1}")
-        self.dtype = {"fp16": torch.float16, "bf16": torch.bfloat16, "paper": torch.float16 if half else torch.float32}.get(precision, torch.float32)
-        self.widen = precision != "paper"      # the authors' float16 features stay float16 up to the score
+        self.dtype = {
+            "fp16": torch.float16,
+            "bf16": torch.bfloat16,
+            "paper": torch.float16 if half else torch.float32,
+        }.get(precision, torch.float32)
+        self.widen = precision != "paper"  # the authors' float16 features stay float16 up to the score
         self.trunk = cast(trunk, self.dtype).to(device).eval().requires_grad_(False)
         if self.kind == "maps":
             self.trunk = self.trunk.to(memory_format=torch.channels_last)
-        self.statistics = None if statistics is None else [torch.tensor(s, device=device).view(1, 3, 1, 1) for s in statistics]
+        self.statistics = (
+            None if statistics is None else [torch.tensor(s, device=device).view(1, 3, 1, 1) for s in statistics]
+        )
 
     def __call__(self, x, blocks=True, embedding=False):
         if self.statistics:
@@ -165,7 +280,7 @@ class LoadedBackbone:
         found = self.trunk(x.to(self.dtype), max(self.keep) if blocks else -1, embedding)
         if blocks and len(self.keep) < len(found.blocks):
             found.blocks = [found.blocks[i] for i in self.keep]
-        if self.kind == "maps":   # distances run along the width, and memory along the channels would make them strided
+        if self.kind == "maps":  # distances run along the width, and memory along the channels would make them strided
             found = found.map(lambda t: t.contiguous())
         return found.map(lambda t: t.float()) if self.widen and self.dtype.itemsize < 4 else found
 
@@ -174,6 +289,7 @@ def cast(trunk, dtype):
     """All floating weights in `dtype`, but OpenAI's CLIP as its package does it: only what `convert_weights` made half
     changes, since its layer norms and batch norms compute in float32."""
     import torch
+
     mixed = any(p.dtype == torch.float16 for p in trunk.parameters())
     for parameter in trunk.parameters():
         if not mixed or parameter.dtype == torch.float16:
@@ -182,7 +298,9 @@ def cast(trunk, dtype):
         for module in trunk.modules():
             for name, buffer in module.named_buffers(recurse=False):
                 if buffer.is_floating_point():
-                    module.register_buffer(name, buffer.to(dtype), persistent=name not in module._non_persistent_buffers_set)
+                    module.register_buffer(
+                        name, buffer.to(dtype), persistent=name not in module._non_persistent_buffers_set
+                    )
     return trunk
 
 
@@ -194,11 +312,21 @@ def check_precision(precision, device):
 def allow_tf32(allowed):
     """PyTorch's two switches, of which one is on by default: float32 means float32 unless tf32 is asked for."""
     import torch
+
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
 
 
-def load_backbone(name, weights_dir=None, weights="pretrained", device="cpu", precision="paper", normalize="none", window=224,
-                  layers=None, seed=0):
+def load_backbone(
+    name,
+    weights_dir=None,
+    weights="pretrained",
+    device="cpu",
+    precision="paper",
+    normalize="none",
+    window=224,
+    layers=None,
+    seed=0,
+):
     """Build a backbone and load its weights -> LoadedBackbone.
 
     weights: "pretrained" (from weights_dir, else the usual cache, else a download) or "random" (seeded: for trying things
@@ -207,6 +335,7 @@ def load_backbone(name, weights_dir=None, weights="pretrained", device="cpu", pr
     Raises UsageError: unknown name, missing or broken or foreign weights, tf32 on a CPU, a block that is not there.
     """
     import torch
+
     entry, device = backbone(name), torch.device(device)
     check_precision(precision, device.type)
     allow_tf32(precision == "tf32")

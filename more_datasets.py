@@ -3,6 +3,7 @@
 Each function takes the dataset's folder and yields loaders.pairs.Row in the dataset's order; names are looked up on the disk by
 datasets.load. None of the three layouts was verified on real files: what each rests on is said in its docstring.
 """
+
 import math
 import re
 
@@ -12,7 +13,7 @@ from loaders.pairs import Row
 
 KADID_NAME = r"i\d\d_(\d\d)_\d\d\.png"
 CSIQ_NAME = r".+\.(\w+)\.\d\.png"
-CSIQ_CODES = {"noise": "AWGN", "jpeg 2000": "jpeg2000"}   # the spreadsheet's dst_type where the file names say otherwise
+CSIQ_CODES = {"noise": "AWGN", "jpeg 2000": "jpeg2000"}  # the spreadsheet's dst_type where the file names say otherwise
 
 
 def kadid(root):
@@ -42,10 +43,12 @@ def spread_of(rows):
     The column is named a variance, but the released numbers are standard deviations: mean 1.1 with 0.3 is 27 ones and 3 twos
     among 30 ratings, whose variance is 0.09. The rows decide: whole numbers with the mean m spread at least by the variance
     f(1 - f), f the fraction of m. Where the square of some value is less than that, the values are variances after all."""
-    def least(mean):   # 0.01: the means are rounded to two decimals
+
+    def least(mean):  # 0.01: the means are rounded to two decimals
         fraction = mean % 1
         return fraction * (1 - fraction) - 0.01
-    variances = any(var ** 2 < least(mean) for mean, var in rows)
+
+    variances = any(var**2 < least(mean) for mean, var in rows)
     return [math.sqrt(var) if variances else var for _, var in rows]
 
 
@@ -70,8 +73,13 @@ def csiq(root):
         if not re.fullmatch(CSIQ_NAME, name, re.I):
             raise UsageError(f"{where}: expected a name like 1600.AWGN.1.png, found {name!r}")
         source, kind, _, _ = name.rsplit(".", 3)
-        yield Row(where, images.get(key(name), f"dst_imgs/{kind.lower()}/{name}"), refs.get(key(f"{source}.png"), f"src_imgs/{source}.png"),
-                  number(dmos, where), None if std is None else spread(std, where))
+        yield Row(
+            where,
+            images.get(key(name), f"dst_imgs/{kind.lower()}/{name}"),
+            refs.get(key(f"{source}.png"), f"src_imgs/{source}.png"),
+            number(dmos, where),
+            None if std is None else spread(std, where),
+        )
 
 
 def with_spreads(listed, sheet):
@@ -85,11 +93,15 @@ def with_spreads(listed, sheet):
         there, exact, std = spreads.pop(key(name))
         half_digit = 0.5 * 10.0 ** -len(dmos.partition(".")[2])
         if abs(number(dmos, where) - number(exact, there)) > half_digit * (1 + 1e-6):
-            raise UsageError(f"{where}: the label of {name} is {dmos}, but {exact} in {there}; one of the two is not CSIQ's")
+            raise UsageError(
+                f"{where}: the label of {name} is {dmos}, but {exact} in {there}; one of the two is not CSIQ's"
+            )
         rows.append((where, name, dmos, std))
     if spreads:
-        raise UsageError(f"{next(iter(spreads.values()))[0]}: this image is not in csiq_label.txt beside it ({len(spreads)} such); "
-                         "both should list the same images")
+        raise UsageError(
+            f"{next(iter(spreads.values()))[0]}: this image is not in csiq_label.txt beside it ({len(spreads)} such); "
+            "both should list the same images"
+        )
     return rows
 
 
@@ -101,7 +113,10 @@ def csiq_sheet(disk):
     except ImportError:
         raise UsageError(f"{file}: reading it needs openpyxl (pip install openpyxl)") from None
     try:
-        sheet = [list(row) for row in openpyxl.load_workbook(file, data_only=True)["all_by_image"].iter_rows(values_only=True)]
+        sheet = [
+            list(row)
+            for row in openpyxl.load_workbook(file, data_only=True)["all_by_image"].iter_rows(values_only=True)
+        ]
     except Exception as error:  # openpyxl raises many types on a broken file
         raise UsageError(f"{file}: not a spreadsheet with a sheet all_by_image ({one_line(error)})") from None
     wanted = ("image", "dst_type", "dst_lev", "dmos_std", "dmos")
@@ -110,7 +125,7 @@ def csiq_sheet(disk):
         raise UsageError(f"{file}: sheet all_by_image: expected the columns {', '.join(wanted)}, found none such")
     columns = [sheet[header].index(name) for name in wanted]
     rows = []
-    for line, cells in enumerate(sheet[header + 1:], header + 2):
+    for line, cells in enumerate(sheet[header + 1 :], header + 2):
         image, kind, level, std, dmos = ("" if cells[i] is None else str(cells[i]).strip() for i in columns)
         if image or dmos:
             rows.append((f"{file}: row {line}", f"{image}.{CSIQ_CODES.get(kind.lower(), kind)}.{level}.png", dmos, std))
@@ -132,9 +147,15 @@ def livemd(root):
         of = mat_numbers(of, lists, "ref4dist")
         dmos = mat_numbers(read_mat(scores, "DMOSscores")[0], scores, "DMOSscores")
         if not len(distorted) == len(of) == len(dmos) or set(of) - set(range(1, len(refs) + 1)):
-            raise UsageError(f"{lists}: expected as many distimgs as ref4dist (1 to {len(refs)}) and DMOSscores; "
-                             f"found {len(distorted)}, {len(of)}, {len(dmos)}")
+            raise UsageError(
+                f"{lists}: expected as many distimgs as ref4dist (1 to {len(refs)}) and DMOSscores; "
+                f"found {len(distorted)}, {len(of)}, {len(dmos)}"
+            )
         for i, name in enumerate(distorted):
             where, ref = f"{lists}: entry {i + 1}", refs[int(of[i]) - 1]
-            yield Row(where, images.get(key(name), f"{part}/{name}"), images.get(key(ref), f"{part}/{ref}"),
-                      number(repr(dmos[i]), where + " of DMOSscores"))
+            yield Row(
+                where,
+                images.get(key(name), f"{part}/{name}"),
+                images.get(key(ref), f"{part}/{ref}"),
+                number(repr(dmos[i]), where + " of DMOSscores"),
+            )

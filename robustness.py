@@ -3,6 +3,7 @@
 Each works on the 8-bit image, before the conversion to float; magnitude `pct` in percent (degrees for the rotation).
 None stands for "this image stays as it is", so that a reference's features serve every perturbation that leaves it alone.
 """
+
 import math
 from dataclasses import dataclass
 
@@ -22,6 +23,7 @@ def crop_left(image, pct):
 def dilate(image, pct):
     """Resize (bilinear) by pct rounded up to an even number of pixels, crop the centre, resize back where odd sizes need it."""
     from PIL.Image import Resampling
+
     width, height = image.size
 
     def grown(side):
@@ -38,12 +40,14 @@ def dilate(image, pct):
 def rotate(image, pct):
     """Turn by pct degrees clockwise about the centre, nearest neighbour, same size, corners black."""
     from PIL.Image import Resampling
+
     return image.rotate(-pct, Resampling.NEAREST)
 
 
 @dataclass(frozen=True)
 class Perturbation:
     """What is done to the reference and to the distorted image; None: nothing."""
+
     what: str
     reference: object = None
     distorted: object = None

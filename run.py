@@ -9,46 +9,97 @@ Writes <savedir>/<dataset>_<method>[_<distance>][_<perturbation>-<pct>].csv with
 everything that decides the scores, and <savedir>/correlations.csv. What is there and complete is used, what is partial is
 continued. Exit code 0 only if all that was asked for is there.
 """
+
 import argparse
 
 import datasets
-from distances import of_blocks
 from common import torchrun
 from common.errors import UsageError
 from common.terminal import flags_of, number_type, positive, processes, run_main
+from distances import of_blocks
 from methods import options
 from methods.model import Options
 from scoring.settings import Run, perturbations
 
 
 def arguments(argv):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     usual, what = Run(), parser.add_argument_group("what to score")
-    what.add_argument("-dat", "--dataset", nargs="+", default=[], metavar="NAME", help="live tid2013 pipal demo ..., or a CSV file")
-    what.add_argument("-rob", "--robustness", nargs="+", default=["none"], metavar="NAME", help="none tra sca rot (default: none)")
-    what.add_argument("-pct", "--percent", nargs="+", type=magnitude, default=[1.0], metavar="P", help="magnitude of the perturbation (default: 1)")
+    what.add_argument(
+        "-dat", "--dataset", nargs="+", default=[], metavar="NAME", help="live tid2013 pipal demo ..., or a CSV file"
+    )
+    what.add_argument(
+        "-rob", "--robustness", nargs="+", default=["none"], metavar="NAME", help="none tra sca rot (default: none)"
+    )
+    what.add_argument(
+        "-pct",
+        "--percent",
+        nargs="+",
+        type=magnitude,
+        default=[1.0],
+        metavar="P",
+        help="magnitude of the perturbation (default: 1)",
+    )
     what.add_argument("--limit", type=positive, metavar="N", help="only the first N pairs; the files stay partial")
-    what.add_argument("--higher-is", choices=("better", "worse"), help="what a higher label means in a CSV dataset (not needed where its column is called dmos)")
-    what.add_argument("--skip-bad", action="store_true", help="leave out pairs whose image is missing or unreadable, and say so")
-    what.add_argument("--noise-floor", action="store_true",
-                      help="score each reference against its own perturbed self instead, into <name>.floor.csv (see compare.py)")
+    what.add_argument(
+        "--higher-is",
+        choices=("better", "worse"),
+        help="what a higher label means in a CSV dataset (not needed where its column is called dmos)",
+    )
+    what.add_argument(
+        "--skip-bad", action="store_true", help="leave out pairs whose image is missing or unreadable, and say so"
+    )
+    what.add_argument(
+        "--noise-floor",
+        action="store_true",
+        help="score each reference against its own perturbed self instead, into <name>.floor.csv (see compare.py)",
+    )
     options.add_arguments(parser)
     where = parser.add_argument_group("where things are")
     where.add_argument("--data-root", default=usual.data_root, metavar="DIR", help="default: $IQA_DATA, else data")
     where.add_argument("-sdir", "--savedir", default=usual.savedir, metavar="DIR", help="default: results")
-    where.add_argument("-s", "--saveas", metavar="NAME", help="file name instead of the method's; one method and distance only")
+    where.add_argument(
+        "-s", "--saveas", metavar="NAME", help="file name instead of the method's; one method and distance only"
+    )
     how = parser.add_argument_group("how to run")
-    how.add_argument("--per-layer", action="store_true", help=f"also write one column a block ({' '.join(of_blocks())})")
-    how.add_argument("--workers", type=processes, default=None, metavar="N", help="processes that read images (default: 0 on a CPU, up to 8 with CUDA)")
+    how.add_argument(
+        "--per-layer", action="store_true", help=f"also write one column a block ({' '.join(of_blocks())})"
+    )
+    how.add_argument(
+        "--workers",
+        type=processes,
+        default=None,
+        metavar="N",
+        help="processes that read images (default: 0 on a CPU, up to 8 with CUDA)",
+    )
     how.add_argument("--overwrite", action="store_true", help="drop files made with other settings and score anew")
-    how.add_argument("--keep-going", action="store_true", help="carry on past what cannot be had and name it at the end")
-    how.add_argument("--plot", action="store_true", help="draw prediction against label by distortion type, a PNG a finished score file")
-    how.add_argument("--shard", type=shard, metavar="I/N", help="only the I-th of N parts of the references; joined when all are there")
+    how.add_argument(
+        "--keep-going", action="store_true", help="carry on past what cannot be had and name it at the end"
+    )
+    how.add_argument(
+        "--plot",
+        action="store_true",
+        help="draw prediction against label by distortion type, a PNG a finished score file",
+    )
+    how.add_argument(
+        "--shard",
+        type=shard,
+        metavar="I/N",
+        help="only the I-th of N parts of the references; joined when all are there",
+    )
     also = parser.add_argument_group("instead of scoring")
-    also.add_argument("--list", action="store_true", help="every dataset, method and distance, with its weights, licence and citation")
-    also.add_argument("--dry-run", action="store_true", help="what would be computed: pairs, windows, forward passes, disk, time")
+    also.add_argument(
+        "--list", action="store_true", help="every dataset, method and distance, with its weights, licence and citation"
+    )
+    also.add_argument(
+        "--dry-run", action="store_true", help="what would be computed: pairs, windows, forward passes, disk, time"
+    )
     also.add_argument("--fetch-weights", metavar="DIR", help="download what the methods of -m need into DIR")
-    also.add_argument("--verify", type=positive, metavar="N", help="recompute N random pairs of each finished FILE and compare")
+    also.add_argument(
+        "--verify", type=positive, metavar="N", help="recompute N random pairs of each finished FILE and compare"
+    )
     also.add_argument("files", nargs="*", metavar="FILE", help="score files for --verify")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser.parse_args(argv)
@@ -71,9 +122,11 @@ def main(argv):
     args = arguments(argv)
     if args.list:
         from scoring import listing
+
         return listing.show()
     if args.fetch_weights:
         from networks import download
+
         for _, path, what in download.fetch(options.needed_weights(args.model), args.fetch_weights):
             print(f"{path}: {what}")
         return
@@ -93,11 +146,15 @@ def main(argv):
     run = Run(perturbations=asked, **flags_of(args, Run))
     if args.plot:
         from scoring import plots
-        plots.figure(1, 1)   # no matplotlib: better said before the work
-    device = torchrun.start(options.pick_device(args.device))
-    models, fusions = options.models_of(args.model, args.distance, Options(**flags_of(args, Options) | {"device": device}))
 
-    from scoring import experiment   # imports torch: what is above says a wrong command line at once
+        plots.figure(1, 1)  # no matplotlib: better said before the work
+    device = torchrun.start(options.pick_device(args.device))
+    models, fusions = options.models_of(
+        args.model, args.distance, Options(**flags_of(args, Options) | {"device": device})
+    )
+
+    from scoring import experiment  # imports torch: what is above says a wrong command line at once
+
     result = experiment.execute(args.dataset, models, fusions, run)
     if torchrun.first():
         show(result, args)
@@ -108,6 +165,7 @@ def main(argv):
 def show(result, args):
     """Print what a run gave: its table, its notes, and what is missing."""
     from scoring import experiment
+
     for line in result.estimates:
         print(line)
     if result.lines:
@@ -119,6 +177,7 @@ def show(result, args):
             print(f"noise floor: {row.output.final}")
     if args.plot:
         from scoring import plots
+
         for path in plots.score_files(result.files):
             print(f"plot: {path}")
     for what, why in result.missing:
@@ -128,10 +187,17 @@ def show(result, args):
 def verify(args):
     """run.py --verify: print a line a score file. Returns the exit code: 1 if any differs, 2 if any cannot be verified."""
     from scoring import verify
+
     code = 0
-    for path, said, its_code in verify.score_files(args.files, args.verify, methods=args.model, datasets=args.dataset,
-                                                   data_root=args.data_root, weights_dir=args.weights_dir,
-                                                   device=options.pick_device(args.device)):
+    for path, said, its_code in verify.score_files(
+        args.files,
+        args.verify,
+        methods=args.model,
+        datasets=args.dataset,
+        data_root=args.data_root,
+        weights_dir=args.weights_dir,
+        device=options.pick_device(args.device),
+    ):
         print(f"{path}: {said}", flush=True)
         code = 1 if 1 in (code, its_code) else max(code, its_code)
     return code

@@ -10,6 +10,7 @@
 Prints one line a distorted image and score; of folders a summary. The images need not come from a dataset; any format that
 Pillow reads will do (common/images.py says what happens to 16-bit, grey, palette and transparent ones).
 """
+
 import argparse
 import json
 from pathlib import Path
@@ -22,22 +23,36 @@ from scoring import folders
 
 
 def arguments(argv):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     what = parser.add_argument_group("which images")
     what.add_argument("-ref", "--reference", metavar="FILE|DIR")
     what.add_argument("-dis", "--distorted", nargs="+", default=[], metavar="FILE|DIR")
-    what.add_argument("--manifest", metavar="FILE.csv", help="pairs by name instead: columns ref, dis and, optionally, codec, bitrate")
+    what.add_argument(
+        "--manifest", metavar="FILE.csv", help="pairs by name instead: columns ref, dis and, optionally, codec, bitrate"
+    )
     out = parser.add_argument_group("what to show")
     out.add_argument("--json", action="store_true", help="scores and settings as JSON")
     out.add_argument("-o", "--output", metavar="FILE.csv", help="the scores of every pair")
     out.add_argument("--map", metavar="FILE.png", help="draw where the two images differ (one pair, one score)")
     out.add_argument("--map-layers", action="store_true", help="draw the blocks one by one, too")
-    out.add_argument("--npy", nargs="?", const="", metavar="FILE.npy",
-                     help="save the raw map (default name: that of --map); with --map-layers its blocks, too: FILE-layers.npy")
+    out.add_argument(
+        "--npy",
+        nargs="?",
+        const="",
+        metavar="FILE.npy",
+        help="save the raw map (default name: that of --map); with --map-layers its blocks, too: FILE-layers.npy",
+    )
     out.add_argument("--curve", metavar="FILE.png", help="draw score against bitrate, a curve a codec (one score)")
     out.add_argument("--anchor", metavar="CODEC", help="codec that BD-rates refer to (default: the manifest's first)")
-    out.add_argument("--calibrate", nargs="+", default=[], metavar="FILE.csv",
-                     help="finished run of the same method on a dataset: adds the predicted opinion")
+    out.add_argument(
+        "--calibrate",
+        nargs="+",
+        default=[],
+        metavar="FILE.csv",
+        help="finished run of the same method on a dataset: adds the predicted opinion",
+    )
     options.add_arguments(parser)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser.parse_args(argv)
@@ -65,9 +80,15 @@ def check_usage(args, pairs, columns):
         raise UsageError("--npy: expected a file name, or --map beside it")
     if args.map or args.npy is not None:
         if len(pairs) > 1 or len(columns) > 1:
-            raise UsageError(f"--map and --npy: expected one pair of files and {one_score}; found {len(pairs)} pairs, "
-                             f"{len(columns)} scores")
-        unused = [name for name, value in (("-o", args.output), ("--calibrate", args.calibrate), ("--json", args.json)) if value]
+            raise UsageError(
+                f"--map and --npy: expected one pair of files and {one_score}; found {len(pairs)} pairs, "
+                f"{len(columns)} scores"
+            )
+        unused = [
+            name
+            for name, value in (("-o", args.output), ("--calibrate", args.calibrate), ("--json", args.json))
+            if value
+        ]
         if unused:
             raise UsageError(f"{', '.join(unused)}: not together with --map or --npy")
     if args.calibrate and pairs[0].group and not (args.output or args.json):
@@ -76,12 +97,14 @@ def check_usage(args, pairs, columns):
         raise UsageError("--curve and --anchor: expected a --manifest with the column bitrate")
     if pairs[0].bitrate is not None:
         from scoring import bdrate
+
         bdrate.check(pairs, args.anchor)
     if args.curve and len(columns) > 1:
         raise UsageError(f"--curve: expected {one_score}; found {', '.join(c.name for c in columns)}")
     for option, path in (("--map", args.map), ("--curve", args.curve)):
         if path:
             from scoring import plots
+
             plots.check_target(path, option)
     for option, path in (("-o", args.output), ("--npy", args.npy)):
         check_writable(option, path)
@@ -90,13 +113,17 @@ def check_usage(args, pairs, columns):
 def show_map(pair, model, args):
     """Compute, print, draw and save the map of the model's one score."""
     from scoring import maps, single
+
     reference, distorted, drawn = single.map_pair(pair, model, resizeHW=args.resizeHW, batch_size=args.batch_size)
     note_random([model])
     print(f"{pair.distorted}  {drawn.column}  {drawn.score:.6g}")
     print(f"map: mean {drawn.total.mean():.6g} ({drawn.mean_is}), largest {drawn.total.max():.6g}")
     if args.map:
         from scoring import plots
-        plots.difference(args.map, *(t.permute(1, 2, 0).cpu().numpy() for t in (reference, distorted)), drawn, args.map_layers)
+
+        plots.difference(
+            args.map, *(t.permute(1, 2, 0).cpu().numpy() for t in (reference, distorted)), drawn, args.map_layers
+        )
     if args.npy is not None:
         maps.save(drawn, args.npy or Path(args.map).with_suffix(".npy"), args.map_layers)
 
@@ -106,11 +133,12 @@ def main(argv):
     pairs, alone = pairs_of(args)
     settings = Options(**flags_of(args, Options) | {"device": options.pick_device(args.device)})
     models, fusions = options.models_of(args.model, args.distance, settings)
-    from scoring import single   # imports torch: what is above says a wrong command line at once
+    from scoring import single  # imports torch: what is above says a wrong command line at once
+
     columns = list(single.columns_of(models, fusions)[0].values())
     check_usage(args, pairs, columns)
     for model in models:
-        model.paths()   # a missing weight file: said before the work
+        model.paths()  # a missing weight file: said before the work
     folders.list_alone(alone)
     if args.map or args.npy is not None:
         return show_map(pairs[0], models[0], args)
@@ -121,6 +149,7 @@ def main(argv):
         folders.write_csv(args.output, pairs, [of_pair | opinion for of_pair, opinion in zip(scores, predicted)])
     if args.curve:
         from scoring import bdrate, plots
+
         values = [of_pair[columns[0].name] for of_pair in scores]
         plots.curves(args.curve, columns[0].name, columns[0].higher_is, bdrate.mean_curves(pairs, values))
     if args.json:
@@ -161,6 +190,7 @@ def reports(pairs, scores, columns, args):
             yield folders.report(pairs, values, column)
         else:
             from scoring import bdrate
+
             yield bdrate.report(pairs, values, column, args.anchor)
 
 
@@ -168,9 +198,15 @@ def document(args, pairs, alone, scores, predicted, models, columns, opinions):
     """What --json prints."""
     from scorefiles import write
     from scoring import bdrate, fused_files
-    lines = [{"reference": pair.reference, "distorted": pair.distorted} | ({"group": pair.group} if pair.group else {})
-             | ({} if pair.bitrate is None else {"bitrate": pair.bitrate}) | of_pair | opinion
-             for pair, of_pair, opinion in zip(pairs, scores, predicted)]
+
+    lines = [
+        {"reference": pair.reference, "distorted": pair.distorted}
+        | ({"group": pair.group} if pair.group else {})
+        | ({} if pair.bitrate is None else {"bitrate": pair.bitrate})
+        | of_pair
+        | opinion
+        for pair, of_pair, opinion in zip(pairs, scores, predicted)
+    ]
     document = {"scores": lines}
     if pairs[0].group:
         document["unmatched"] = alone
@@ -178,13 +214,18 @@ def document(args, pairs, alone, scores, predicted, models, columns, opinions):
             values = [of_pair[column.name] for of_pair in scores]
             summary = {"groups": folders.summary(pairs, values)}
             if pairs[0].bitrate is None:
-                summary["references_in_common"], summary["comparisons"] = folders.comparisons(pairs, values, column.higher_is)
+                summary["references_in_common"], summary["comparisons"] = folders.comparisons(
+                    pairs, values, column.higher_is
+                )
             else:
                 summary["bd_rates"] = bdrate.compare(pairs, values, args.anchor)
             document.setdefault("summary", {})[column.name] = summary
     if opinions:
         document["calibration"] = {column: opinion.statement() for column, opinion in opinions.items()}
-    settings = {name: getattr(args, name) for name in ("protocol", "precision", "resizeHW", "normalize", "window", "stride", "layers")}
+    settings = {
+        name: getattr(args, name)
+        for name in ("protocol", "precision", "resizeHW", "normalize", "window", "stride", "layers")
+    }
     settings["weights"] = fused_files.each_once(model.files() for model in models)
     settings["higher_is"] = {column.name: column.higher_is for column in columns}
     return document | {"settings": settings, "environment": write.environment(models[0], args.batch_size)}

@@ -7,6 +7,7 @@
 
 Which score file fills a cell is said by reports/tables/paper/tables.csv, and by nothing else. Rendering is in reports/tables/render.py.
 """
+
 import argparse
 import csv
 import sys
@@ -21,15 +22,19 @@ from scorefiles.folder import Folders
 from scorefiles.read import parse_name, stem
 
 PAPER = Path(__file__).resolve().parent / "reports" / "tables" / "paper" / "tables.csv"
-PERTURBATIONS = {"original": "none", "translation": "tra", "dilation": "sca", "rotation": "rot"}   # printed name -> -rob
-TITLES = {"1": "Embeddings against features, cosine distance", "2": "Distances between features, LIVE and TID2013",
-          "3": "All metrics on PIPAL"}
+PERTURBATIONS = {"original": "none", "translation": "tra", "dilation": "sca", "rotation": "rot"}  # printed name -> -rob
+TITLES = {
+    "1": "Embeddings against features, cosine distance",
+    "2": "Distances between features, LIVE and TID2013",
+    "3": "All metrics on PIPAL",
+}
 EXTRA = "beyond the paper"
 
 
 @dataclass
 class Cell:
     """One number of a table: the columns of reports/tables/paper/tables.csv, and what the score files say."""
+
     table: str
     dataset: str
     perturbation: str
@@ -42,7 +47,7 @@ class Cell:
     note: str = ""
     recomputable: bool = True
     score: float | None = None
-    state: str = "missing"     # equal, differs, scored (nothing published), partial, missing
+    state: str = "missing"  # equal, differs, scored (nothing published), partial, missing
     pairs: int = 0
     expected: int | None = None
 
@@ -69,15 +74,29 @@ def published(tables):
     """The cells of the given tables in printed order, still without scores."""
     with open(PAPER, newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["table"] in tables]
-    return [Cell(published=float(row.pop("value")), recomputable=row.pop("recomputable") == "yes", **row) for row in rows]
+    return [
+        Cell(published=float(row.pop("value")), recomputable=row.pop("recomputable") == "yes", **row) for row in rows
+    ]
 
 
 def extra_cells(cells, methods):
     """Cells for methods the paper does not have, in the columns of the tables of `cells`."""
     columns = dict.fromkeys((c.table, c.dataset, c.perturbation, c.statistic) for c in cells)
-    return [Cell(table, dataset, perturbation, method, "", EXTRA, statistic, None,
-                 stem(dataset, method, PERTURBATIONS[perturbation]) + ".csv")
-            for method in methods for table, dataset, perturbation, statistic in columns]
+    return [
+        Cell(
+            table,
+            dataset,
+            perturbation,
+            method,
+            "",
+            EXTRA,
+            statistic,
+            None,
+            stem(dataset, method, PERTURBATIONS[perturbation]) + ".csv",
+        )
+        for method in methods
+        for table, dataset, perturbation, statistic in columns
+    ]
 
 
 def commands(cells):
@@ -86,12 +105,18 @@ def commands(cells):
     for cell in cells:
         backbone = cell.model_flag.removeprefix("embed_") if cell.distance_flag else None
         call = calls.setdefault((cell.dataset, backbone), {"-dat": [cell.dataset], "-m": [], "-d": [], "-rob": []})
-        for flag, value in (("-m", cell.model_flag), ("-d", cell.distance_flag), ("-rob", PERTURBATIONS[cell.perturbation])):
+        for flag, value in (
+            ("-m", cell.model_flag),
+            ("-d", cell.distance_flag),
+            ("-rob", PERTURBATIONS[cell.perturbation]),
+        ):
             if value and value not in call[flag]:
                 call[flag].append(value)
     for call in calls.values():
         call["-rob"].sort(key=list(PERTURBATIONS.values()).index)
-    return [" ".join(f"{flag} {' '.join(values)}" for flag, values in call.items() if values) for call in calls.values()]
+    return [
+        " ".join(f"{flag} {' '.join(values)}" for flag, values in call.items() if values) for call in calls.values()
+    ]
 
 
 def fill(cells, folders):
@@ -104,7 +129,7 @@ def fill(cells, folders):
         cell.score = values[cell.statistic]
         if cell.published is None:
             cell.state = "scored"
-        else:   # half a printed digit either way; the rest is the rounding of the subtraction
+        else:  # half a printed digit either way; the rest is the rounding of the subtraction
             cell.state = "equal" if abs(cell.difference) <= 0.0005 + 1e-9 else "differs"
 
 
@@ -133,10 +158,17 @@ def summarise(cells, folders):
     paper = [c for c in cells if c.published is not None]
     differs = sorted((c for c in paper if c.state == "differs"), key=lambda c: -abs(c.difference))
     missing = [c for c in paper if c.state in ("missing", "partial")]
-    return {"cells": len(paper), "equal": sum(c.state == "equal" for c in paper),
-            "differs": [c for c in differs if c.recomputable], "errata": [c for c in differs if not c.recomputable],
-            "missing": missing, "commands": commands(missing), "ignored": folders.ignored,
-            "unusual": folders.unusual, "protocol": folders.protocol[0] if folders.protocol else "paper"}
+    return {
+        "cells": len(paper),
+        "equal": sum(c.state == "equal" for c in paper),
+        "differs": [c for c in differs if c.recomputable],
+        "errata": [c for c in differs if not c.recomputable],
+        "missing": missing,
+        "commands": commands(missing),
+        "ignored": folders.ignored,
+        "unusual": folders.unusual,
+        "protocol": folders.protocol[0] if folders.protocol else "paper",
+    }
 
 
 def select(cells, only):
@@ -149,18 +181,39 @@ def select(cells, only):
 
 
 def main(argv):
-    parser = argparse.ArgumentParser(description="Tables 1-3 of the paper from score files, each cell beside the printed number.")
-    parser.add_argument("--table", nargs="+", choices=[*TITLES, "all"], default=["all"], help="which tables (default: all)")
-    parser.add_argument("--scores", nargs="+", metavar="DIR",
-                        help="folders of score files; the first that has a file is used (default: results)")
-    parser.add_argument("--only", nargs="+", metavar="METHOD", default=[], help="only these rows, e.g. dinov1 or dinov1_l2")
-    parser.add_argument("--extra", nargs="+", metavar="METHOD", default=[],
-                        help=f"rows {EXTRA}, named as in their score files, e.g. dinov2_jsd")
+    parser = argparse.ArgumentParser(
+        description="Tables 1-3 of the paper from score files, each cell beside the printed number."
+    )
+    parser.add_argument(
+        "--table", nargs="+", choices=[*TITLES, "all"], default=["all"], help="which tables (default: all)"
+    )
+    parser.add_argument(
+        "--scores",
+        nargs="+",
+        metavar="DIR",
+        help="folders of score files; the first that has a file is used (default: results)",
+    )
+    parser.add_argument(
+        "--only", nargs="+", metavar="METHOD", default=[], help="only these rows, e.g. dinov1 or dinov1_l2"
+    )
+    parser.add_argument(
+        "--extra",
+        nargs="+",
+        metavar="METHOD",
+        default=[],
+        help=f"rows {EXTRA}, named as in their score files, e.g. dinov2_jsd",
+    )
     parser.add_argument("--format", choices=FORMATS, default="text", help="default: text")
     parser.add_argument("-o", "--output", metavar="FILE", help="write there, not to stdout")
-    parser.add_argument("--strict", action="store_true", help="exit 1 while a cell is missing or differs beyond the known errata")
-    parser.add_argument("--commands", action="store_true", help="only print the run.py arguments that make all the score files")
-    parser.add_argument("--check", nargs=2, metavar="DIR", help="compare two folders of score files pair by pair instead")
+    parser.add_argument(
+        "--strict", action="store_true", help="exit 1 while a cell is missing or differs beyond the known errata"
+    )
+    parser.add_argument(
+        "--commands", action="store_true", help="only print the run.py arguments that make all the score files"
+    )
+    parser.add_argument(
+        "--check", nargs=2, metavar="DIR", help="compare two folders of score files pair by pair instead"
+    )
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     args = parser.parse_args(argv)
     check_writable("-o", args.output)
@@ -178,7 +231,9 @@ def main(argv):
             cells += extra_cells(cells, args.extra)
             fill(cells, folders)
             summary = summarise(cells, folders)
-            text = FORMATS[args.format](tables_of(cells), cells, summary, terminal=not args.output and sys.stdout.isatty())
+            text = FORMATS[args.format](
+                tables_of(cells), cells, summary, terminal=not args.output and sys.stdout.isatty()
+            )
             code = int(args.strict and bool(summary["missing"] or summary["differs"]))
     if args.output:
         Path(args.output).write_text(text, encoding="utf-8")

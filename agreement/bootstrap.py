@@ -19,6 +19,7 @@ without expanding it. With w_i the multiplicity of the reference of pair i:
 
 Sources: Field & Welsh 2007 (JRSS B 69, bootstrapping clustered data); Efron 1987 (JASA 82, BCa intervals).
 """
+
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -27,22 +28,24 @@ import numpy as np
 
 from agreement.correlations import COEFFICIENTS, checked
 
-CHUNK = 800_000     # pairs times resamples ranked at a time: bounds memory at a few times 8 * CHUNK bytes
+CHUNK = 800_000  # pairs times resamples ranked at a time: bounds memory at a few times 8 * CHUNK bytes
 RESAMPLES = 2000
 
 
 @dataclass(frozen=True)
 class Resampled:
     """A statistic of M metrics: on the data, on every resample, without each cluster (for BCa), on each cluster alone."""
-    estimate: np.ndarray    # (M,)
-    values: np.ndarray      # (resamples, M)
-    jackknife: np.ndarray   # (clusters, M)
-    each: np.ndarray        # (clusters, M), in the order of np.unique of the clusters' names
+
+    estimate: np.ndarray  # (M,)
+    values: np.ndarray  # (resamples, M)
+    jackknife: np.ndarray  # (clusters, M)
+    each: np.ndarray  # (clusters, M), in the order of np.unique of the clusters' names
 
     def interval(self, a, b=None, level=0.95, method="bca"):
         """(low, high) of metric a, or of the difference a - b. Raises ValueError as `interval`."""
-        estimate, values, jackknife = (v[..., a] - (0 if b is None else v[..., b])
-                                       for v in (self.estimate, self.values, self.jackknife))
+        estimate, values, jackknife = (
+            v[..., a] - (0 if b is None else v[..., b]) for v in (self.estimate, self.values, self.jackknife)
+        )
         return interval(values, estimate, jackknife, level, method)
 
     def p_value(self, a, b):
@@ -60,16 +63,19 @@ def interval(values, estimate, jackknife=None, level=0.95, method="bca"):
     value: all its predictions or labels were equal. Source: Efron 1987, the acceleration from the jackknife.
     """
     from scipy.special import ndtr, ndtri
+
     if not np.isfinite(values).all():
-        raise ValueError(f"{np.sum(~np.isfinite(values))} of {len(values)} resamples hold constant predictions or labels: "
-                         "too few different references for an interval")
+        raise ValueError(
+            f"{np.sum(~np.isfinite(values))} of {len(values)} resamples hold constant predictions or labels: "
+            "too few different references for an interval"
+        )
     tail = np.array([(1 - level) / 2, (1 + level) / 2])
     if method == "bca":
         below = (np.sum(values < estimate) + np.sum(values == estimate) / 2) / len(values)
         bias = ndtri(np.clip(below, 0.5 / len(values), 1 - 0.5 / len(values)))  # finite also when all lie on one side
         spread = np.mean(jackknife) - jackknife
-        squares = np.sum(spread ** 2)
-        acceleration = np.sum(spread ** 3) / (6 * squares ** 1.5) if squares > 0 else 0.0
+        squares = np.sum(spread**2)
+        acceleration = np.sum(spread**3) / (6 * squares**1.5) if squares > 0 else 0.0
         z = bias + ndtri(tail)
         tail = ndtr(bias + z / (1 - acceleration * z))
     elif method != "percentile":
@@ -80,15 +86,21 @@ def interval(values, estimate, jackknife=None, level=0.95, method="bca"):
 
 def multiplicities(clusters, resamples=RESAMPLES, seed=0):
     """(resamples, clusters) how often each cluster is drawn; the same numbers for the same seed, whatever is resampled."""
-    return np.random.default_rng(seed).multinomial(clusters, np.full(clusters, 1 / clusters), size=resamples).astype(float)
+    return (
+        np.random.default_rng(seed).multinomial(clusters, np.full(clusters, 1 / clusters), size=resamples).astype(float)
+    )
 
 
 def resample(statistic, clusters, resamples=RESAMPLES, seed=0):
     """Bootstrap any statistic(W (K, C)) -> (K, M) over C clusters -> Resampled. Raises ValueError for fewer than 2 clusters."""
     if clusters < 2:
         raise ValueError(f"expected pairs of at least 2 references, found {clusters}: no bootstrap over references")
-    return Resampled(statistic(np.ones((1, clusters)))[0], statistic(multiplicities(clusters, resamples, seed)),
-                     statistic(1 - np.eye(clusters)), statistic(np.eye(clusters)))
+    return Resampled(
+        statistic(np.ones((1, clusters)))[0],
+        statistic(multiplicities(clusters, resamples, seed)),
+        statistic(1 - np.eye(clusters)),
+        statistic(np.eye(clusters)),
+    )
 
 
 def mean_over_clusters(each, resamples=RESAMPLES, seed=0):
@@ -97,8 +109,10 @@ def mean_over_clusters(each, resamples=RESAMPLES, seed=0):
     Raises ValueError where a cluster has no value: its predictions or labels are all equal, or it holds one pair.
     """
     if not np.isfinite(each).all():
-        raise ValueError(f"{np.sum(~np.isfinite(each).all(axis=1))} of {len(each)} references have no coefficient of their own: "
-                         "constant predictions or labels, or a single pair")
+        raise ValueError(
+            f"{np.sum(~np.isfinite(each).all(axis=1))} of {len(each)} references have no coefficient of their own: "
+            "constant predictions or labels, or a single pair"
+        )
     return resample(ratio(each, np.ones((len(each), 1))), len(each), resamples, seed)
 
 
@@ -128,6 +142,7 @@ def ratio(numerators, denominators):
     def statistic(W):
         with np.errstate(invalid="ignore", divide="ignore"):
             return (W @ numerators) / (W @ denominators)
+
     return statistic
 
 
@@ -135,12 +150,15 @@ def pearson(label, predictions, sizes):
     """statistic(W) -> (K, M) of PLCC; label (N,), predictions (M, N) in the order of clusters of these sizes (C,)."""
     starts = np.cumsum(sizes) - sizes
     y, x = ((v - v.mean(-1, keepdims=True)) / v.std(-1, keepdims=True) for v in (label, predictions))
-    sums = [np.add.reduceat(v, starts, axis=-1).T for v in (y, y * y, x, x * x, x * y)]   # (C,) twice, (C, M) three times
+    sums = [
+        np.add.reduceat(v, starts, axis=-1).T for v in (y, y * y, x, x * x, x * y)
+    ]  # (C,) twice, (C, M) three times
 
     def statistic(W):
         n = W @ sizes
         sy, syy, sx, sxx, sxy = (((W @ s).T / n).T for s in sums)
-        return _ratio(sxy - sx * sy[:, None], sxx - sx ** 2, (syy - sy ** 2)[:, None])
+        return _ratio(sxy - sx * sy[:, None], sxx - sx**2, (syy - sy**2)[:, None])
+
     return statistic
 
 
@@ -149,10 +167,10 @@ def spearman(label, predictions, sizes):
     member = np.repeat(np.arange(len(sizes)), sizes)
     sorts = [_sorted_groups(v) for v in (label, *predictions)]
 
-    def ranks(W, order, ends):           # W (K, C) -> centred mid-ranks times 2 in sorted order (K, N), sum of squares (K,)
-        group = np.take(W, member[order], axis=1)                          # copies of each sorted place
-        up_to = np.cumsum(group, axis=1, dtype=W.dtype)                    # pairs at or below it
-        if len(ends) < len(order):                                         # ties: of each distinct value (K, G)
+    def ranks(W, order, ends):  # W (K, C) -> centred mid-ranks times 2 in sorted order (K, N), sum of squares (K,)
+        group = np.take(W, member[order], axis=1)  # copies of each sorted place
+        up_to = np.cumsum(group, axis=1, dtype=W.dtype)  # pairs at or below it
+        if len(ends) < len(order):  # ties: of each distinct value (K, G)
             up_to = np.take(up_to, ends, axis=1)
             group = np.concatenate([up_to[:, :1], up_to[:, 1:] - up_to[:, :-1]], axis=1)
         n, copies = up_to[:, -1:], group.astype(float)
@@ -172,9 +190,10 @@ def spearman(label, predictions, sizes):
         return out
 
     def statistic(W):
-        W, rows = W.astype(np.int32), max(1, CHUNK // len(label))          # whole numbers add up faster than floats
-        with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:       # numpy lets go of the interpreter's lock in these
-            return np.concatenate(list(pool.map(some, [W[k:k + rows] for k in range(0, len(W), rows)])))
+        W, rows = W.astype(np.int32), max(1, CHUNK // len(label))  # whole numbers add up faster than floats
+        with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:  # numpy lets go of the interpreter's lock in these
+            return np.concatenate(list(pool.map(some, [W[k : k + rows] for k in range(0, len(W), rows)])))
+
     return statistic
 
 
@@ -186,8 +205,14 @@ def kendall(label, predictions, sizes):
         return np.einsum("kc,kc->k", W @ matrix, W)
 
     def statistic(W):
-        return np.stack([_ratio(quadratic(W, k), quadratic(W, u), quadratic(W, untied[0]))
-                         for k, u in zip(concordance, untied[1:])], axis=1)
+        return np.stack(
+            [
+                _ratio(quadratic(W, k), quadratic(W, u), quadratic(W, untied[0]))
+                for k, u in zip(concordance, untied[1:])
+            ],
+            axis=1,
+        )
+
     return statistic
 
 
@@ -214,23 +239,23 @@ def _pair_counts(label, predictions, sizes):
     """
     clusters = len(sizes)
     starts = np.cumsum(sizes) - sizes
-    words = -(-sizes // 64)                                                # 64-bit words a cluster takes
+    words = -(-sizes // 64)  # 64-bit words a cluster takes
     place = np.arange(len(label)) + np.repeat((np.cumsum(words) - words) * 64 - starts, sizes)
     dense = np.stack([np.unique(v, return_inverse=True)[1] for v in (label, *predictions)])
-    dense = dense.astype(np.int16 if dense.max() < 2 ** 15 - 1 else np.int32)
-    padded = np.full((len(dense), words.sum() * 64), dense.max() + 1, dtype=dense.dtype)   # padding is larger than all
+    dense = dense.astype(np.int16 if dense.max() < 2**15 - 1 else np.int32)
+    padded = np.full((len(dense), words.sum() * 64), dense.max() + 1, dtype=dense.dtype)  # padding is larger than all
     padded[:, place] = dense
 
     def packed(bits):
         return np.packbits(bits, axis=1).view(np.uint64)
 
-    def counted(bits):                                                     # (rows, words) -> ones in each cluster (C,)
+    def counted(bits):  # (rows, words) -> ones in each cluster (C,)
         return np.add.reduceat(np.bitwise_count(bits).sum(axis=0, dtype=np.int64), np.cumsum(words) - words)
 
     concordance = np.zeros((len(predictions), clusters, clusters))
     untied = np.zeros((len(dense), clusters, clusters))
     for c, (start, size) in enumerate(zip(starts, sizes)):
-        own = dense[:, start:start + size, None]
+        own = dense[:, start : start + size, None]
         larger_y, smaller_y = packed(own[0] > padded[0]), packed(own[0] < padded[0])
         untied[0, c] = counted(larger_y)
         for m in range(len(predictions)):

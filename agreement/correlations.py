@@ -94,5 +94,7 @@ def outlier_ratio(mapped, label, half_width):
 
 def _root_mean(errors, parameters):
     if len(errors) <= parameters:
-        raise ValueError(f"expected more than {parameters} pairs for {parameters} fitted parameters, found {len(errors)}")
+        raise ValueError(
+            f"expected more than {parameters} pairs for {parameters} fitted parameters, found {len(errors)}"
+        )
     return float(np.sqrt(np.sum(errors**2) / (len(errors) - parameters)))

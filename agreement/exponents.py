@@ -8,11 +8,12 @@ score files counts as much as one with many. That mean is a step function of a p
 parameter taken is the middle of all those whose mean is within EQUAL of the best, to two digits, and it stays where it
 stands (at 0: the factor is left out) unless that gains more than EQUAL.
 """
+
 import numpy as np
 
 EQUAL = 1e-4
-COARSE = np.array([0, *np.geomspace(0.01, 100, 17)])    # 4 a decade
-FINE = np.geomspace(1 / 1.8, 1.8, 25)                   # around the best coarse one
+COARSE = np.array([0, *np.geomspace(0.01, 100, 17)])  # 4 a decade
+FINE = np.geomspace(1 / 1.8, 1.8, 25)  # around the best coarse one
 ROUNDS = 8
 
 
@@ -23,6 +24,7 @@ def two_digits(values):
 def unit_ranks(values):
     """Mid-ranks (N,), centred, of length 1: their scalar product is SRCC."""
     from scipy.stats import rankdata
+
     ranks = rankdata(values)
     ranks -= ranks.mean()
     return ranks / np.sqrt(ranks @ ranks)
@@ -34,7 +36,7 @@ def srccs(combinations, label_ranks):
     order = np.argsort(combinations, axis=1)
     found = label_ranks[order] @ (np.arange(n) - (n - 1) / 2) / np.sqrt(n * (n * n - 1) / 12)
     ordered = np.take_along_axis(combinations, order, axis=1)
-    for p in np.flatnonzero((np.diff(ordered, axis=1) == 0).any(axis=1)):     # ties: the ranks in order are wrong there
+    for p in np.flatnonzero((np.diff(ordered, axis=1) == 0).any(axis=1)):  # ties: the ranks in order are wrong there
         constant = ordered[p, 0] == ordered[p, -1]
         found[p] = np.nan if constant else unit_ranks(combinations[p]) @ label_ranks
     return found
@@ -86,8 +88,9 @@ def choose(agreement, datasets, start, free):
 
 def along(agreement, datasets, at, i):
     """`at` with its i-th parameter moved to the middle of the best ones, or `at` itself where that gains too little."""
+
     def line(values):
-        return [(*at[:i], v, *at[i + 1:]) for v in values]
+        return [(*at[:i], v, *at[i + 1 :]) for v in values]
 
     top = COARSE[np.argmax(agreement.mean(line(COARSE), datasets))]
     values = two_digits(top * FINE)

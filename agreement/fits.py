@@ -11,8 +11,9 @@ Every family is linear in all but its place and its width, so only these two are
 step (variable projection, Golub and Pereyra 1973). To add a family, write its basis and enter it in MAPPINGS.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Callable, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -149,6 +150,8 @@ def _search(basis, x, y):
     best = min(race, key=lambda end: end.cost)
     agreeing = sum(bool(end.cost <= best.cost * (1 + SAME_MINIMUM) + 1e-12) for end in race)
     end = fitted(x, y, best.x) if len(some) < len(x) else best
-    inside = np.all((end.x > bounds[0] + 1e-2 * np.ptp(bounds, axis=0)) & (end.x < bounds[1] - 1e-2 * np.ptp(bounds, axis=0)))
+    inside = np.all(
+        (end.x > bounds[0] + 1e-2 * np.ptp(bounds, axis=0)) & (end.x < bounds[1] - 1e-2 * np.ptp(bounds, axis=0))
+    )
     level = np.abs(_solve(basis(x, *end.x), y)).max() < ASYMPTOTE
     return end.x, bool(end.status > 0 and inside and level), len(race), agreeing

@@ -13,7 +13,9 @@ import numpy as np
 from agreement.bootstrap import RESAMPLES, Resampled, multiplicities
 from agreement.correlations import checked
 
-BINS = 512  # of |difference of predictions|, by quantiles: only the resamples' areas are binned, the estimates are exact
+BINS = (
+    512  # of |difference of predictions|, by quantiles: only the resamples' areas are binned, the estimates are exact
+)
 
 
 def different(label, error, level=0.95):
@@ -62,7 +64,12 @@ def krasula(label, predictions, error, clusters, resamples=RESAMPLES, seed=0):
     first, second = np.minimum(member[i], member[j]), np.maximum(member[i], member[j])
     cell = first * len(names) + second  # which two references a pair of images is from
     W = np.concatenate(
-        [np.ones((1, len(names))), multiplicities(len(names), resamples, seed), 1 - np.eye(len(names)), np.eye(len(names))]
+        [
+            np.ones((1, len(names))),
+            multiplicities(len(names), resamples, seed),
+            1 - np.eye(len(names)),
+            np.eye(len(names)),
+        ]
     )
     weight = (W[:, :, None] * W[:, None, :]).reshape(len(W), -1)  # (K, cells) copies of a pair in each resample
     parts = np.cumsum([1, resamples, len(names)])

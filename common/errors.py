@@ -3,6 +3,7 @@
 A script raises UsageError for what the person can correct before work starts (exit 2) and WorkError for what failed
 while working (exit 1). `common.terminal.run_main` prints them.
 """
+
 import difflib
 
 

@@ -2,6 +2,7 @@
 
 Nothing here knows a dataset.
 """
+
 import csv
 import errno
 import io
@@ -15,13 +16,13 @@ from pathlib import Path
 from common.errors import UsageError, one_line
 
 NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", re.ASCII)
-LISTED = 20   # how many names an error lists before "and N more"
+LISTED = 20  # how many names an error lists before "and N more"
 
 
 def file_size(path):
     try:
         return path.stat().st_size
-    except (OSError, ValueError):   # ValueError: a name that holds a null byte
+    except (OSError, ValueError):  # ValueError: a name that holds a null byte
         return None
 
 
@@ -59,7 +60,9 @@ class Disk:
                 spellings = self.listing(here or ".").get(key(part), [])
                 if part not in spellings:
                     if len(spellings) > 1:
-                        raise UsageError(f"{self.root / here}: {part!r} could be any of {', '.join(sorted(spellings))}; keep one")
+                        raise UsageError(
+                            f"{self.root / here}: {part!r} could be any of {', '.join(sorted(spellings))}; keep one"
+                        )
                     if not spellings:
                         return None
                     part = spellings[0]
@@ -102,11 +105,11 @@ class Disk:
                         raise UsageError(
                             f"{self.root}: {name} is there twice and the two files differ: {first} and {inside}; keep one"
                         )
-            todo = below + todo   # a folder's subfolders before the next folder, whose regex stands later
+            todo = below + todo  # a folder's subfolders before the next folder, whose regex stands later
         return found
 
 
-BLOCK = 4096   # bytes that same_content reads at three places
+BLOCK = 4096  # bytes that same_content reads at three places
 
 
 def same_content(one, two):
@@ -136,9 +139,13 @@ def blocks_of(path, size):
     return blocks
 
 
-KINDS = ((stat.S_ISDIR, errno.EISDIR, os.strerror(errno.EISDIR)), (stat.S_ISFIFO, errno.EINVAL, "a named pipe, not a file"),
-         (stat.S_ISSOCK, errno.EINVAL, "a socket, not a file"), (stat.S_ISCHR, errno.EINVAL, "a device, not a file"),
-         (stat.S_ISBLK, errno.EINVAL, "a device, not a file"))
+KINDS = (
+    (stat.S_ISDIR, errno.EISDIR, os.strerror(errno.EISDIR)),
+    (stat.S_ISFIFO, errno.EINVAL, "a named pipe, not a file"),
+    (stat.S_ISSOCK, errno.EINVAL, "a socket, not a file"),
+    (stat.S_ISCHR, errno.EINVAL, "a device, not a file"),
+    (stat.S_ISBLK, errno.EINVAL, "a device, not a file"),
+)
 
 
 def check_regular(path):
@@ -152,7 +159,11 @@ def check_regular(path):
 
 def why(error):
     """The reason of an OSError or ValueError without the path, which the message has already."""
-    return "not UTF-8 text" if isinstance(error, UnicodeDecodeError) else getattr(error, "strerror", None) or one_line(error)
+    return (
+        "not UTF-8 text"
+        if isinstance(error, UnicodeDecodeError)
+        else getattr(error, "strerror", None) or one_line(error)
+    )
 
 
 def list_folder(folder):
@@ -160,8 +171,13 @@ def list_folder(folder):
     archives). Raises UsageError when the folder is missing, unreadable or a loop of links."""
     try:
         with os.scandir(folder) as entries:
-            return {entry.name: os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir()   # a link may lead nowhere
-                    for entry in entries if not entry.name.startswith(".")}
+            return {
+                entry.name: os.path.isdir(entry.path)
+                if entry.is_symlink()
+                else entry.is_dir()  # a link may lead nowhere
+                for entry in entries
+                if not entry.name.startswith(".")
+            }
     except (OSError, ValueError) as error:
         raise UsageError(f"{folder}: this folder cannot be read ({why(error)})") from None
 
@@ -212,23 +228,31 @@ def read_table(path, required, optional=()):
     """
     reader = csv.reader(io.StringIO(read_text(path), newline=""))
     try:
-        rows = [(reader.line_num, [field.strip() for field in row]) for row in reader if any(field.strip() for field in row)]
+        rows = [
+            (reader.line_num, [field.strip() for field in row]) for row in reader if any(field.strip() for field in row)
+        ]
     except csv.Error as error:
         raise UsageError(f"{path}: line {reader.line_num}: not CSV ({error})") from None
     header = [column.lower() for column in rows[0][1]] if rows else []
-    required, optional = ([(names,) if isinstance(names, str) else names for names in group] for group in (required, optional))
+    required, optional = (
+        [(names,) if isinstance(names, str) else names for names in group] for group in (required, optional)
+    )
     there = {names: [column for column in header if column in names] for names in (*required, *optional)}
     missing = [names for names in required if not there[names]]
     doubled = [column for columns in there.values() if len(columns) > 1 for column in dict.fromkeys(columns)]
     if missing or doubled:
         fault = f"missing: {', '.join(names[0] for names in missing)}" if missing else f"twice: {', '.join(doubled)}"
         wanted = ", ".join(names[0] + (f" (or {', '.join(names[1:])})" if names[1:] else "") for names in required)
-        raise UsageError(f"{path}: line 1: expected a header with the columns {wanted}; {fault}; "
-                         f"found {', '.join(header) or 'an empty file':.80}")
+        raise UsageError(
+            f"{path}: line 1: expected a header with the columns {wanted}; {fault}; "
+            f"found {', '.join(header) or 'an empty file':.80}"
+        )
     needed = [there[names][0] for names in required]
     for line, fields in rows[1:]:
         if len(fields) != len(header):
-            raise UsageError(f"{path}: line {line}: expected {len(header)} fields as in the header, found {len(fields)}")
+            raise UsageError(
+                f"{path}: line {line}: expected {len(header)} fields as in the header, found {len(fields)}"
+            )
         if not all(field for column, field in zip(header, fields) if column in needed):
             raise UsageError(f"{path}: line {line}: an empty field among {', '.join(needed)}")
     if len(rows) < 2:
@@ -239,6 +263,7 @@ def read_table(path, required, optional=()):
 def read_mat(path, *wanted):
     """The named variables of a MATLAB file (version 4, 5 or 7; by scipy, no code runs). Raises UsageError."""
     from scipy.io import loadmat
+
     try:
         check_regular(path)
     except OSError as error:
@@ -246,19 +271,26 @@ def read_mat(path, *wanted):
     try:
         found = loadmat(path)
     except NotImplementedError:
-        raise UsageError(f"{path}: this is a MATLAB 7.3 (HDF5) file; load it in MATLAB and save it with '-v7'") from None
+        raise UsageError(
+            f"{path}: this is a MATLAB 7.3 (HDF5) file; load it in MATLAB and save it with '-v7'"
+        ) from None
     except Exception as error:  # scipy's reader raises many types on a broken file
-        raise UsageError(f"{path}: not a MATLAB file of version 4 to 7 ({type(error).__name__}: {one_line(error)})") from None
+        raise UsageError(
+            f"{path}: not a MATLAB file of version 4 to 7 ({type(error).__name__}: {one_line(error)})"
+        ) from None
     missing = [name for name in wanted if name not in found]
     if missing:
         there = ", ".join(sorted(name for name in found if not name.startswith("__"))) or "nothing"
-        raise UsageError(f"{path}: expected the variables {', '.join(wanted)}; missing {', '.join(missing)}; found {there}")
+        raise UsageError(
+            f"{path}: expected the variables {', '.join(wanted)}; missing {', '.join(missing)}; found {there}"
+        )
     return [found[name] for name in wanted]
 
 
 def cell_strings(cell, path):
     """A MATLAB cell array of strings, flattened -> list[str]."""
     import numpy as np
+
     items = [np.asarray(item).ravel() for item in np.asarray(cell).ravel()]
     if any(item.dtype.kind != "U" or item.size != 1 for item in items):
         raise UsageError(f"{path}: expected a cell array of file names")
@@ -268,6 +300,7 @@ def cell_strings(cell, path):
 def mat_numbers(array, path, name):
     """A MATLAB vector -> list[float], NaN and infinity included (the caller knows which entries count)."""
     import numpy as np
+
     array = np.asarray(array)
     if array.dtype.kind not in "iufb":
         raise UsageError(f"{path}: expected numbers in {name}, found {array.dtype}")

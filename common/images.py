@@ -14,6 +14,7 @@
     more pixels than PIL.Image's limit     an error (a decompression bomb)
 What a file holds is told from its content, never from its name.
 """
+
 import functools
 import queue
 import sys
@@ -23,10 +24,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from common.errors import UsageError, one_line
-from common.terminal import progress, run_main
 from common.files import check_regular, some, why
+from common.terminal import progress, run_main
 
-WIDE = ("I;16", "I;16L", "I;16B", "I;16N")   # Pillow's modes for 16-bit grey
+WIDE = ("I;16", "I;16L", "I;16B", "I;16N")  # Pillow's modes for 16-bit grey
 
 
 class ImageError(UsageError):
@@ -37,7 +38,9 @@ class ImageError(UsageError):
 def pillow():
     """PIL.Image, its warning about large images silenced: `header` raises at the same limit."""
     import warnings
+
     from PIL import Image
+
     warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
     return Image
 
@@ -57,6 +60,7 @@ def reading(path):
 
 def reason(path, error):
     from PIL import UnidentifiedImageError
+
     if isinstance(error, UnidentifiedImageError):
         with open(path, "rb") as file:
             return kind_of_file(file.read(512))
@@ -65,10 +69,16 @@ def reason(path, error):
     return f"broken image ({one_line(error)})"
 
 
-FORMATS = (   # how files begin that are met in the place of images
-    (b"version https://git-lfs", "a Git LFS pointer, whose image was not downloaded"), (b"%PDF", "a PDF document"),
-    (b"PK\x03\x04", "a ZIP archive"), (b"\x1f\x8b", "a gzip archive"), (b"Rar!", "a RAR archive"), (b"7z\xbc\xaf", "a 7z archive"),
-    (b"MATLAB ", "a MATLAB file"), (b"\x89HDF", "an HDF5 file"), (b"\x7fELF", "a program"),
+FORMATS = (  # how files begin that are met in the place of images
+    (b"version https://git-lfs", "a Git LFS pointer, whose image was not downloaded"),
+    (b"%PDF", "a PDF document"),
+    (b"PK\x03\x04", "a ZIP archive"),
+    (b"\x1f\x8b", "a gzip archive"),
+    (b"Rar!", "a RAR archive"),
+    (b"7z\xbc\xaf", "a 7z archive"),
+    (b"MATLAB ", "a MATLAB file"),
+    (b"\x89HDF", "an HDF5 file"),
+    (b"\x7fELF", "a program"),
 )
 
 
@@ -90,10 +100,12 @@ def header(img, path):
     """Refuse, by the file's header alone, what has no one meaning as 8-bit RGB, or is too large. Raises ImageError."""
     limit = pillow().MAX_IMAGE_PIXELS
     if limit and img.width * img.height > limit:
-        raise ImageError(f"{path}: {img.width} x {img.height} = {img.width * img.height} pixels, over the limit of {limit}")
+        raise ImageError(
+            f"{path}: {img.width} x {img.height} = {img.width * img.height} pixels, over the limit of {limit}"
+        )
     if getattr(img, "n_frames", 1) > 1:
         raise ImageError(f"{path}: holds {img.n_frames} pictures ({img.format}); save the one that is meant")
-    if img.mode == "F" or (img.mode == "I" and img.format not in ("PNG", "PPM")):   # those two hold 16 bits in mode I
+    if img.mode == "F" or (img.mode == "I" and img.format not in ("PNG", "PPM")):  # those two hold 16 bits in mode I
         kind = "float" if img.mode == "F" else "32-bit"
         raise ImageError(f"{path}: {kind} samples, whose range is not known; save it with 8 or 16 bits")
 
@@ -101,6 +113,7 @@ def header(img, path):
 def open_rgb(path):
     """Read an image file -> PIL.Image in mode RGB, by the table above. Raises ImageError with a one-line reason."""
     from PIL import ImageOps
+
     with reading(path), pillow().open(path) as img:
         header(img, path)
         img.load()
@@ -115,6 +128,7 @@ def open_rgb(path):
 def from_16_bits(img):
     """16-bit grey -> RGB, each sample round(v / 257), so that 65535 becomes 255 (Pillow's own convert clips at 255)."""
     import numpy as np
+
     wide = np.asarray(img).astype(np.int64)
     return pillow().fromarray(((wide + 128) // 257).astype(np.uint8)).convert("RGB")
 
@@ -136,7 +150,7 @@ def check(path):
             return img.size
         if not is_whole(img, path):
             return open_rgb(path).size
-        on_its_side = img.getexif().get(0x0112, 1) >= 5   # EXIF orientations 5 to 8
+        on_its_side = img.getexif().get(0x0112, 1) >= 5  # EXIF orientations 5 to 8
         return img.size[::-1] if on_its_side else img.size
 
 
@@ -159,7 +173,7 @@ def is_whole(img, path):
     return False
 
 
-READ_LIMIT = 120.0   # seconds that reading one file may take while files are checked: a disk that answers needs far less
+READ_LIMIT = 120.0  # seconds that reading one file may take while files are checked: a disk that answers needs far less
 
 
 def check_all(paths, workers=8, skip_bad=False, limit=READ_LIMIT):
@@ -167,7 +181,7 @@ def check_all(paths, workers=8, skip_bad=False, limit=READ_LIMIT):
     with skip_bad returns (sizes, {bad path: reason}) instead. A file that takes more than `limit` seconds is a UsageError
     that names it, with skip_bad too: its disk does not answer, so nothing can be said of the image."""
     paths = list(dict.fromkeys(paths))
-    pillow().init()   # Pillow registers its formats here: once, not in every thread
+    pillow().init()  # Pillow registers its formats here: once, not in every thread
     results = {}
     with progress(len(paths), "image", "checking") as bar:
         for path, size_or_fault in in_threads(size_or_error, paths, workers, limit):
@@ -206,7 +220,7 @@ def in_threads(function, paths, workers, limit):
             began[path] = time.monotonic()
             try:
                 done.put((path, function(path), None))
-            except BaseException as error:   # raised again where it is seen
+            except BaseException as error:  # raised again where it is seen
                 done.put((path, None, error))
             del began[path]
 
@@ -219,7 +233,7 @@ def in_threads(function, paths, workers, limit):
                 raise error
             yield path, result
     finally:
-        stop.set()   # on Ctrl-C, leave at once
+        stop.set()  # on Ctrl-C, leave at once
 
 
 def next_of(done, began, limit):
@@ -229,12 +243,14 @@ def next_of(done, began, limit):
         except queue.Empty:
             late = [path for path, start in began.copy().items() if time.monotonic() - start > limit]
             if late:
-                raise UsageError(f"{late[0]}: reading it took more than {limit:g} s; does its disk or network mount still "
-                                 "answer?") from None
+                raise UsageError(
+                    f"{late[0]}: reading it took more than {limit:g} s; does its disk or network mount still answer?"
+                ) from None
 
 
 def main(argv=None):
     import argparse
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="+")
     parser.add_argument("--debug", action="store_true")

@@ -2,6 +2,7 @@
 
 `run_main` prints an error as one line on stderr and leaves with its exit code; a traceback is shown only with --debug.
 """
+
 import argparse
 import contextlib
 import os
@@ -15,16 +16,19 @@ from common.errors import UsageError, WorkError, one_line
 def warn(text):
     """One line on stderr that does not tear a progress bar."""
     from tqdm import tqdm
+
     tqdm.write(f"warning: {one_line(text)}", file=sys.stderr)
 
 
 def progress(total, unit, desc, shown=None):
     """A tqdm bar with an ETA on stderr; shown: True or False, None for whether stderr is a terminal."""
     from tqdm import tqdm
+
     if shown is None:
         shown = sys.stderr is not None and sys.stderr.isatty()
-    return tqdm(total=total, unit=unit, desc=desc, file=sys.stderr, disable=not shown, dynamic_ncols=True,
-                smoothing=0.05)
+    return tqdm(
+        total=total, unit=unit, desc=desc, file=sys.stderr, disable=not shown, dynamic_ncols=True, smoothing=0.05
+    )
 
 
 def flags_of(args, kind):
@@ -34,6 +38,7 @@ def flags_of(args, kind):
 
 def number_type(kind, sound, what):
     """A `type` for argparse: a number of that kind for which sound(value) holds; `what` is told otherwise."""
+
     def convert(text):
         try:
             value = kind(text)
@@ -42,11 +47,14 @@ def number_type(kind, sound, what):
         if value is None or not sound(value):
             raise argparse.ArgumentTypeError(f"expected {what}, found {text!r}")
         return value
+
     return convert
 
 
 positive = number_type(int, lambda v: v > 0, "a whole number above 0")
-side = number_type(int, lambda v: 0 < v <= 9459, "a whole number from 1 to 9459")   # squared, the most pixels that Pillow reads
+side = number_type(
+    int, lambda v: 0 < v <= 9459, "a whole number from 1 to 9459"
+)  # squared, the most pixels that Pillow reads
 processes = number_type(int, lambda v: 0 <= v <= 256, "a whole number from 0 to 256")
 
 
@@ -69,7 +77,7 @@ def flush_stdout():
         raise
 
 
-STOPPED = []   # signals that asked this process to stop
+STOPPED = []  # signals that asked this process to stop
 
 
 def check_stopped():
@@ -110,8 +118,10 @@ def run_main(main, argv=None, kept=""):
     except Exception as error:
         if "--debug" in argv:
             raise
-        print(f"{program}: unexpected {type(error).__name__}: {one_line(error)} (run again with --debug for the traceback)",
-              file=sys.stderr)
+        print(
+            f"{program}: unexpected {type(error).__name__}: {one_line(error)} (run again with --debug for the traceback)",
+            file=sys.stderr,
+        )
         code = 1
     finally:
         for number, handler in previous.items():

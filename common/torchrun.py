@@ -1,7 +1,8 @@
 """Several processes under torchrun: each takes its share of the references, the first joins their shards.
 
-    torchrun --nproc-per-node 4 run.py -dat pipal -m dinov1 -d l2
+torchrun --nproc-per-node 4 run.py -dat pipal -m dinov1 -d l2
 """
+
 import os
 from datetime import timedelta
 
@@ -22,11 +23,14 @@ def start(device):
     if world()[1] == 1:
         return device
     import torch
+
     cuda, local = device.startswith("cuda"), int(os.environ.get("LOCAL_RANK", 0))
     if cuda:
         if local >= torch.cuda.device_count():
-            raise UsageError(f"torchrun: {local + 1} or more processes, but {torch.cuda.device_count()} CUDA devices here; use as "
-                             "many --nproc-per-node, or --device cpu")
+            raise UsageError(
+                f"torchrun: {local + 1} or more processes, but {torch.cuda.device_count()} CUDA devices here; use as "
+                "many --nproc-per-node, or --device cpu"
+            )
         device = f"cuda:{local}"
         torch.cuda.set_device(device)
     # Processes may end hours apart, when one has less left to do than the others
@@ -38,6 +42,7 @@ def barrier():
     """Wait for all processes, if there are several."""
     if world()[1] > 1:
         import torch
+
         torch.distributed.barrier()
 
 
@@ -46,6 +51,7 @@ def together(items):
     lists = [items] * world()[1]
     if len(lists) > 1:
         import torch
+
         torch.distributed.all_gather_object(lists, items)
     return list(dict.fromkeys(item for found in lists for item in found))
 
@@ -53,4 +59,5 @@ def together(items):
 def stop():
     if world()[1] > 1:
         import torch
+
         torch.distributed.destroy_process_group()

@@ -6,6 +6,7 @@ not equally visible. Made once into a cache folder as PNG: $IQA_CACHE, else $XDG
 
     python datasets.py demo     makes it if need be, and prints its pairs
 """
+
 import io
 import os
 import shutil
@@ -13,23 +14,28 @@ import tempfile
 from pathlib import Path
 
 from common.errors import UsageError
-from loaders.pairs import Row
 from common.files import why
+from loaders.pairs import Row
 
 SIDE = 288
-PHOTOGRAPHS = {                           # file, left, top: the crop is central, but for the astronaut, whose face is at the top
-    "astronaut": ("astronaut.png", 96, 0), "chelsea": ("chelsea.png", 81, 6), "coffee": ("coffee.png", 156, 56),
-    "rocket": ("rocket.jpg", 176, 69), "motorcycle": ("motorcycle_left.png", 226, 106),
+PHOTOGRAPHS = {  # file, left, top: the crop is central, but for the astronaut, whose face is at the top
+    "astronaut": ("astronaut.png", 96, 0),
+    "chelsea": ("chelsea.png", 81, 6),
+    "coffee": ("coffee.png", 156, 56),
+    "rocket": ("rocket.jpg", 176, 69),
+    "motorcycle": ("motorcycle_left.png", 226, 106),
 }
 
 
 def noise(pixels, sigma, seed):
     import numpy as np
+
     return pixels + np.random.default_rng(seed).normal(0, sigma, pixels.shape)
 
 
 def blur(pixels, sigma, seed):
     from scipy.ndimage import gaussian_filter
+
     return gaussian_filter(pixels, (sigma, sigma, 0))
 
 
@@ -48,17 +54,18 @@ def contrast(pixels, factor, seed):
 def through_codec(pixels, codec, **options):
     import numpy as np
     from PIL import Image
+
     stream = io.BytesIO()
     Image.fromarray(pixels.astype(np.uint8)).save(stream, codec, **options)
     return np.asarray(Image.open(stream).convert("RGB"), dtype=float)
 
 
-DISTORTIONS = {                                     # name: the function, and its strength at the levels 1 to 5
-    "noise": (noise, (3, 6, 11, 20, 36)),           # standard deviation, of 255
-    "blur": (blur, (0.5, 0.9, 1.5, 2.5, 4.0)),      # sigma in pixels
-    "jpeg": (jpeg, (80, 45, 22, 11, 5)),            # libjpeg quality
-    "jp2k": (jp2k, (10, 22, 45, 90, 170)),          # compression ratio
-    "contrast": (contrast, (0.9, 0.78, 0.63, 0.46, 0.28)),   # factor on the deviation from the image's mean
+DISTORTIONS = {  # name: the function, and its strength at the levels 1 to 5
+    "noise": (noise, (3, 6, 11, 20, 36)),  # standard deviation, of 255
+    "blur": (blur, (0.5, 0.9, 1.5, 2.5, 4.0)),  # sigma in pixels
+    "jpeg": (jpeg, (80, 45, 22, 11, 5)),  # libjpeg quality
+    "jp2k": (jp2k, (10, 22, 45, 90, 170)),  # compression ratio
+    "contrast": (contrast, (0.9, 0.78, 0.63, 0.46, 0.28)),  # factor on the deviation from the image's mean
 }
 NAME = rf"\w+_({'|'.join(DISTORTIONS)})_[1-5]\.png"
 
@@ -67,7 +74,9 @@ def photograph(file, left, top):
     """A crop from a photograph in scikit-image's wheel -> float array (SIDE, SIDE, 3), 0 to 255."""
     import numpy as np
     import skimage
+
     from common.images import open_rgb
+
     img = open_rgb(Path(skimage.__file__).parent / "data" / file)
     return np.asarray(img.crop((left, top, left + SIDE, top + SIDE)), dtype=float)
 
@@ -87,13 +96,15 @@ def build():
         home.parent.mkdir(parents=True, exist_ok=True)
         making = Path(tempfile.mkdtemp(prefix="demo-", dir=home.parent))
     except OSError as error:
-        raise UsageError(f"dataset demo: cannot write {home.parent} ({why(error)}); name another folder by IQA_CACHE") from None
+        raise UsageError(
+            f"dataset demo: cannot write {home.parent} ({why(error)}); name another folder by IQA_CACHE"
+        ) from None
     try:
         make(making)
         try:
             making.rename(home)
         except OSError:
-            if not home.is_dir():   # else another process was faster, with the same images
+            if not home.is_dir():  # else another process was faster, with the same images
                 raise
     finally:
         shutil.rmtree(making, ignore_errors=True)
@@ -103,6 +114,7 @@ def build():
 def make(root):
     import numpy as np
     from PIL import Image
+
     (root / "reference").mkdir()
     (root / "distorted").mkdir()
     for number, (name, where) in enumerate(PHOTOGRAPHS.items()):

@@ -61,7 +61,9 @@ def types(names):
     """By folder; by position in the authors' files, which name LIVE's images without folders (METHOD.md section 4)."""
     if len(names) == sum(RATED.values()) and not any("/" in name for name in names):
         return [folder for folder, count in RATED.items() for _ in range(count)]
-    return code_in_name(f"({'|'.join(ALL)})/.+", "jp2k/img1.bmp, or all 779 rows in LIVE's order", with_folders=True)(names)
+    return code_in_name(f"({'|'.join(ALL)})/.+", "jp2k/img1.bmp, or all 779 rows in LIVE's order", with_folders=True)(
+        names
+    )
 
 
 def names():
@@ -77,7 +79,9 @@ def realigned(root):
         file = disk.path("dmos_realigned.mat")
         labels, std, orgs = variables(file, "dmos_new", "dmos_std", "orgs")
         if scale(dict(zip(names(), labels))) == "dmos":
-            raise UsageError(f"{file}: its dmos_new holds the dmos of dmos.mat, an earlier scale; get the file from {PAGE}")
+            raise UsageError(
+                f"{file}: its dmos_new holds the dmos of dmos.mat, an earlier scale; get the file from {PAGE}"
+            )
         return rows(disk, file, labels, std, orgs)
     if disk.find("dmos.mat"):
         file = disk.path("dmos.mat")
@@ -97,7 +101,9 @@ def first_release(root):
     file = disk.path("dmos.mat")
     labels, orgs = variables(file, "dmos", "orgs")
     if scale(dict(zip(names(), labels))) == "dmos_new":
-        raise UsageError(f"{file}: its dmos holds the realigned values (dmos_new), not the earlier scale; use -dat live")
+        raise UsageError(
+            f"{file}: its dmos holds the realigned values (dmos_new), not the earlier scale; use -dat live"
+        )
     return rows(disk, file, labels, None, orgs)
 
 

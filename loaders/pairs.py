@@ -2,6 +2,7 @@
 
 Nothing here knows a dataset. datasets.py holds the registry and `load`, which is what the scripts call.
 """
+
 import hashlib
 import json
 import re
@@ -18,24 +19,26 @@ from loaders.spread import Spread
 @dataclass(frozen=True)
 class Pair:
     """One rated image. dis and ref are relative to the dataset's root, with '/', spelt as on the disk."""
+
     dis: str
     ref: str
     label: float
-    distortion: str            # the dataset's own type code or folder
-    std: float | None = None   # spread of the label, where the dataset gives it; Dataset.spread says of what kind
+    distortion: str  # the dataset's own type code or folder
+    std: float | None = None  # spread of the label, where the dataset gives it; Dataset.spread says of what kind
 
 
 @dataclass(frozen=True)
 class Dataset:
     """A dataset on the disk; `pairs` in the dataset's own order."""
+
     name: str
     root: Path
     pairs: list
-    higher_is: str     # 'worse' or 'better': what a higher label means
-    label: str         # what the label is: '100 - MOS', 'Elo', 'strength 1-5, not a human opinion'
-    expected: int      # how many pairs its label file has
-    spread: Spread | None = None   # what kind of number each Pair's std is; None where a pair has none
-    note: str = ""     # what must stand beside every table made of it
+    higher_is: str  # 'worse' or 'better': what a higher label means
+    label: str  # what the label is: '100 - MOS', 'Elo', 'strength 1-5, not a human opinion'
+    expected: int  # how many pairs its label file has
+    spread: Spread | None = None  # what kind of number each Pair's std is; None where a pair has none
+    note: str = ""  # what must stand beside every table made of it
 
     def path(self, rel):
         """The file of a Pair's `dis` or `ref`."""
@@ -51,7 +54,8 @@ class Dataset:
 
 class Row(NamedTuple):
     """What a loader reads about one rated image, before its names are looked up on the disk."""
-    where: str                     # 'FILE: line N', for error messages
+
+    where: str  # 'FILE: line N', for error messages
     dis: str
     ref: str
     label: float
@@ -80,17 +84,23 @@ def spelt_as_on_disk(root, rows, keep_missing=False, layout=lambda: ""):
                 (missing if spelling is None else found)[rel] = spelling
     if missing and not keep_missing:
         hint = f"; {layout()}" if len(missing) >= len(found) else ""
-        raise UsageError(f"{root}: {len(missing)} of {len(found) + len(missing)} images named in the label files are not there: "
-                         f"{some(missing)}{hint}")
+        raise UsageError(
+            f"{root}: {len(missing)} of {len(found) + len(missing)} images named in the label files are not there: "
+            f"{some(missing)}{hint}"
+        )
     return [row._replace(dis=found.get(row.dis, row.dis), ref=found.get(row.ref, row.ref)) for row in rows]
 
 
 def code_in_name(pattern, example, with_folders=False):
     """A function: names of distorted images -> type codes, group 1 of `pattern` in each name, its folder left out or not."""
+
     def types(names):
         found = [re.fullmatch(pattern, name if with_folders else name.rsplit("/", 1)[-1], re.I) for name in names]
         for line, (name, match) in enumerate(zip(names, found), 2):
             if match is None:
-                raise UsageError(f"line {line}: can't tell the distortion type of {name!r:.80}; expected a name like {example}")
+                raise UsageError(
+                    f"line {line}: can't tell the distortion type of {name!r:.80}; expected a name like {example}"
+                )
         return [match[1].lower() for match in found]
+
     return types

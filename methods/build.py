@@ -2,6 +2,7 @@
 
 One forward pass is built once, whatever is asked of it (methods/model.py). Nothing is loaded here.
 """
+
 from dataclasses import replace
 
 import models
@@ -41,12 +42,16 @@ def build(methods, distances, options):
             embeds = [f"embed_{b}" for b, entry in models.BACKBONES.items() if entry.embedding]
             raise unknown("method", name, [*models.BACKBONES, *METRICS, *embeds], "see --list")
     if distances and not any(kind == "backbone" for kind, _ in passes):
-        raise UsageError(f"-d {' '.join(distances)}: {', '.join(dict.fromkeys(methods)) or 'fused metrics'} take no distance; "
-                         "leave -d out")
+        raise UsageError(
+            f"-d {' '.join(distances)}: {', '.join(dict.fromkeys(methods)) or 'fused metrics'} take no distance; "
+            "leave -d out"
+        )
     found = [MAKERS[kind](key, names, list(dict.fromkeys(distances)), options) for (kind, key), names in passes.items()]
     columns = [column.name for model in found for column in model.columns]
     if twice := [name for name in columns if columns.count(name) > 1]:
-        raise UsageError(f"-m {' '.join(methods)}: two of them would have the same name, {twice[0]}; rename one file or function")
+        raise UsageError(
+            f"-m {' '.join(methods)}: two of them would have the same name, {twice[0]}; rename one file or function"
+        )
     return found
 
 
@@ -83,6 +88,7 @@ def with_columns(found, names, options):
 
 
 # ---- backbones
+
 
 def label(name, options):
     """The method's name with everything in it that is not the default: dinov1-random, dinov1-layers0-5."""
@@ -121,7 +127,11 @@ def backbone_model(base, names, distances, options):
         if embedding:
             if distances and "cos" not in distances:
                 raise UsageError(f"{name}: an embedding takes the distance cos only, found -d {' '.join(distances)}")
-            columns.append(Column(f"embed_{label(base, replace(options, layers=None))}_cos", name, "cos", "embedding", embedding_cos))
+            columns.append(
+                Column(
+                    f"embed_{label(base, replace(options, layers=None))}_cos", name, "cos", "embedding", embedding_cos
+                )
+            )
             continue
         if not distances:
             raise UsageError(f"-m {name}: a backbone needs a distance, -d with one or more of {', '.join(DISTANCES)}")
@@ -131,23 +141,38 @@ def backbone_model(base, names, distances, options):
             if options.per_layer and d not in of_blocks():
                 raise UsageError(f"--per-layer: {d} is not made of blocks; it takes {', '.join(of_blocks())}")
             columns.append(Column(f"{method}_{d}", name, d, "features", block_column(d, options)))
-    return Model(method, options, columns, options.window, (entry.weights,) if entry.weights else (), options.window, None,
-                 entry.note, load_backbone, entry.carried)
+    return Model(
+        method,
+        options,
+        columns,
+        options.window,
+        (entry.weights,) if entry.weights else (),
+        options.window,
+        None,
+        entry.note,
+        load_backbone,
+        entry.carried,
+    )
 
 
 def check_maps(method, distance):
     if DISTANCES[distance].tokens_only:
-        raise UsageError(f"-d {distance}: not defined for the maps of a CNN ({method}); it takes {', '.join(of_blocks())}")
+        raise UsageError(
+            f"-d {distance}: not defined for the maps of a CNN ({method}); it takes {', '.join(of_blocks())}"
+        )
 
 
 def block_column(name, options):
     """compare(f, g) of a distance between blocks; with --per-layer the total first, then a column a block."""
+
     def compare(f, g):
         if not options.per_layer:
             return compare_features([name], f, g, options.protocol)[name]
         import torch
+
         blocks = block_by_block([name], f, g, options.protocol)[name]
         return torch.cat([DISTANCES[name].total(blocks)[:, None], blocks], 1)
+
     return compare
 
 
@@ -158,21 +183,33 @@ def load_backbone(model):
     wanted = {c.feature for c in model.columns}
 
     def load():
-        loaded = models.load_backbone(models_name(model), o.weights_dir, o.weights, o.device, precision, o.normalize, o.window,
-                                      None if o.layers is None else list(o.layers))
-        for c in model.columns:   # of timm's models it is known only now
+        loaded = models.load_backbone(
+            models_name(model),
+            o.weights_dir,
+            o.weights,
+            o.device,
+            precision,
+            o.normalize,
+            o.window,
+            None if o.layers is None else list(o.layers),
+        )
+        for c in model.columns:  # of timm's models it is known only now
             if loaded.kind == "maps" and c.feature == "features":
                 check_maps(c.method, c.distance)
         return lambda x: loaded(x, blocks="features" in wanted, embedding="embedding" in wanted)
+
     if o.window == Options.window:
         return load()
     import torch
-    try:   # a window of another size is tried at once: trunks refuse it deep in their layers
+
+    try:  # a window of another size is tried at once: trunks refuse it deep in their layers
         features = load()
         with torch.inference_mode():
             features(torch.zeros(1, 3, o.window, o.window, device=o.device))
     except RuntimeError as error:
-        raise UsageError(f"--window {o.window}: {model.name} cannot take windows of that size ({one_line(error)[:120]})") from None
+        raise UsageError(
+            f"--window {o.window}: {model.name} cannot take windows of that size ({one_line(error)[:120]})"
+        ) from None
     return features
 
 
@@ -182,6 +219,7 @@ def models_name(model):
 
 # ---- metrics
 
+
 def metric_model(key, names, distances, options):
     entries = [METRICS[name] for name in names]
     random = "-random" if options.weights == "random" and entries[0].weights else ""
@@ -189,10 +227,21 @@ def metric_model(key, names, distances, options):
     def column(entry):
         def compare(f, g):
             return entry.distance(f.blocks, g.blocks, options.protocol)
+
         return Column(entry.name + random, entry.name, None, "metric", compare, entry.higher_is)
-    return Model(key + random, options, [column(e) for e in entries], None, entries[0].weights,
-                 max(e.min_side for e in entries), entries[0].short_side.get(options.protocol), "; ".join(dict.fromkeys(e.note for e in entries if "training mode" in e.note)),
-                 load_metric, tuple(dict.fromkeys(name for e in entries for name in e.carried)))
+
+    return Model(
+        key + random,
+        options,
+        [column(e) for e in entries],
+        None,
+        entries[0].weights,
+        max(e.min_side for e in entries),
+        entries[0].short_side.get(options.protocol),
+        "; ".join(dict.fromkeys(e.note for e in entries if "training mode" in e.note)),
+        load_metric,
+        tuple(dict.fromkeys(name for e in entries for name in e.carried)),
+    )
 
 
 def load_metric(model):

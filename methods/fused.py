@@ -8,6 +8,7 @@ as it is, a similarity (PSNR) as its reciprocal, by the metric's registry entry 
 FLOOR is set to FLOOR, so that fused scores stay above zero and identical images stay best. Exponents are chosen by fuse.py.
 Importing this file imports neither torch nor NumPy.
 """
+
 import math
 import re
 from dataclasses import dataclass
@@ -21,25 +22,31 @@ NAME = re.compile(r"[A-Za-z][\w:.\-]*")
 
 class Preset(NamedTuple):
     """A fused metric with a name of its own."""
+
     expression: str
-    origin: str      # where its exponents come from
+    origin: str  # where its exponents come from
 
 
 PRESETS = {
-    "fused2": Preset("dinov1_cos * embed_openclip_vitb32_laion_tecoa4_cos^0.13",
-                     "chosen on the authors' released scores: 0.13 leaving TID2013 out, and leaving PIPAL out; fuse.py on the "
-                     "part of the release at hand: 0.13, 0.11, and 0.14 on all of it"),
-    "fused3": Preset("dinov1_cos * embed_openclip_vitb32_laion_tecoa4_cos^0.1 * stlpips_alex^0.2",
-                     "chosen on the authors' released scores of LIVE and TID2013, leaving PIPAL out; fuse.py on the same: 0.12 "
-                     "and 0.17"),
+    "fused2": Preset(
+        "dinov1_cos * embed_openclip_vitb32_laion_tecoa4_cos^0.13",
+        "chosen on the authors' released scores: 0.13 leaving TID2013 out, and leaving PIPAL out; fuse.py on the "
+        "part of the release at hand: 0.13, 0.11, and 0.14 on all of it",
+    ),
+    "fused3": Preset(
+        "dinov1_cos * embed_openclip_vitb32_laion_tecoa4_cos^0.1 * stlpips_alex^0.2",
+        "chosen on the authors' released scores of LIVE and TID2013, leaving PIPAL out; fuse.py on the same: 0.12 "
+        "and 0.17",
+    ),
 }
 
 
 @dataclass(frozen=True)
 class Fused:
     """A parsed expression. `name` is what was asked for: a preset or the expression."""
+
     name: str
-    factors: tuple       # names of score columns, as in their files
+    factors: tuple  # names of score columns, as in their files
     exponents: tuple
     origin: str = "given on the command line"
 
@@ -73,7 +80,9 @@ def parse(text):
     for part in expression.split("*"):
         factor, hat, power = (piece.strip() for piece in part.partition("^"))
         if not NAME.fullmatch(factor):
-            raise UsageError(f"{name!r}: expected factors named as in score files, as in dinov1_cos * psnr^0.5; found {factor!r}")
+            raise UsageError(
+                f"{name!r}: expected factors named as in score files, as in dinov1_cos * psnr^0.5; found {factor!r}"
+            )
         if factor in factors:
             raise UsageError(f"{name!r}: {factor} stands in it twice; add its exponents")
         factors.append(factor)
@@ -88,7 +97,7 @@ def exponent(text, where):
         value = float(text)
     except ValueError:
         value = math.nan
-    if not (math.isfinite(value) and value > 0):   # a negative one would turn a metric's orientation round
+    if not (math.isfinite(value) and value > 0):  # a negative one would turn a metric's orientation round
         raise UsageError(f"{where}: expected an exponent above 0, found {text!r}")
     return value
 
@@ -100,11 +109,14 @@ def distance(values, higher_is="worse", floor=FLOOR, where=lambda i: f"value {i 
     where(i) of the first one, for a value below -floor. Between -floor and 0 lies the rounding of 1 - cosine in float32.
     """
     import numpy as np
+
     values = np.asarray(values, dtype=float)
     wrong = np.flatnonzero(~(values >= -floor))
     if len(wrong):
-        raise UsageError(f"{where(wrong[0])}: {values[wrong[0]]:g} is negative ({len(wrong)} such values); a fused metric needs "
-                         f"distances of 0 and more (rounding down to -{floor:g}, minus the floor, is taken for 0)")
+        raise UsageError(
+            f"{where(wrong[0])}: {values[wrong[0]]:g} is negative ({len(wrong)} such values); a fused metric needs "
+            f"distances of 0 and more (rounding down to -{floor:g}, minus the floor, is taken for 0)"
+        )
     values = np.maximum(values, floor)
     return np.maximum(1 / values, floor) if higher_is == "better" else values
 
@@ -112,9 +124,12 @@ def distance(values, higher_is="worse", floor=FLOOR, where=lambda i: f"value {i 
 def product(distances, exponents):
     """Oriented distances (F, N), exponents (F,) -> fused scores (N,), higher = worse."""
     import numpy as np
+
     return np.prod(np.asarray(distances, dtype=float) ** np.asarray(exponents, dtype=float)[:, None], axis=0)
 
 
 def combine(fused, values, higher_is, where=lambda factor, i: f"{factor}: value {i + 1}"):
     """Scores of the factors {factor: (N,)} and their orientations {factor: 'worse' or 'better'} -> fused scores (N,)."""
-    return product([distance(values[f], higher_is[f], FLOOR, lambda i, f=f: where(f, i)) for f in fused.factors], fused.exponents)
+    return product(
+        [distance(values[f], higher_is[f], FLOOR, lambda i, f=f: where(f, i)) for f in fused.factors], fused.exponents
+    )

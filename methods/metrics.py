@@ -8,6 +8,7 @@ A metric is features of the whole image (no windows) and a distance between thos
 Images are (B, 3, H, W) float32 RGB in [0, 1]. Metrics with the same `features` share one pass over each image. Sources:
 METHOD.md. Add a metric by adding an entry to METRICS. Importing this file imports no torch.
 """
+
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -16,35 +17,44 @@ from networks.weights import STLPIPS_FILES, Source, Weights
 
 def torchvision(name, file, citation, licence="BSD-3-Clause (torchvision)", sha256=""):
     """Weights of torchvision, whose file names end in the first digits of their sha256."""
-    source = Source(f"https://download.pytorch.org/models/{file}", sha256=sha256 or file.rpartition("-")[2].removesuffix(".pth"))
+    source = Source(
+        f"https://download.pytorch.org/models/{file}", sha256=sha256 or file.rpartition("-")[2].removesuffix(".pth")
+    )
     return Weights(name, (source,), f"{licence}; trained on ImageNet, non-commercial research terms", citation)
 
 
 ALEXNET = torchvision("alexnet", "alexnet-owt-7be5be79.pth", "Krizhevsky, arXiv:1404.5997, 2014")
 VGG16 = torchvision("vgg16", "vgg16-397923af.pth", "Simonyan and Zisserman, ICLR 2015")
 VGG19 = torchvision("vgg19", "vgg19-dcbb9e9d.pth", VGG16.citation)
-EFFICIENTNET_B7 = torchvision("efficientnet_b7", "efficientnet_b7_lukemelas-c5b4e57e.pth", "Tan and Le, ICML 2019",
-                              "see the model card", "c5b4e57e0da1a10bb4f8a5b410dd3b7b6e7461f9b757209be29409707c3d87dd")
+EFFICIENTNET_B7 = torchvision(
+    "efficientnet_b7",
+    "efficientnet_b7_lukemelas-c5b4e57e.pth",
+    "Tan and Le, ICML 2019",
+    "see the model card",
+    "c5b4e57e0da1a10bb4f8a5b410dd3b7b6e7461f9b757209be29409707c3d87dd",
+)
 
 
 @dataclass(frozen=True)
 class Metric:
     """One row. `distance(distorted, reference, protocol) -> (B,)` compares two lists of feature tensors, batch first."""
+
     name: str
-    features: str                 # key of FEATURES
+    features: str  # key of FEATURES
     distance: object
     citation: str
-    higher_is: str = "worse"      # what a higher stored score means: 'worse' or 'better'
-    min_side: int = 1             # smallest width and height it is defined for
-    weights: tuple = ()           # Weights that are downloaded
+    higher_is: str = "worse"  # what a higher stored score means: 'worse' or 'better'
+    min_side: int = 1  # smallest width and height it is defined for
+    weights: tuple = ()  # Weights that are downloaded
     packages: tuple = ()
-    carried: tuple = ()           # trained files that come inside a package: weights.package_file(name) -> path
+    carried: tuple = ()  # trained files that come inside a package: weights.package_file(name) -> path
     licence: str = "MIT (this project)"
     note: str = ""
-    short_side: dict = field(default_factory=dict, compare=False)   # protocol -> bring the short side down to this first
+    short_side: dict = field(default_factory=dict, compare=False)  # protocol -> bring the short side down to this first
 
 
 # ---- metrics of the pixels
+
 
 def psnr(distorted, reference, protocol="paper"):
     """10 log10(1 / (mse + 1e-8)) in dB, mse over the three channels."""
@@ -60,7 +70,9 @@ def rounded_luma(image):
     for channel, weight in zip(image.split(1, 1), image.new_tensor([0.299, 0.587, 0.114]).double()):
         y = (y + channel.double() * weight).float()
     y = y * 255
-    return y + (y.round() - y).detach()   # exactly y.round(): the difference of a number and its nearest integer is exact
+    return (
+        y + (y.round() - y).detach()
+    )  # exactly y.round(): the difference of a number and its nearest integer is exact
 
 
 def msssim(distorted, reference, protocol="paper"):
@@ -71,17 +83,21 @@ def msssim(distorted, reference, protocol="paper"):
     """
     import torch
     import torch.nn.functional as F
+
     size = 11
     x, y = (rounded_luma(images[0]).double() for images in (distorted, reference))
-    line = torch.exp(-(torch.arange(size, device=x.device) - size // 2).double() ** 2 / (2 * 1.5 ** 2))
+    line = torch.exp(-((torch.arange(size, device=x.device) - size // 2).double() ** 2) / (2 * 1.5**2))
     window = torch.outer(line, line)
-    window = (window / window.sum()).float().double()   # the window and the weights were rounded to float32 once
+    window = (window / window.sum()).float().double()  # the window and the weights were rounded to float32 once
     weights = torch.tensor([0.0448, 0.2856, 0.3001, 0.2363, 0.1333]).tolist()
     c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
     product = 1
 
-    def blur(z, kernel):   # the window's sum at each place it fits, by FFT: exact to 1e-12, 50 times faster than conv2d in float64
-        return torch.fft.irfft2(torch.fft.rfft2(z) * kernel, s=z.shape[2:])[..., size - 1:, size - 1:]
+    def blur(
+        z, kernel
+    ):  # the window's sum at each place it fits, by FFT: exact to 1e-12, 50 times faster than conv2d in float64
+        return torch.fft.irfft2(torch.fft.rfft2(z) * kernel, s=z.shape[2:])[..., size - 1 :, size - 1 :]
+
     for scale, weight in enumerate(weights):
         kernel = torch.fft.rfft2(window, s=x.shape[2:])
         mx, my, xx, yy, xy = (blur(z, kernel) for z in (x, y, x * x, y * y, x * y))
@@ -99,6 +115,7 @@ def fsim(distorted, reference, protocol="paper"):
     an image is flat: the gradient is that beside the images, both mixed with 100 distances.EPSILON of the same noise."""
     import torch
     from piq.functional import similarity_map
+
     (phase_x, gradient_x, i_x, q_x, x), (phase_y, gradient_y, i_y, q_y, y) = distorted, reference
     weight = phase_x.maximum(phase_y)
     chroma = (similarity_map(i_x, i_y, 200) * similarity_map(q_x, q_y, 200)).abs() ** 0.03
@@ -107,7 +124,9 @@ def fsim(distorted, reference, protocol="paper"):
     if not torch.is_grad_enabled() or not (x.requires_grad or y.requires_grad):
         return value
     import piq
+
     from distances import EPSILON
+
     noise = torch.rand(x.shape[1:], generator=torch.Generator().manual_seed(0)).to(x).expand_as(x)
     mixed = (torch.lerp(image, noise, 100 * EPSILON) for image in (x, y))
     beside = (1 - piq.fsim(*mixed, data_range=1.0, reduction="none")) / 2
@@ -115,6 +134,7 @@ def fsim(distorted, reference, protocol="paper"):
 
 
 # ---- metrics of a network's maps
+
 
 def squared(distorted, reference, protocol="paper"):
     """LPIPS: sum over stages of the squared difference of the calibrated maps, summed over channels, mean over positions."""
@@ -124,6 +144,7 @@ def squared(distorted, reference, protocol="paper"):
 def dists(distorted, reference, protocol="paper"):
     """1 - sum of alpha * similarity of means + beta * similarity of variations, of 1475 channels (Ding et al., eq. 6-8)."""
     from networks import cnns
+
     score, c = 1, 1e-6
     levels = [level.shape[1] for level in distorted]
     alpha, beta = (w.to(distorted[0].device).split(levels) for w in cnns.dists_weights())
@@ -138,16 +159,18 @@ def dists(distorted, reference, protocol="paper"):
 
 # ---- distributions of a network's maps (Liao et al., TIP 2024; METHOD.md section 7): the same steps, with these choices
 
+
 def columns(level):
     """(B, C, H, W) -> (B, 64, M): W padded with zeros (or cropped) on the left, H at the bottom, to multiples of 8; then
     the flat memory cut into 64 rows."""
     import torch.nn.functional as F
+
     rows, cols = (8 * round(side / 8) for side in level.shape[2:])
     return F.pad(level, (cols - level.shape[3], 0, 0, rows - level.shape[2])).reshape(len(level), 64, -1)
 
 
 def softmax(axis):
-    return lambda x, protocol: x.softmax(1 if protocol == "corrected" else axis)   # corrected: along the 64 for all
+    return lambda x, protocol: x.softmax(1 if protocol == "corrected" else axis)  # corrected: along the 64 for all
 
 
 def energy(x, protocol):
@@ -159,6 +182,7 @@ def distribution(weigh, divergence, euclid, distorted, reference, protocol="pape
     """log(mean over levels of s + 1)^0.25, s the mean over columns of the divergence between the weighed columns, with the
     Euclidean term if `euclid`. divergence: (module distances, p, q) -> (B, M)."""
     import distances
+
     levels = []
     for a, b in zip(distorted, reference):
         x, y = columns(a), columns(b)
@@ -178,11 +202,15 @@ WSD_EFF = partial(distribution, SOFTMAX_M, lambda d, p, q: d.wasserstein(p, q), 
 
 # ---- the registries
 
+
 def network(builder, *arguments):
     """The builder of cnns.py of that name, imported when called."""
+
     def build(weights_dir=None, device="cpu", protocol="paper", random_seed=None):
         from networks import cnns
+
         return getattr(cnns, builder)(*arguments, weights_dir, device, protocol, random_seed)
+
     return build
 
 
@@ -198,41 +226,92 @@ FEATURES = {
     "efficientnet_b7": network("efficientnet_b7", EFFICIENTNET_B7),
 }
 
-LPIPS = dict(citation="Zhang et al., The Unreasonable Effectiveness of Deep Features as a Perceptual Metric, CVPR 2018",
-             packages=("lpips",), licence="BSD-2-Clause",
-             note="paper: fed [0, 1], as for the printed numbers; corrected: [-1, 1]")
-STLPIPS = dict(citation="Ghildyal and Liu, Shift-tolerant Perceptual Similarity Metric, ECCV 2022",
-               packages=("stlpips_pytorch",), licence="BSD-2-Clause", note="trained weights come inside the package")
-LIAO = dict(citation="Liao et al., Measuring Perceptual Degradation via Distribution Measures in Deep Feature Spaces, "
-                     "IEEE TIP 2024")
+LPIPS = dict(
+    citation="Zhang et al., The Unreasonable Effectiveness of Deep Features as a Perceptual Metric, CVPR 2018",
+    packages=("lpips",),
+    licence="BSD-2-Clause",
+    note="paper: fed [0, 1], as for the printed numbers; corrected: [-1, 1]",
+)
+STLPIPS = dict(
+    citation="Ghildyal and Liu, Shift-tolerant Perceptual Similarity Metric, ECCV 2022",
+    packages=("stlpips_pytorch",),
+    licence="BSD-2-Clause",
+    note="trained weights come inside the package",
+)
+LIAO = dict(
+    citation="Liao et al., Measuring Perceptual Degradation via Distribution Measures in Deep Feature Spaces, "
+    "IEEE TIP 2024"
+)
 DEEP_VGG = LIAO | dict(features="vgg19", weights=(VGG19,), min_side=65)
-DEEP_EFF = LIAO | dict(features="efficientnet_b7", weights=(EFFICIENTNET_B7,), packages=("torchvision",), min_side=129,
-                       note="eval mode; the printed row was made in training mode (batch statistics, random depth): "
-                            "nobody can recompute it exactly")
+DEEP_EFF = LIAO | dict(
+    features="efficientnet_b7",
+    weights=(EFFICIENTNET_B7,),
+    packages=("torchvision",),
+    min_side=129,
+    note="eval mode; the printed row was made in training mode (batch statistics, random depth): "
+    "nobody can recompute it exactly",
+)
 ALONG_64 = "corrected: softmax along the 64"
 
-METRICS = {metric.name: metric for metric in (
-    Metric("psnr", "pixels", psnr, "-", higher_is="better", note="dB"),
-    Metric("msssim", "pixels", msssim,
-           "Wang, Simoncelli, Bovik, Multiscale structural similarity for image quality assessment, Asilomar 2003", min_side=161,
-           note="stored as (1 - value) / 2"),
-    Metric("fsim", "fsim", fsim, "Zhang, Zhang, Mou, Zhang, FSIM: A Feature Similarity Index, IEEE TIP 2011",
-           min_side=2, packages=("piq",), licence="Apache-2.0 (piq)", note="FSIMc; stored as (1 - value) / 2"),
-    Metric("lpips", "lpips_alex", squared, min_side=31, weights=(ALEXNET,), carried=("lpips/weights/v0.1/alex.pth",), **LPIPS),
-    Metric("lpips_vgg", "lpips_vgg", squared, min_side=16, weights=(VGG16,), carried=("lpips/weights/v0.1/vgg.pth",), **LPIPS),
-    Metric("stlpips_alex", "stlpips_alex", squared, min_side=21,
-           carried=(STLPIPS_FILES["alex"],), **STLPIPS),
-    Metric("stlpips_vgg", "stlpips_vgg", squared, min_side=18,
-           carried=(STLPIPS_FILES["vgg"],), **STLPIPS),
-    Metric("dists", "dists", dists,
-           "Ding et al., Image Quality Assessment: Unifying Structure and Texture Similarity, IEEE TPAMI 2022",
-           weights=(VGG16,), packages=("DISTS_pytorch",), carried=("DISTS_pytorch/weights.pt",), licence="MIT",
-           short_side={"corrected": 256},
-           note="paper: native size; corrected: short side brought down to 256"),
-    Metric("deep_kld_vgg", distance=KLD_VGG, **DEEP_VGG),
-    Metric("deep_jsd_vgg", distance=JSD_VGG, **DEEP_VGG),
-    Metric("deep_wsd_vgg", distance=WSD_VGG, note=ALONG_64, **DEEP_VGG),
-    Metric("deep_kld_eff", distance=KLD_EFF, **DEEP_EFF),
-    Metric("deep_jsd_eff", distance=JSD_EFF, **DEEP_EFF),
-    Metric("deep_wsd_eff", distance=WSD_EFF, **DEEP_EFF | {"note": f"{DEEP_EFF['note']}; {ALONG_64}"}),
-)}
+METRICS = {
+    metric.name: metric
+    for metric in (
+        Metric("psnr", "pixels", psnr, "-", higher_is="better", note="dB"),
+        Metric(
+            "msssim",
+            "pixels",
+            msssim,
+            "Wang, Simoncelli, Bovik, Multiscale structural similarity for image quality assessment, Asilomar 2003",
+            min_side=161,
+            note="stored as (1 - value) / 2",
+        ),
+        Metric(
+            "fsim",
+            "fsim",
+            fsim,
+            "Zhang, Zhang, Mou, Zhang, FSIM: A Feature Similarity Index, IEEE TIP 2011",
+            min_side=2,
+            packages=("piq",),
+            licence="Apache-2.0 (piq)",
+            note="FSIMc; stored as (1 - value) / 2",
+        ),
+        Metric(
+            "lpips",
+            "lpips_alex",
+            squared,
+            min_side=31,
+            weights=(ALEXNET,),
+            carried=("lpips/weights/v0.1/alex.pth",),
+            **LPIPS,
+        ),
+        Metric(
+            "lpips_vgg",
+            "lpips_vgg",
+            squared,
+            min_side=16,
+            weights=(VGG16,),
+            carried=("lpips/weights/v0.1/vgg.pth",),
+            **LPIPS,
+        ),
+        Metric("stlpips_alex", "stlpips_alex", squared, min_side=21, carried=(STLPIPS_FILES["alex"],), **STLPIPS),
+        Metric("stlpips_vgg", "stlpips_vgg", squared, min_side=18, carried=(STLPIPS_FILES["vgg"],), **STLPIPS),
+        Metric(
+            "dists",
+            "dists",
+            dists,
+            "Ding et al., Image Quality Assessment: Unifying Structure and Texture Similarity, IEEE TPAMI 2022",
+            weights=(VGG16,),
+            packages=("DISTS_pytorch",),
+            carried=("DISTS_pytorch/weights.pt",),
+            licence="MIT",
+            short_side={"corrected": 256},
+            note="paper: native size; corrected: short side brought down to 256",
+        ),
+        Metric("deep_kld_vgg", distance=KLD_VGG, **DEEP_VGG),
+        Metric("deep_jsd_vgg", distance=JSD_VGG, **DEEP_VGG),
+        Metric("deep_wsd_vgg", distance=WSD_VGG, note=ALONG_64, **DEEP_VGG),
+        Metric("deep_kld_eff", distance=KLD_EFF, **DEEP_EFF),
+        Metric("deep_jsd_eff", distance=JSD_EFF, **DEEP_EFF),
+        Metric("deep_wsd_eff", distance=WSD_EFF, **DEEP_EFF | {"note": f"{DEEP_EFF['note']}; {ALONG_64}"}),
+    )
+}

@@ -3,6 +3,7 @@
 
 Options is what decides a score besides the method and the images. Nothing is loaded before `Model.load`.
 """
+
 from dataclasses import dataclass, field
 
 import distances
@@ -16,7 +17,8 @@ PROTOCOLS = ("paper", "corrected")
 @dataclass(frozen=True)
 class Options:
     """What decides a score besides the method and the images; one place for the defaults."""
-    weights: str = "pretrained"      # or "random"
+
+    weights: str = "pretrained"  # or "random"
     weights_dir: str | None = None
     device: str = "cpu"
     precision: str = "paper"
@@ -24,17 +26,18 @@ class Options:
     normalize: str = "none"
     window: int = 224
     stride: int = 200
-    layers: tuple | None = None      # block indices, None: all
+    layers: tuple | None = None  # block indices, None: all
     per_layer: bool = False
 
 
 @dataclass(frozen=True)
 class Column:
     """One score: `compare(distorted, reference) -> (B,)`, or (B, 1 + L) with one column a block under --per-layer."""
-    name: str              # as in the file name: dinov1_l2, embed_dinov1_cos, psnr
+
+    name: str  # as in the file name: dinov1_l2, embed_dinov1_cos, psnr
     method: str
     distance: str | None
-    feature: str           # "features", "embedding" or "metric"
+    feature: str  # "features", "embedding" or "metric"
     compare: object = field(repr=False)
     higher_is: str = "worse"
 
@@ -42,6 +45,7 @@ class Column:
 @dataclass
 class Model:
     """One forward pass over windows (`window` a side, `stride` apart) or whole images (window None), with its columns."""
+
     name: str
     options: Options
     columns: list
@@ -51,7 +55,7 @@ class Model:
     short_side: int | None = None
     note: str = ""
     loader: object = field(default=None, repr=False)
-    carried: tuple = ()     # trained files inside installed packages
+    carried: tuple = ()  # trained files inside installed packages
 
     @property
     def random(self):
@@ -68,7 +72,9 @@ class Model:
         """[{name, sha256, file}] of the weight files; UsageError when one cannot be had. Nothing is loaded."""
         told = [{"name": "random", "seed": 0}] if self.random else []
         for name, path in self.paths().items():
-            told.append({"name": name, "sha256": files.sha256(path)} | ({} if name in self.carried else {"file": path.name}))
+            told.append(
+                {"name": name, "sha256": files.sha256(path)} | ({} if name in self.carried else {"file": path.name})
+            )
         return told
 
     def load(self):

@@ -1,4 +1,5 @@
 """The options that decide a score, declared once for every script that scores images, and the models that they ask for."""
+
 import argparse
 
 from common.errors import UsageError
@@ -14,22 +15,54 @@ from models import PRECISIONS
 def add_arguments(parser):
     """Add the options of what decides a score."""
     usual, what = Options(), parser.add_argument_group("which scores, and how")
-    what.add_argument("-m", "--model", nargs="+", default=[], metavar="NAME",
-                      help="methods (python run.py --list): backbones, embed_<backbone>, metrics, my_metric.py:function, fused2, "
-                           "'A * B^k' of score columns")
-    what.add_argument("-d", "--distance", nargs="+", default=[], metavar="NAME", help=" ".join(DISTANCES) + "; for backbones")
+    what.add_argument(
+        "-m",
+        "--model",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="methods (python run.py --list): backbones, embed_<backbone>, metrics, my_metric.py:function, fused2, "
+        "'A * B^k' of score columns",
+    )
+    what.add_argument(
+        "-d", "--distance", nargs="+", default=[], metavar="NAME", help=" ".join(DISTANCES) + "; for backbones"
+    )
     what.add_argument("-r", "--resizeHW", type=side, metavar="N", help="resize both images to N x N first")
-    what.add_argument("--weights-dir", metavar="DIR", help="use DIR/<backbone>.pth (.pt, .safetensors) and download nothing")
-    what.add_argument("--weights", choices=("pretrained", "random"), default=usual.weights, help="random: seeded, for trying things out")
+    what.add_argument(
+        "--weights-dir", metavar="DIR", help="use DIR/<backbone>.pth (.pt, .safetensors) and download nothing"
+    )
+    what.add_argument(
+        "--weights",
+        choices=("pretrained", "random"),
+        default=usual.weights,
+        help="random: seeded, for trying things out",
+    )
     what.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    what.add_argument("--precision", choices=PRECISIONS, default=usual.precision,
-                      help="paper: float16 where the authors had it (OpenAI CLIP)")
-    what.add_argument("--protocol", choices=PROTOCOLS, default=usual.protocol,
-                      help="corrected: the methods with their defects mended")
-    what.add_argument("--normalize", choices=("none", "imagenet", "model"), default=usual.normalize,
-                      help="mean and std of the input (paper: none)")
-    what.add_argument("--window", type=positive, default=usual.window, metavar="N", help=f"side of a window (default: {usual.window})")
-    what.add_argument("--stride", type=positive, default=usual.stride, metavar="N", help=f"distance of windows (default: {usual.stride})")
+    what.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default=usual.precision,
+        help="paper: float16 where the authors had it (OpenAI CLIP)",
+    )
+    what.add_argument(
+        "--protocol", choices=PROTOCOLS, default=usual.protocol, help="corrected: the methods with their defects mended"
+    )
+    what.add_argument(
+        "--normalize",
+        choices=("none", "imagenet", "model"),
+        default=usual.normalize,
+        help="mean and std of the input (paper: none)",
+    )
+    what.add_argument(
+        "--window", type=positive, default=usual.window, metavar="N", help=f"side of a window (default: {usual.window})"
+    )
+    what.add_argument(
+        "--stride",
+        type=positive,
+        default=usual.stride,
+        metavar="N",
+        help=f"distance of windows (default: {usual.stride})",
+    )
     what.add_argument("--layers", type=layer_list, metavar="LIST", help="blocks to use, such as 0-5,11 (default: all)")
     what.add_argument("--batch-size", type=batch_size, metavar="N", help="windows at once, or auto (default)")
 
@@ -52,6 +85,7 @@ def layer_list(text):
 def pick_device(asked):
     """'auto', 'cpu', 'cuda' or 'cuda:N' -> the device to use. UsageError for another, or one that is not there."""
     import torch
+
     if asked == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:

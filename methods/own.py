@@ -7,6 +7,7 @@
 Scores stand under the name my_metric-function. The file's sha256 is recorded with them, so that a changed file is not taken
 for the same metric; what the file itself imports is not covered. It sees whole images, no windows.
 """
+
 import hashlib
 import importlib.util
 import traceback
@@ -20,10 +21,13 @@ from methods.model import Column, Model
 @dataclass
 class OwnModel(Model):
     """A Model whose only file is the metric's own."""
+
     path: Path = None
 
     def files(self):
-        return [{"name": self.name, "sha256": hashlib.sha256(self.path.read_bytes()).hexdigest(), "file": self.path.name}]
+        return [
+            {"name": self.name, "sha256": hashlib.sha256(self.path.read_bytes()).hexdigest(), "file": self.path.name}
+        ]
 
 
 def own_model(key, names, distances, options):
@@ -39,9 +43,13 @@ def own_model(key, names, distances, options):
 
     def compare(f, g):
         import torch
+
         values = [call(function, key, reference, distorted) for distorted, reference in zip(f.blocks[0], g.blocks[0])]
         return torch.stack(values)
-    return OwnModel(label, options, [Column(label, label, None, "own", compare, higher_is)], None, loader=pixels, path=path)
+
+    return OwnModel(
+        label, options, [Column(label, label, None, "own", compare, higher_is)], None, loader=pixels, path=path
+    )
 
 
 def load(path, name):
@@ -52,7 +60,7 @@ def load(path, name):
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:   # the file is foreign code: anything may happen in it
+    except (Exception, SystemExit) as error:  # the file is foreign code: anything may happen in it
         raise UsageError(f"-m {path}:{name}: {path} cannot be imported: {told(error, path)}") from error
     function = getattr(module, name, None)
     if not callable(function):
@@ -63,13 +71,16 @@ def load(path, name):
 
 def told(error, path):
     """'ValueError: text (line 12)', the line that of the metric's file."""
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).name == path.name]
+    lines = [
+        frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).name == path.name
+    ]
     return f"{type(error).__name__}: {one_line(error)}" + (f" (line {lines[-1]})" if lines else "")
 
 
 def call(function, key, reference, distorted):
     """The function's value as a 0-dim float64 tensor on the images' device (Scorer needs its gradient). Raises WorkError."""
     import torch
+
     try:
         value = function(reference, distorted)
     except Exception as error:
@@ -84,4 +95,5 @@ def call(function, key, reference, distorted):
 
 def pixels(model):
     from distances import Features
+
     return lambda x: Features([x])

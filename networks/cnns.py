@@ -5,6 +5,7 @@ written out here, layer by layer, because the packages that carry the trained fi
 need packages that they do not name; the files themselves are read where those packages put them.
 methods/metrics.py says which metric uses what; models.py takes `stlpips_trunk` as a backbone.
 """
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -12,13 +13,14 @@ from torch import nn
 from networks import weights as files
 from networks.download import resolve
 
-WIDTHS = (64, 128, 256, 512, 512)          # of VGG's five stages
-VGG16, VGG19 = (2, 2, 3, 3, 3), (2, 2, 4, 4, 4)   # convolutions in each
-LPIPS_SHIFT, LPIPS_SCALE = (-.030, -.088, -.188), (.458, .448, .450)      # of images in [-1, 1]
-IMAGENET_MEAN, IMAGENET_STD = (.485, .456, .406), (.229, .224, .225)      # of images in [0, 1]
+WIDTHS = (64, 128, 256, 512, 512)  # of VGG's five stages
+VGG16, VGG19 = (2, 2, 3, 3, 3), (2, 2, 4, 4, 4)  # convolutions in each
+LPIPS_SHIFT, LPIPS_SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)  # of images in [-1, 1]
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of images in [0, 1]
 
 
 # ---- layers
+
 
 class Binomial(nn.Module):
     """Each channel filtered with [1 2 1] x [1 2 1] / 16 and halved. `pad`: 2 mirrored (ST-LPIPS) or 1 zero (L2 pooling)."""
@@ -26,7 +28,7 @@ class Binomial(nn.Module):
     def __init__(self, channels, pad, mode):
         super().__init__()
         self.pad, self.mode = (pad,) * 4, mode
-        line = torch.tensor([1., 2., 1.]) / 4
+        line = torch.tensor([1.0, 2.0, 1.0]) / 4
         self.register_buffer("kernel", torch.outer(line, line).repeat(channels, 1, 1, 1), persistent=False)
 
     def forward(self, x):
@@ -74,8 +76,11 @@ class Stages(nn.Module):
     def tensors(self, keys):
         """{name in the file: tensor here} of the convolutions, whose names in the file are `keys`, in order."""
         convolutions = [m for m in self.modules() if isinstance(m, nn.Conv2d)]
-        return {f"{key}.{part}": getattr(layer, part)
-                for key, layer in zip(keys, convolutions, strict=True) for part in ("weight", "bias")}
+        return {
+            f"{key}.{part}": getattr(layer, part)
+            for key, layer in zip(keys, convolutions, strict=True)
+            for part in ("weight", "bias")
+        }
 
 
 def vgg(depths, pool, scale=None):
@@ -101,13 +106,24 @@ def vgg_keys(depths, pool_layers=1, key="features.{index}"):
 
 def alexnet(first, pool, scale=None):
     """AlexNet's five convolutions, each with its ReLU; `first`: the layers before the first ReLU, `pool` as for vgg."""
+
     def conv(inputs, width, side):
         return [nn.Conv2d(inputs, width, side, padding=side // 2), nn.ReLU(inplace=True)]
-    return Stages([[*first, nn.ReLU(inplace=True)], pool(64) + conv(64, 192, 5), pool(192) + conv(192, 384, 3),
-                   conv(384, 256, 3), conv(256, 256, 3)], scale)
+
+    return Stages(
+        [
+            [*first, nn.ReLU(inplace=True)],
+            pool(64) + conv(64, 192, 5),
+            pool(192) + conv(192, 384, 3),
+            conv(384, 256, 3),
+            conv(256, 256, 3),
+        ],
+        scale,
+    )
 
 
 # ---- weights
+
 
 def fill(tensors, state, what):
     """Copy a checkpoint into a model's tensors, both under the file's names; more in the file (a classifier) is left."""
@@ -134,6 +150,7 @@ def initialise(net, tensors, weights, weights_dir, random_seed):
 
 # ---- what the metrics see
 
+
 class ImageFeatures:
     """`features(x)`: images (B, 3, H, W) in [0, 1] -> list of tensors, batch first.
 
@@ -144,8 +161,13 @@ class ImageFeatures:
         self.net, self.after = net.to(device, memory_format=torch.channels_last), after
 
     def __call__(self, x):
-        parts = [[level.contiguous() for level in self.after(image, self.net(image.contiguous(memory_format=torch.channels_last)))]
-                 for image in x.split(1)]
+        parts = [
+            [
+                level.contiguous()
+                for level in self.after(image, self.net(image.contiguous(memory_format=torch.channels_last)))
+            ]
+            for image in x.split(1)
+        ]
         return [torch.cat(level) if len(level) > 1 else level[0] for level in zip(*parts)]
 
 
@@ -162,6 +184,7 @@ def calibrated(path, device):
 
     def after(x, maps):
         return [m / (torch.linalg.vector_norm(m, dim=1, keepdim=True) + 1e-10) * root for m, root in zip(maps, roots)]
+
     return after
 
 
@@ -184,8 +207,11 @@ def stlpips_trunk(net, device="cpu"):
     """
     scale = Scale(LPIPS_SHIFT, LPIPS_SCALE, signed=True)
     if net == "alex":
-        trunk = alexnet([nn.Conv2d(3, 64, 11, padding=2), Binomial(64, 2, "reflect")],
-                        lambda channels: [nn.MaxPool2d(3, 1), Binomial(channels, 2, "reflect")], scale)
+        trunk = alexnet(
+            [nn.Conv2d(3, 64, 11, padding=2), Binomial(64, 2, "reflect")],
+            lambda channels: [nn.MaxPool2d(3, 1), Binomial(channels, 2, "reflect")],
+            scale,
+        )
         keys = [f"net.slice{stage}.{i}" for stage, i in enumerate((0, 5, 9, 11, 13), 1)]
     else:
         trunk = vgg(VGG16, lambda channels: [nn.MaxPool2d(2, 1), Binomial(channels, 2, "reflect")], scale)
@@ -228,6 +254,7 @@ def vgg19(weights, weights_dir, device, protocol, random_seed):
 def efficientnet_b7(weights, weights_dir, device, protocol, random_seed):
     """The image and `features` 0-1, 2, ..., 7 of torchvision's EfficientNet-B7, in eval mode, input in [0, 1]."""
     from torchvision.models import efficientnet_b7 as build
+
     layers = build(weights=None).features
     trunk = Stages([layers[0:2], *([layer] for layer in layers[2:8])])
     tensors = {f"features.{key}": value for key, value in layers[:8].state_dict().items()}
@@ -250,4 +277,5 @@ def phases(weights_dir, device, protocol, random_seed):
         y, i, q = rgb2yiq(small).split(1, 1)
         scharr = scharr_filter(device=x.device, dtype=x.dtype)
         return [_phase_congruency(y, _construct_filters(y)), gradient_map(y, torch.stack([scharr, scharr.mT])), i, q, x]
+
     return maps

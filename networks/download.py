@@ -5,6 +5,7 @@ their name. What a file is called and where it comes from is in weights.py (Weig
 fetched by pooch (a temporary name beside the target, redirects, time limits) into the cache of torch.hub; those of Hugging
 Face by huggingface_hub into its own.
 """
+
 import functools
 import os
 import re
@@ -18,8 +19,8 @@ from common.errors import UsageError, WorkError, one_line
 from common.terminal import progress
 from networks.weights import candidates, ending, find, is_published, sha256, write_sums
 
-ANSWER = 4    # seconds in which a host must answer at all
-STALL = 30    # seconds without a byte after which a download is given up
+ANSWER = 4  # seconds in which a host must answer at all
+STALL = 30  # seconds without a byte after which a download is given up
 
 
 class NotThere(Exception):
@@ -45,8 +46,10 @@ def cached(weights) -> Path | None:
         path = _in_hub_cache(source) if source.hub else _in_torch_cache(source)
         if path is not None and path.is_file():
             if not sha256(path).startswith(source.sha256):
-                raise UsageError(f"{path}: sha256 {sha256(path)[:16]}..., published {source.sha256[:16]}...; delete it and "
-                                 "start again")
+                raise UsageError(
+                    f"{path}: sha256 {sha256(path)[:16]}..., published {source.sha256[:16]}...; delete it and "
+                    "start again"
+                )
             return path
     return None
 
@@ -57,7 +60,7 @@ def download(weights, folder=None) -> Path:
     Without a network: one UsageError within 5 seconds. It names every source and why it gave nothing.
     """
     for source in weights.sources:
-        _probe(_host(source))   # all are asked at once, so that a dead network costs the time of one
+        _probe(_host(source))  # all are asked at once, so that a dead network costs the time of one
     failed = []
     for source in weights.sources:
         try:
@@ -69,8 +72,10 @@ def download(weights, folder=None) -> Path:
             return _from_url(source, target)
         except NotThere as reason:
             failed.append(f"{source}: {reason}")
-    raise UsageError(f"{weights.name}: no weights: not in the cache, and not to be downloaded: {'; '.join(failed)}. Get it on "
-                     f"another machine, save it as {' or '.join(f'DIR/{n}' for n in weights.file_names)}, and add --weights-dir DIR")
+    raise UsageError(
+        f"{weights.name}: no weights: not in the cache, and not to be downloaded: {'; '.join(failed)}. Get it on "
+        f"another machine, save it as {' or '.join(f'DIR/{n}' for n in weights.file_names)}, and add --weights-dir DIR"
+    )
 
 
 def fetch(wanted, weights_dir):
@@ -86,7 +91,9 @@ def fetch(wanted, weights_dir):
     for weights in dict.fromkeys(wanted):
         path = find(weights, folder) if candidates(weights, folder) else None
         if path and is_published(weights, path) is False:
-            raise UsageError(f"{path}: not a published file (its sha256 is {sha256(path)[:16]}...); move it away, or delete it")
+            raise UsageError(
+                f"{path}: not a published file (its sha256 is {sha256(path)[:16]}...); move it away, or delete it"
+            )
         try:
             done.append((weights, path, "kept") if path else (weights, _fetch_one(weights, folder), "fetched"))
         except (UsageError, WorkError) as error:
@@ -121,8 +128,10 @@ def innermost(error) -> str:
 
 # ---- an https address
 
+
 def _in_torch_cache(source):
     import torch.hub
+
     return Path(torch.hub.get_dir(), "checkpoints", source.file_names[0])
 
 
@@ -132,12 +141,14 @@ def _from_url(source, target):
     import requests
 
     def stream(url, part, _):
-        with progress(1, "B", target.name) as bar:   # pooch puts the true total in; an unknown one it cannot take
+        with progress(1, "B", target.name) as bar:  # pooch puts the true total in; an unknown one it cannot take
             pooch.HTTPDownloader(bar, chunk_size=2**20, timeout=(ANSWER, STALL))(url, part, None)
         if not sha256(part).startswith(source.sha256):
-            raise NotThere(f"not kept: it arrived with sha256 {sha256(part)[:16]}..., published {source.sha256[:16]}...")
+            raise NotThere(
+                f"not kept: it arrived with sha256 {sha256(part)[:16]}..., published {source.sha256[:16]}..."
+            )
 
-    pooch.get_logger().setLevel("WARNING")   # its remarks are not for the user of this program
+    pooch.get_logger().setLevel("WARNING")  # its remarks are not for the user of this program
     try:
         pooch.retrieve(source.url, known_hash=None, fname=target.name, path=target.parent, downloader=stream)
         return target
@@ -149,8 +160,10 @@ def _from_url(source, target):
 
 # ---- Hugging Face
 
+
 def _in_hub_cache(source):
     from huggingface_hub import try_to_load_from_cache
+
     paths = (try_to_load_from_cache(source.hub, file) for file in source.files)
     return next((Path(path) for path in paths if isinstance(path, str)), None)
 
@@ -158,18 +171,19 @@ def _in_hub_cache(source):
 def _from_hub(source):
     """The first of the source's files that its repository has, downloaded into the hub's cache -> Path."""
     from huggingface_hub import errors, hf_hub_download
+
     for file in source.files:
         try:
             path = Path(hf_hub_download(source.hub, file))
-        except errors.LocalEntryNotFoundError as error:   # no connection, though it is a kind of EntryNotFoundError
+        except errors.LocalEntryNotFoundError as error:  # no connection, though it is a kind of EntryNotFoundError
             raise NotThere(innermost(error)) from None
         except errors.EntryNotFoundError:
             continue
-        except errors.HfHubHTTPError as error:   # gated, or gone: the hub says what to do
+        except errors.HfHubHTTPError as error:  # gated, or gone: the hub says what to do
             raise NotThere(one_line(error)[:300]) from None
-        except Exception as error:   # cut off: the hub's library raises OSErrors and those of its HTTP library
+        except Exception as error:  # cut off: the hub's library raises OSErrors and those of its HTTP library
             raise NotThere(innermost(error)) from None
-        blob = path.resolve()   # large files are named by their sha256 in the hub's cache
+        blob = path.resolve()  # large files are named by their sha256 in the hub's cache
         expected = blob.name if re.fullmatch("[0-9a-f]{64}", blob.name) else ""
         for digest in (expected, source.sha256):
             if not sha256(blob).startswith(digest):
@@ -182,6 +196,7 @@ def _from_hub(source):
 
 # ---- is there a network?
 
+
 def _host(source):
     address = source.url
     if source.hub:
@@ -193,6 +208,7 @@ def _unreachable(source):
     """'' if the host of `source` has answered within ANSWER seconds, else the reason."""
     if source.hub:
         from huggingface_hub.constants import HF_HUB_OFFLINE
+
         if HF_HUB_OFFLINE:
             return "HF_HUB_OFFLINE is set"
     thread, started, reason = _probe(_host(source))
@@ -200,7 +216,7 @@ def _unreachable(source):
     return reason[0]
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _probe(host):
     """Start to ask a host whether it is there, once a process -> (thread, when it started, [reason]).
 
@@ -210,8 +226,9 @@ def _probe(host):
 
     def ask():
         import requests
+
         try:
-            requests.head(host, timeout=ANSWER)   # any answer will do
+            requests.head(host, timeout=ANSWER)  # any answer will do
             reason[0] = ""
         except (OSError, ValueError) as error:
             reason[0] = innermost(error)

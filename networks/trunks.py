@@ -4,6 +4,7 @@ A trunk is a torch module; `trunk(x, last, embedding)` takes windows (B, 3, S, S
 blocks 0..last (last = -1: none are kept) and, if asked for, the embedding as (B, tokens, channels), each token
 L2-normalised. Blocks after the last one needed are not run. Every torch/timm/clip detail of a backbone lives here.
 """
+
 import re
 import warnings
 from functools import partial
@@ -19,6 +20,7 @@ from networks.weights import differences
 
 class TimmTrunk(nn.Module):
     """Any timm model that offers intermediates. Transformers give tokens, prefix tokens first; CNNs give maps."""
+
     FORMATS = ({"output_fmt": "NLC", "return_prefix_tokens": True}, {"output_fmt": "NLC"}, {"output_fmt": "NCHW"})
 
     def __init__(self, model, window, projected=False):
@@ -27,18 +29,23 @@ class TimmTrunk(nn.Module):
         for self.format in self.FORMATS:
             try:
                 with torch.inference_mode():
-                    blocks = self(torch.zeros(1, 3, window, window), 10 ** 6, False).blocks
+                    blocks = self(torch.zeros(1, 3, window, window), 10**6, False).blocks
                 break
             except (AssertionError, TypeError, AttributeError):
                 continue
         else:
-            raise UsageError(f"timm's {type(model).__name__} offers no intermediate features; choose a model with forward_intermediates")
+            raise UsageError(
+                f"timm's {type(model).__name__} offers no intermediate features; choose a model with forward_intermediates"
+            )
         self.layers, self.kind = len(blocks), "tokens" if blocks[0].ndim == 3 else "maps"
 
     def forward(self, x, last, embedding):
-        wanted = None if last >= 10 ** 6 else list(range(last + 1))
+        wanted = None if last >= 10**6 else list(range(last + 1))
         if not embedding:
-            blocks, final = self.model.forward_intermediates(x, wanted, stop_early=True, intermediates_only=True, **self.format), None
+            blocks, final = (
+                self.model.forward_intermediates(x, wanted, stop_early=True, intermediates_only=True, **self.format),
+                None,
+            )
         else:
             final, blocks = self.model.forward_intermediates(x, wanted or [0], **self.format)
             if self.projected:
@@ -52,6 +59,7 @@ class TimmTrunk(nn.Module):
 
 class ConvNextTrunk(nn.Module):
     """timm's ConvNeXt block by block: the output of every block of every stage."""
+
     kind = "maps"
 
     def __init__(self, model, window, projected=True):
@@ -66,15 +74,16 @@ class ConvNextTrunk(nn.Module):
             if len(blocks) > last_run:
                 break
             x = stage.downsample(x)
-            for block in stage.blocks[:last_run + 1 - len(blocks)]:
+            for block in stage.blocks[: last_run + 1 - len(blocks)]:
                 x = block(x)
                 blocks.append(x)
         final = F.normalize(m.forward_head(m.norm_pre(x)), dim=-1)[:, None] if embedding else None
-        return Features(blocks[:last + 1], final)
+        return Features(blocks[: last + 1], final)
 
 
 class ClipViT(nn.Module):
     """The image tower of OpenAI's CLIP ViT; blocks are the residual block outputs."""
+
     kind = "tokens"
 
     def __init__(self, visual):
@@ -83,18 +92,19 @@ class ClipViT(nn.Module):
 
     def forward(self, x, last, embedding):
         v, blocks = self.visual, []
-        x = v.conv1(x).flatten(2).transpose(1, 2)                                  # (B, grid^2, C)
+        x = v.conv1(x).flatten(2).transpose(1, 2)  # (B, grid^2, C)
         x = torch.cat([v.class_embedding.to(x.dtype).expand(len(x), 1, -1), x], 1)
-        x = v.ln_pre(x + v.positional_embedding.to(x.dtype)).transpose(0, 1)       # the package works tokens first
-        for block in v.transformer.resblocks[:None if embedding else last + 1]:
+        x = v.ln_pre(x + v.positional_embedding.to(x.dtype)).transpose(0, 1)  # the package works tokens first
+        for block in v.transformer.resblocks[: None if embedding else last + 1]:
             x = block(x)
             blocks.append(x.transpose(0, 1))
         final = v.ln_post(x[0]) @ v.proj if embedding else None
-        return Features(blocks[:last + 1], None if final is None else unit(final)[:, None])
+        return Features(blocks[: last + 1], None if final is None else unit(final)[:, None])
 
 
 class ClipResNet(nn.Module):
     """The image tower of OpenAI's CLIP ResNet: the stem's average-pool output, then layer1 to layer4."""
+
     kind, layers = "maps", 5
 
     def __init__(self, visual):
@@ -107,14 +117,15 @@ class ClipResNet(nn.Module):
             x = norm(conv(x)).relu()
         x = v.avgpool(x)
         blocks.append(x)
-        for stage in (v.layer1, v.layer2, v.layer3, v.layer4)[:None if embedding else max(last, 0)]:
+        for stage in (v.layer1, v.layer2, v.layer3, v.layer4)[: None if embedding else max(last, 0)]:
             x = stage(x)
             blocks.append(x)
-        return Features(blocks[:last + 1], unit(v.attnpool(x))[:, None] if embedding else None)
+        return Features(blocks[: last + 1], unit(v.attnpool(x))[:, None] if embedding else None)
 
 
 class StageTrunk(nn.Module):
     """A module that returns a list of maps, all at once (the ST-LPIPS trunks)."""
+
     kind = "maps"
 
     def __init__(self, stages, layers):
@@ -122,7 +133,7 @@ class StageTrunk(nn.Module):
         self.stages, self.layers = stages, layers
 
     def forward(self, x, last, embedding):
-        return Features(self.stages(x)[:last + 1])
+        return Features(self.stages(x)[: last + 1])
 
 
 def unit(x):
@@ -132,10 +143,12 @@ def unit(x):
 
 # ---- building -----------------------------------------------------------------------------------------------------
 
+
 def build_timm(tag, window, state=None, eps=None, trunk=TimmTrunk, projected=False, prepare=None):
     """timm's model `tag` with the checkpoint `state` (a dict of tensors in any layout timm's filter reads, or Hugging
     Face's ViT/DINOv2 layout), or as timm initialises it when state is None."""
     import timm
+
     options = {} if eps is None else {"norm_layer": partial(nn.LayerNorm, eps=eps)}
     if state is not None:
         state = from_huggingface(state) if any("attention.attention.query" in k for k in state) else state
@@ -144,7 +157,7 @@ def build_timm(tag, window, state=None, eps=None, trunk=TimmTrunk, projected=Fal
     try:
         try:
             model = timm.create_model(tag, img_size=window, **options)
-        except TypeError as error:   # CNNs take any size and know no img_size
+        except TypeError as error:  # CNNs take any size and know no img_size
             if "img_size" not in str(error):
                 raise
             model = timm.create_model(tag, **options)
@@ -162,13 +175,17 @@ def build_clip(trunk, embed_dim, layers, width, patch, window, state=None):
     or timm's; its text tower, if any, is left out. UsageError for the keys or shapes of another architecture.
     """
     try:
-        with warnings.catch_warnings():   # clip-anytorch still imports pkg_resources, which says that it is going away
+        with warnings.catch_warnings():  # clip-anytorch still imports pkg_resources, which says that it is going away
             warnings.simplefilter("ignore")
             from clip.model import CLIP, convert_weights
     except ImportError as error:
-        raise UsageError(f"OpenAI's package `clip` cannot be imported ({error}); install it with: pip install 'setuptools>=77.0.3,<82' "
-                         "clip-anytorch==2.6.0 (the index's own `clip` is another program)") from None
-    model = CLIP(embed_dim, window, layers, width, patch, 8, 32, 64, 1, 1)   # the last five: a text tower of the least size
+        raise UsageError(
+            f"OpenAI's package `clip` cannot be imported ({error}); install it with: pip install 'setuptools>=77.0.3,<82' "
+            "clip-anytorch==2.6.0 (the index's own `clip` is another program)"
+        ) from None
+    model = CLIP(
+        embed_dim, window, layers, width, patch, 8, 32, 64, 1, 1
+    )  # the last five: a text tower of the least size
     convert_weights(model)
     visual = model.visual.eval()
     if state is None:
@@ -178,10 +195,11 @@ def build_clip(trunk, embed_dim, layers, width, patch, window, state=None):
     for name in ("positional_embedding", "attnpool.positional_embedding"):
         if name in state and window != 224:
             from timm.layers import resample_abs_pos_embed
+
             state[name] = resample_abs_pos_embed(state[name][None].float(), [window // (patch or 32)] * 2)[0]
     if told := differences(visual.state_dict(), state):
         raise UsageError(f"the checkpoint is not of the architecture OpenAI CLIP; {told}")
-    visual.load_state_dict(state, strict=False)   # old files lack num_batches_tracked, which nothing here reads
+    visual.load_state_dict(state, strict=False)  # old files lack num_batches_tracked, which nothing here reads
     return trunk(visual)
 
 
@@ -195,11 +213,22 @@ def wrong_architecture(error, what):
 
 def from_huggingface(state):
     """Hugging Face's ViTModel, ViTForImageClassification or Dinov2Model keys as timm names them, q, k, v joined."""
-    names = [(r"^(vit|dinov2)\.", ""), (r"^embeddings\.cls_token", "cls_token"), (r"^embeddings\.position_embeddings", "pos_embed"),
-             (r"^embeddings\.mask_token", "mask_token"), (r"^embeddings\.patch_embeddings\.projection", "patch_embed.proj"),
-             (r"^encoder\.layer\.", "blocks."), (r"attention\.output\.dense", "attn.proj"), (r"intermediate\.dense", "mlp.fc1"),
-             (r"output\.dense", "mlp.fc2"), (r"layernorm_before", "norm1"), (r"layernorm_after", "norm2"), (r"^layernorm", "norm"),
-             (r"^classifier", "head"), (r"layer_scale(\d)\.lambda1", r"ls\1.gamma")]
+    names = [
+        (r"^(vit|dinov2)\.", ""),
+        (r"^embeddings\.cls_token", "cls_token"),
+        (r"^embeddings\.position_embeddings", "pos_embed"),
+        (r"^embeddings\.mask_token", "mask_token"),
+        (r"^embeddings\.patch_embeddings\.projection", "patch_embed.proj"),
+        (r"^encoder\.layer\.", "blocks."),
+        (r"attention\.output\.dense", "attn.proj"),
+        (r"intermediate\.dense", "mlp.fc1"),
+        (r"output\.dense", "mlp.fc2"),
+        (r"layernorm_before", "norm1"),
+        (r"layernorm_after", "norm2"),
+        (r"^layernorm", "norm"),
+        (r"^classifier", "head"),
+        (r"layer_scale(\d)\.lambda1", r"ls\1.gamma"),
+    ]
     found, joined = {}, {}
     for key, value in state.items():
         for theirs, ours in names:
@@ -217,15 +246,33 @@ def from_huggingface(state):
     return found
 
 
-TIMM_CLIP_VIT = [(r"^cls_token", "class_embedding"), (r"^pos_embed", "positional_embedding"), (r"^patch_embed\.proj", "conv1"),
-                 (r"^norm_pre", "ln_pre"), (r"^norm\.", "ln_post."), (r"^blocks", "transformer.resblocks"), (r"\.norm(\d)", r".ln_\1"),
-                 (r"attn\.qkv\.", "attn.in_proj_"), (r"attn\.proj", "attn.out_proj"), (r"mlp\.fc1", "mlp.c_fc"),
-                 (r"mlp\.fc2", "mlp.c_proj"), (r"^head\.weight", "proj")]
-TIMM_CLIP_RESNET = [(r"^stem\.conv(\d)\.(conv|bn)", r"\2\1"), (r"^stages\.0", "layer1"), (r"^stages\.1", "layer2"),
-                    (r"^stages\.2", "layer3"), (r"^stages\.3", "layer4"), (r"conv(\d)_(?:1x1|kxk)\.(conv|bn)", r"\2\1"),
-                    (r"shortcut\.conv\.conv", "downsample.0"), (r"shortcut\.conv\.bn", "downsample.1"),
-                    (r"^head\.pos_embed", "attnpool.positional_embedding"), (r"^head\.([qkv])\.", r"attnpool.\1_proj."),
-                    (r"^head\.proj", "attnpool.c_proj")]
+TIMM_CLIP_VIT = [
+    (r"^cls_token", "class_embedding"),
+    (r"^pos_embed", "positional_embedding"),
+    (r"^patch_embed\.proj", "conv1"),
+    (r"^norm_pre", "ln_pre"),
+    (r"^norm\.", "ln_post."),
+    (r"^blocks", "transformer.resblocks"),
+    (r"\.norm(\d)", r".ln_\1"),
+    (r"attn\.qkv\.", "attn.in_proj_"),
+    (r"attn\.proj", "attn.out_proj"),
+    (r"mlp\.fc1", "mlp.c_fc"),
+    (r"mlp\.fc2", "mlp.c_proj"),
+    (r"^head\.weight", "proj"),
+]
+TIMM_CLIP_RESNET = [
+    (r"^stem\.conv(\d)\.(conv|bn)", r"\2\1"),
+    (r"^stages\.0", "layer1"),
+    (r"^stages\.1", "layer2"),
+    (r"^stages\.2", "layer3"),
+    (r"^stages\.3", "layer4"),
+    (r"conv(\d)_(?:1x1|kxk)\.(conv|bn)", r"\2\1"),
+    (r"shortcut\.conv\.conv", "downsample.0"),
+    (r"shortcut\.conv\.bn", "downsample.1"),
+    (r"^head\.pos_embed", "attnpool.positional_embedding"),
+    (r"^head\.([qkv])\.", r"attnpool.\1_proj."),
+    (r"^head\.proj", "attnpool.c_proj"),
+]
 
 
 def from_timm_clip(state):
@@ -239,7 +286,7 @@ def from_timm_clip(state):
         return state
     converted = {}
     for key, value in state.items():
-        if key == "head.bias" and not value.any():   # OpenAI's projection has none; timm adds zeros
+        if key == "head.bias" and not value.any():  # OpenAI's projection has none; timm adds zeros
             continue
         for pattern, replacement in names:
             key = re.sub(pattern, replacement, key)

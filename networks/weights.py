@@ -11,6 +11,7 @@ MAX_DIMS dimensions, and no tensor larger than the file it came from.
     state = weights.read_state(path)                    # {name: tensor}
     weights.match(model.state_dict(), state, path)      # UsageError naming the first keys that differ
 """
+
 import functools
 import importlib.util
 import os
@@ -24,22 +25,25 @@ from urllib.parse import urlparse
 from common.errors import UsageError, one_line
 
 ENDINGS = (".pth", ".pt", ".safetensors")
-SUMS = "SHA256SUMS"   # in --weights-dir: written by --fetch-weights, checked by every run
-WRAPPERS = ("state_dict", "model")   # {"state_dict": {name: tensor}, "epoch": ...} is unwrapped; nothing else is
+SUMS = "SHA256SUMS"  # in --weights-dir: written by --fetch-weights, checked by every run
+WRAPPERS = ("state_dict", "model")  # {"state_dict": {name: tensor}, "epoch": ...} is unwrapped; nothing else is
 MAX_BYTES = 32 * 2**30
 MAX_TENSORS = 100_000
 MAX_DIMS = 8
-STLPIPS_FILES = {net: f"stlpips_pytorch/weights/vST0.0/{net}_shift_tolerant.pth" for net in ("alex", "vgg")}   # in its package
+STLPIPS_FILES = {
+    net: f"stlpips_pytorch/weights/vST0.0/{net}_shift_tolerant.pth" for net in ("alex", "vgg")
+}  # in its package
 
 
 @dataclass(frozen=True)
 class Source:
     """One place to get a file of weights from: an https address, or files of a Hugging Face repository."""
-    url: str = ""                 # https address of the file
-    hub: str = ""                 # or a Hugging Face repository, "timm/vit_base_patch16_224.dino"
-    files: tuple[str, ...] = ("model.safetensors",)   # the names it may have in the repository, tried in this order
-    sha256: str = ""              # as published, whole or its first digits; "" where none is published
-    torchscript: bool = False     # a TorchScript archive, which is opened only with exactly this sha256
+
+    url: str = ""  # https address of the file
+    hub: str = ""  # or a Hugging Face repository, "timm/vit_base_patch16_224.dino"
+    files: tuple[str, ...] = ("model.safetensors",)  # the names it may have in the repository, tried in this order
+    sha256: str = ""  # as published, whole or its first digits; "" where none is published
+    torchscript: bool = False  # a TorchScript archive, which is opened only with exactly this sha256
 
     def __str__(self):
         return f"https://huggingface.co/{self.hub} ({' or '.join(self.files)})" if self.hub else self.url
@@ -56,7 +60,8 @@ class Weights:
 
     The sources need not hold the same bytes or keys: the builders in trunks.py know the layouts by their keys.
     """
-    name: str                     # stem of the file in --weights-dir: DIR/<name>.pth, .pt or .safetensors
+
+    name: str  # stem of the file in --weights-dir: DIR/<name>.pth, .pt or .safetensors
     sources: tuple[Source, ...] = ()
     licence: str = ""
     citation: str = ""
@@ -84,6 +89,7 @@ def ending(file_name):
 
 # ---- finding
 
+
 def candidates(weights, weights_dir) -> list[Path]:
     """The files that are `weights` by their names: `weights_dir`/<name>.pth, .pt and .safetensors, where they exist."""
     return [path for path in (Path(weights_dir, weights.name + ending) for ending in ENDINGS) if path.is_file()]
@@ -100,8 +106,10 @@ def find(weights, weights_dir, method="") -> Path:
         raise UsageError(f"--weights-dir {folder}: no such folder")
     paths = candidates(weights, folder)
     if not paths:
-        raise UsageError(f"{folder / weights.name}.pth: no such file (nor {' nor '.join(ENDINGS[1:])}); "
-                         + _how_to_get(weights, folder, method))
+        raise UsageError(
+            f"{folder / weights.name}.pth: no such file (nor {' nor '.join(ENDINGS[1:])}); "
+            + _how_to_get(weights, folder, method)
+        )
     if len(paths) > 1:
         raise UsageError(f"{folder}: {' and '.join(p.name for p in paths)} are both there; keep the one to use")
     check_sum(paths[0])
@@ -116,8 +124,10 @@ def _how_to_get(weights, folder, method):
             return f"{published} is there: if it is {weights.name}, rename it to {name}"
     rename = "; ".join(f"rename {published} to {name}" for published, name in renames.items())
     fetch = f"-m {method}`" if method else "-m` with the method that needs it"
-    return (f"get it from {weights.origin} ({rename}), or by `python run.py --fetch-weights {folder} {fetch} "
-            "where there is a network")
+    return (
+        f"get it from {weights.origin} ({rename}), or by `python run.py --fetch-weights {folder} {fetch} "
+        "where there is a network"
+    )
 
 
 def package_file(name):
@@ -138,9 +148,10 @@ def sha256(path):
     return _sha256(os.path.abspath(path), status.st_size, status.st_mtime_ns)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _sha256(path, size, mtime_ns):
     import hashlib
+
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -156,6 +167,7 @@ def is_published(weights, path) -> bool | None:
 
 # ---- SHA256SUMS, as sha256sum writes it and `sha256sum -c SHA256SUMS` checks it
 
+
 def read_sums(folder) -> dict[str, str]:
     """{file name: sha256} of `folder`/SHA256SUMS; empty where there is none. UsageError for a line that is no such line."""
     path = Path(folder, SUMS)
@@ -165,8 +177,10 @@ def read_sums(folder) -> dict[str, str]:
     for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
         parts = re.fullmatch(r"([0-9a-fA-F]{64}) [ *](.+)", line)
         if not parts:
-            raise UsageError(f"{path}, line {number}: expected '<sha256>  <file>', as sha256sum writes it; delete the file "
-                             "to do without the check")
+            raise UsageError(
+                f"{path}, line {number}: expected '<sha256>  <file>', as sha256sum writes it; delete the file "
+                "to do without the check"
+            )
         sums[parts[2]] = parts[1].lower()
     return sums
 
@@ -175,8 +189,10 @@ def check_sum(path):
     """UsageError where SHA256SUMS beside the file lists it with another sha256."""
     listed = read_sums(path.parent).get(path.name)
     if listed and sha256(path) != listed:
-        raise UsageError(f"{path}: sha256 {sha256(path)[:16]}..., but {SUMS} beside it says {listed[:16]}...: damaged or "
-                         "replaced; delete it and fetch it again, or delete its line there if the change was meant")
+        raise UsageError(
+            f"{path}: sha256 {sha256(path)[:16]}..., but {SUMS} beside it says {listed[:16]}...: damaged or "
+            "replaced; delete it and fetch it again, or delete its line there if the change was meant"
+        )
 
 
 def write_sums(folder, paths):
@@ -188,6 +204,7 @@ def write_sums(folder, paths):
 
 
 # ---- reading
+
 
 def read_state(path, trusted_torchscript=frozenset()):
     """Open a checkpoint without running anything in it -> {name: CPU tensor} (memory-mapped where the format allows).
@@ -203,31 +220,40 @@ def read_state(path, trusted_torchscript=frozenset()):
     if size == 0:
         raise UsageError(f"{path}: the file is empty (0 bytes); download it again")
     if size > MAX_BYTES:
-        raise UsageError(f"{path}: {size / 2**30:.1f} GiB; expected a checkpoint of at most {MAX_BYTES / 2**30:.0f} GiB")
+        raise UsageError(
+            f"{path}: {size / 2**30:.1f} GiB; expected a checkpoint of at most {MAX_BYTES / 2**30:.0f} GiB"
+        )
     if head.startswith(b"version https://git-lfs"):
-        raise UsageError(f"{path}: a git-LFS pointer, not the weights; run `git lfs pull` there, or download the file itself")
+        raise UsageError(
+            f"{path}: a git-LFS pointer, not the weights; run `git lfs pull` there, or download the file itself"
+        )
     if head.lstrip()[:1] == b"<":
-        raise UsageError(f"{path}: a web page (begins with {head.lstrip()[:15].decode('latin-1')!r}), not the weights; "
-                         "download the file itself")
-    if path.suffix == ".safetensors" and head[8:9] != b"{":   # torch.load goes by the name
+        raise UsageError(
+            f"{path}: a web page (begins with {head.lstrip()[:15].decode('latin-1')!r}), not the weights; "
+            "download the file itself"
+        )
+    if path.suffix == ".safetensors" and head[8:9] != b"{":  # torch.load goes by the name
         raise UsageError(f"{path}: named .safetensors, but it is none; if torch.save wrote it, rename it to .pth")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")   # torch's remarks on old formats; what matters here is an error
+        warnings.simplefilter("ignore")  # torch's remarks on old formats; what matters here is an error
         if head[8:9] == b"{":
             state = _read_safetensors(path, head, size)
         elif head.startswith(b"PK"):
             state = _read_zip(path, size, trusted_torchscript)
         else:
-            state = _read_pickle(path, mmap=False)   # torch.save before 1.6, as torchvision's older files are
+            state = _read_pickle(path, mmap=False)  # torch.save before 1.6, as torchvision's older files are
     return _checked(path, state, size)
 
 
 def _read_safetensors(path, head, size):
     from safetensors import SafetensorError
     from safetensors.torch import load_file
+
     header = int.from_bytes(head[:8], "little")
     if header > size - 8:
-        raise UsageError(f"{path}: half a download, or damaged (a header of {header} bytes, a file of {size}); download it again")
+        raise UsageError(
+            f"{path}: half a download, or damaged (a header of {header} bytes, a file of {size}); download it again"
+        )
     try:
         return load_file(path, device="cpu")
     except (SafetensorError, ValueError, RuntimeError) as error:
@@ -236,18 +262,23 @@ def _read_safetensors(path, head, size):
 
 def _read_zip(path, size, trusted_torchscript):
     import torch
+
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
     except (zipfile.BadZipFile, ValueError, NotImplementedError):
-        raise UsageError(f"{path}: half a download, or damaged (a zip archive without its end); download it again") from None
-    if sum(entry.file_size for entry in entries) > size:   # torch.save stores, it never compresses
+        raise UsageError(
+            f"{path}: half a download, or damaged (a zip archive without its end); download it again"
+        ) from None
+    if sum(entry.file_size for entry in entries) > size:  # torch.save stores, it never compresses
         raise UsageError(f"{path}: refused: a compressed archive; torch.save writes none")
     if any(re.search(r"(^|/)(code/|constants\.pkl$)", entry.filename) for entry in entries):
         if sha256(path) not in trusted_torchscript:
-            raise UsageError(f"{path}: refused: a TorchScript archive is a program, and its sha256 {sha256(path)[:16]}... is "
-                             "none of those published for this model. If you trust it, convert it elsewhere: python -c \"import "
-                             "torch; torch.save(dict(torch.jit.load('IN.pt', 'cpu').state_dict()), 'OUT.pth')\"")
+            raise UsageError(
+                f"{path}: refused: a TorchScript archive is a program, and its sha256 {sha256(path)[:16]}... is "
+                'none of those published for this model. If you trust it, convert it elsewhere: python -c "import '
+                "torch; torch.save(dict(torch.jit.load('IN.pt', 'cpu').state_dict()), 'OUT.pth')\""
+            )
         return dict(torch.jit.load(str(path), map_location="cpu").state_dict())
     return _read_pickle(path, mmap=True)
 
@@ -256,26 +287,36 @@ def _read_pickle(path, mmap):
     import pickle
 
     import torch
+
     try:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except pickle.UnpicklingError as error:
-        told = re.search(r"WeightsUnpickler error: (.{1,120})", one_line(error)) or re.search(r"(.{1,120})", one_line(error))
-        raise UsageError(f"{path}: refused: no checkpoint, or one that needs code to be read ({told[1]}); save its tensors alone "
-                         "(torch.save(model.state_dict(), 'OUT.pth')) where you trust it") from None
+        told = re.search(r"WeightsUnpickler error: (.{1,120})", one_line(error)) or re.search(
+            r"(.{1,120})", one_line(error)
+        )
+        raise UsageError(
+            f"{path}: refused: no checkpoint, or one that needs code to be read ({told[1]}); save its tensors alone "
+            "(torch.save(model.state_dict(), 'OUT.pth')) where you trust it"
+        ) from None
     except MemoryError:
         raise
-    except Exception as error:   # torch.load raises what its parsers raise: EOFError, RuntimeError, KeyError, struct.error ...
+    except (
+        Exception
+    ) as error:  # torch.load raises what its parsers raise: EOFError, RuntimeError, KeyError, struct.error ...
         raise UsageError(f"{path}: half a download, or damaged ({one_line(error)[:150]}); download it again") from None
 
 
 def _checked(path, state, size):
     """The tensors of a loaded checkpoint, after the limits: a plain dict, wrappers removed."""
     import torch
+
     for wrapper in WRAPPERS:
         if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
             state = state[wrapper]
     if not isinstance(state, dict) or not state:
-        raise UsageError(f"{path}: expected a dict of tensors, found {'an empty one' if state == {} else type(state).__name__}")
+        raise UsageError(
+            f"{path}: expected a dict of tensors, found {'an empty one' if state == {} else type(state).__name__}"
+        )
     if len(state) > MAX_TENSORS:
         raise UsageError(f"{path}: {len(state)} tensors; expected at most {MAX_TENSORS}")
     for key, value in state.items():
@@ -308,6 +349,9 @@ def differences(expected, state) -> str:
     unexpected = [k for k in state if k not in shape]
     found = {key: tuple(value.shape) for key, value in state.items()}
     other = [f"{k} {found[k]} instead of {shape[k]}" for k in shape if k in found and found[k] != shape[k]]
-    told = [f"{name}: {', '.join(keys[:3])}{f' and {len(keys) - 3} more' if len(keys) > 3 else ''}"
-            for name, keys in (("missing", missing), ("unexpected", unexpected), ("shape", other)) if keys]
+    told = [
+        f"{name}: {', '.join(keys[:3])}{f' and {len(keys) - 3} more' if len(keys) > 3 else ''}"
+        for name, keys in (("missing", missing), ("unexpected", unexpected), ("shape", other))
+        if keys
+    ]
     return "; ".join(told)

@@ -6,6 +6,7 @@ from common.errors import UsageError
 def names(table):
     """The distorted images' file names without folder and case."""
     import pandas as pd
+
     return pd.Index(table["dis"].str.replace("\\", "/").str.rsplit("/", n=1).str[-1].str.lower())
 
 
@@ -15,6 +16,7 @@ def align(first, second):
     By file name without folder and case; by order where names repeat (LIVE as released), as far as the shorter one goes.
     """
     import numpy as np
+
     a, b = names(first), names(second)
     if a.is_unique and b.is_unique:
         j = b.get_indexer(a)
@@ -29,16 +31,21 @@ def check_labels(file, other):
     Raises UsageError, with file and line, where one is not; one file may hold fewer pairs than the other.
     """
     import numpy as np
+
     i, j = align(file.table, other.table)
     same = names(file.table)[i] == names(other.table)[j]
     if len(i) < min(len(file.table), len(other.table)) or not same.all():
         stray = i[~same][0] if not same.all() else np.setdiff1d(np.arange(len(file.table)), i)[0]
-        raise UsageError(f"{file.path}: line {stray + 2}: {file.table['dis'][stray]} is not where it should be among the "
-                         f"pairs of {other.path}; both should hold the pairs of one dataset, LIVE's in the dataset's order")
+        raise UsageError(
+            f"{file.path}: line {stray + 2}: {file.table['dis'][stray]} is not where it should be among the "
+            f"pairs of {other.path}; both should hold the pairs of one dataset, LIVE's in the dataset's order"
+        )
     a, b = file.table["mos"].to_numpy()[i], other.table["mos"].to_numpy()[j]
-    bad = np.flatnonzero(~np.isclose(a, b, rtol=1e-6, atol=1e-6))   # the released files carry 4 decimals or more
+    bad = np.flatnonzero(~np.isclose(a, b, rtol=1e-6, atol=1e-6))  # the released files carry 4 decimals or more
     if len(bad):
         k = bad[0]
-        raise UsageError(f"{file.path}: line {i[k] + 2}: the label of {file.table['dis'][i[k]]} is {a[k]:g}, but {b[k]:g} in "
-                         f"{other.path}, line {j[k] + 2}; one of them is not the dataset's ({len(bad)} such lines)")
+        raise UsageError(
+            f"{file.path}: line {i[k] + 2}: the label of {file.table['dis'][i[k]]} is {a[k]:g}, but {b[k]:g} in "
+            f"{other.path}, line {j[k] + 2}; one of them is not the dataset's ({len(bad)} such lines)"
+        )
     return i, j

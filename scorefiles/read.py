@@ -4,6 +4,7 @@
 name beside it with everything that decided the scores. A run in progress writes `.csv.partial` and `.json.partial` (a shard:
 `.csv.partial.1of4`).
 """
+
 import csv
 import json
 import re
@@ -16,14 +17,16 @@ from common.files import number
 from robustness import PERTURBATIONS
 
 COLUMNS = ("dis", "ref", "mos", "pred")
-PERTURBATION = re.compile(rf"_({'|'.join(name for name in PERTURBATIONS if name != 'none')})-(\d+(?:\.\d+)?)$", re.ASCII)
-FLOOR = ".floor"   # ends the stem of a noise floor (run.py --noise-floor)
+PERTURBATION = re.compile(
+    rf"_({'|'.join(name for name in PERTURBATIONS if name != 'none')})-(\d+(?:\.\d+)?)$", re.ASCII
+)
+FLOOR = ".floor"  # ends the stem of a noise floor (run.py --noise-floor)
 ENDING = re.compile(r"\.csv((?:\.partial(?:\.\d+of\d+)?)?)$", re.ASCII)
 
 
 def stem(dataset, method, perturbation="none", pct=1.0, floor=False):
     """The file name without its ending: ('tid2013', 'dinov1_l2', 'rot', 1) -> 'tid2013_dinov1_l2_rot-1'."""
-    plain = f"{Decimal(repr(float(pct))):f}".removesuffix(".0")   # 1, 0.5, 0.00001: never 1e-05
+    plain = f"{Decimal(repr(float(pct))):f}".removesuffix(".0")  # 1, 0.5, 0.00001: never 1e-05
     return f"{dataset}_{method}" + ("" if perturbation == "none" else f"_{perturbation}-{plain}") + FLOOR * floor
 
 
@@ -39,7 +42,7 @@ def parse_name(path):
     name = ENDING.sub("", Path(path).name)
     found = PERTURBATION.search(name)
     perturbation, pct = (found[1], float(found[2])) if found else ("none", None)
-    dataset, _, method = (name[:found.start()] if found else name).partition("_")
+    dataset, _, method = (name[: found.start()] if found else name).partition("_")
     if not dataset or not method:
         raise UsageError(f"{path}: expected a name like tid2013_dinov1_l2_rot-1.csv (dataset, method, perturbation)")
     return dataset, method, perturbation, pct
@@ -48,13 +51,14 @@ def parse_name(path):
 @dataclass(frozen=True)
 class ScoreFile:
     """One score file in memory. `table` has the columns dis, ref, mos, pred (and any others the file has), in file order."""
+
     path: Path
     dataset: str
-    method: str           # as in the file name: dinov1_l2, embed_dinov1_cos, psnr
-    perturbation: str     # none, tra, sca, rot
+    method: str  # as in the file name: dinov1_l2, embed_dinov1_cos, psnr
+    perturbation: str  # none, tra, sca, rot
     pct: float | None
-    table: object         # pandas.DataFrame
-    document: dict = field(default_factory=dict)   # the JSON beside it; {} where there is none
+    table: object  # pandas.DataFrame
+    document: dict = field(default_factory=dict)  # the JSON beside it; {} where there is none
 
     @property
     def settings(self):
@@ -65,6 +69,7 @@ class ScoreFile:
     def expected(self):
         """Number of pairs in the dataset: from the JSON, else from the dataset's registry entry, else None."""
         from datasets import DATASETS
+
         known = DATASETS.get(self.dataset)
         return self.document.get("pairs_expected") or (known.pairs if known else None)
 
@@ -85,13 +90,19 @@ class ScoreFile:
     def label_higher_is(self):
         """'worse' or 'better': what a higher label means, by the JSON, else the dataset's registry entry."""
         from datasets import DATASETS
-        return self.document.get("label_higher_is") or (DATASETS[self.dataset].higher_is if self.dataset in DATASETS else "worse")
+
+        return self.document.get("label_higher_is") or (
+            DATASETS[self.dataset].higher_is if self.dataset in DATASETS else "worse"
+        )
 
     @property
     def pred_higher_is(self):
         """'worse' or 'better': what a higher prediction means, by the JSON, else the metric's registry entry."""
         from methods.metrics import METRICS
-        return self.document.get("pred_higher_is") or (METRICS[self.method].higher_is if self.method in METRICS else "worse")
+
+        return self.document.get("pred_higher_is") or (
+            METRICS[self.method].higher_is if self.method in METRICS else "worse"
+        )
 
     @property
     def sign(self):
@@ -108,14 +119,17 @@ def read(path, columns=None):
     images without folders, so there names repeat, and only identical whole rows are refused).
     """
     import pandas as pd
+
     path = Path(path)
     lines = csv_lines(path)
     ours = {theirs: ours for ours, theirs in (columns or {}).items()}
     header = [ours.get(name, name) for name in next(lines, (1, []))[1]]
     missing = [c for c in COLUMNS if c not in header]
     if missing or len(set(header)) < len(header):
-        raise UsageError(f"{path}: line 1: expected the columns {', '.join(COLUMNS)}, each once; "
-                         f"{'missing ' + ', '.join(missing) + '; ' if missing else ''}found {', '.join(header) or 'nothing'}")
+        raise UsageError(
+            f"{path}: line 1: expected the columns {', '.join(COLUMNS)}, each once; "
+            f"{'missing ' + ', '.join(missing) + '; ' if missing else ''}found {', '.join(header) or 'nothing'}"
+        )
     where, rows = [], []
     for line, row in lines:
         if len(row) != len(header):
@@ -126,11 +140,15 @@ def read(path, columns=None):
         raise UsageError(f"{path}: no rows under the header")
     values, place = dict(zip(header, zip(*rows))), f"{path}: line"
     for column in [c for c in header if c in ("mos", "pred", "std") or c.startswith("pred_")]:
-        values[column] = [number(text.strip(), f"{place} {line}: {column}") for line, text in zip(where, values[column])]
+        values[column] = [
+            number(text.strip(), f"{place} {line}: {column}") for line, text in zip(where, values[column])
+        ]
     table = pd.DataFrame(values)
     repeated = table.duplicated(list(COLUMNS)).to_numpy().nonzero()[0]
     if len(repeated):
-        raise UsageError(f"{path}: line {where[repeated[0]]}: the row of {table['dis'][repeated[0]]} stands in the file twice")
+        raise UsageError(
+            f"{path}: line {where[repeated[0]]}: the row of {table['dis'][repeated[0]]} stands in the file twice"
+        )
     dataset, method, perturbation, pct = parse_name(path) if columns is None else ("", path.stem, "none", None)
     check_labels_of_dataset(path, dataset, table)
     return ScoreFile(path, dataset, method, perturbation, pct, table, read_document(path) if columns is None else {})
@@ -139,6 +157,7 @@ def read(path, columns=None):
 def check_labels_of_dataset(path, dataset, table):
     """UsageError where the labels of a score file are known to be others than its dataset's (LIVE has two scales)."""
     from datasets import label_fault
+
     fault = label_fault(dataset, table["dis"], table["mos"])
     if fault:
         raise UsageError(f"{path}: {fault}")
@@ -155,8 +174,10 @@ def csv_lines(path):
     except FileNotFoundError:
         raise UsageError(f"{path}: no such score file") from None
     except (OSError, ValueError, csv.Error) as error:
-        raise UsageError(f"{path}: not a score file (expected CSV with the header {','.join(COLUMNS)}): "
-                         f"{getattr(error, 'strerror', None) or one_line(error)}") from None
+        raise UsageError(
+            f"{path}: not a score file (expected CSV with the header {','.join(COLUMNS)}): "
+            f"{getattr(error, 'strerror', None) or one_line(error)}"
+        ) from None
 
 
 def beside(path):
@@ -175,5 +196,7 @@ def read_document(path):
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, RecursionError) as error:
-        raise UsageError(f"{beside(path)}: not the JSON of a score file ({one_line(error)}); delete it together with its CSV, or "
-                         "use --overwrite") from None
+        raise UsageError(
+            f"{beside(path)}: not the JSON of a score file ({one_line(error)}); delete it together with its CSV, or "
+            "use --overwrite"
+        ) from None

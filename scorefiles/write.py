@@ -5,6 +5,7 @@ unit at a time, and its settings in `<stem>.json.partial` (`.json.partial.2of4`)
 in the dataset's order and the file appears under its own name, at once. Before anything is appended the settings are
 compared: a changed setting, dataset, weight file or protocol is an error that names it.
 """
+
 import csv
 import errno
 import glob
@@ -19,7 +20,7 @@ from common.errors import UsageError, WorkError, one_line
 from common.terminal import check_stopped, warn
 from scorefiles.read import COLUMNS, beside
 
-SCORING = 1   # raised when the same settings would give other scores than before
+SCORING = 1  # raised when the same settings would give other scores than before
 
 
 def write_atomically(path, text):
@@ -52,7 +53,7 @@ def whole_lines(path):
         data = path.read_bytes()
     except FileNotFoundError:
         return b""
-    return data[:data.rfind(b"\n") + 1]
+    return data[: data.rfind(b"\n") + 1]
 
 
 def differences(old, new, prefix=""):
@@ -91,8 +92,8 @@ class Output:
 
     def clear(self):
         self.done, self.complete, self.header = {}, False, None
-        self.end = 0       # where the partial file's last whole line ends
-        self.doomed = []   # files made otherwise, to be dropped (--overwrite) as soon as there are rows to put in their place
+        self.end = 0  # where the partial file's last whole line ends
+        self.doomed = []  # files made otherwise, to be dropped (--overwrite) as soon as there are rows to put in their place
 
     def open(self, overwrite=False):
         """Read what is there. UsageError where it was made with other settings or is damaged; with overwrite such a file is
@@ -126,14 +127,14 @@ class Output:
     def rows_if_same(self, path, overwrite):
         """The rows of a file that was made as this run makes it; else UsageError, or {} and the file is doomed."""
         try:
-            if path != self.final and not whole_lines(path):   # killed, or not yet come, before its first row
+            if path != self.final and not whole_lines(path):  # killed, or not yet come, before its first row
                 return {}
             self.compare(path, ("settings",) if path == self.final and not overwrite else ("settings", "environment"))
             return self.rows_of(path)
         except UsageError:
             if not overwrite:
                 raise
-            if not self.shard or path in (self.final, self.partial):   # the other shards' files are theirs to drop
+            if not self.shard or path in (self.final, self.partial):  # the other shards' files are theirs to drop
                 self.doomed += [path, beside(path)]
             return {}
 
@@ -143,16 +144,24 @@ class Output:
             there = json.loads(beside(path).read_text(encoding="utf-8"))
             label, there = there.get("label"), {s: dict(there.get(s, {})) for s in sections}
         except FileNotFoundError:
-            raise UsageError(f"{path}: there is no {beside(path).name} beside it that says how it was made; use --overwrite or "
-                             "another -sdir") from None
+            raise UsageError(
+                f"{path}: there is no {beside(path).name} beside it that says how it was made; use --overwrite or "
+                "another -sdir"
+            ) from None
         except (ValueError, TypeError, AttributeError, RecursionError) as error:
-            raise UsageError(f"{beside(path)}: not readable ({one_line(error)}); use --overwrite or another -sdir") from None
+            raise UsageError(
+                f"{beside(path)}: not readable ({one_line(error)}); use --overwrite or another -sdir"
+            ) from None
         found = [d for s in sections for d in differences(there[s], self.document[s])]
-        if found and label != self.document.get("label"):   # alone it is only worded otherwise; here it may be why all differs
+        if found and label != self.document.get(
+            "label"
+        ):  # alone it is only worded otherwise; here it may be why all differs
             found.insert(0, f"label: {short(label)} there, {short(self.document.get('label'))} now")
         if found:
-            raise UsageError(f"{path}: made with other settings ({'; '.join(found[:4])}{'; ...' if len(found) > 4 else ''}); "
-                             "use --overwrite, another -sdir or another -s")
+            raise UsageError(
+                f"{path}: made with other settings ({'; '.join(found[:4])}{'; ...' if len(found) > 4 else ''}); "
+                "use --overwrite, another -sdir or another -s"
+            )
 
     def rows_of(self, path):
         """{pair index: row} of a file. The last line of a partial file may be torn: it is left out. A finished file is whole."""
@@ -162,16 +171,22 @@ class Output:
         except (ValueError, csv.Error) as error:
             raise UsageError(f"{path}: not readable ({one_line(error)}); move it away or use --overwrite") from None
         if header and (header[:4] != list(COLUMNS) or self.header not in (None, header)):
-            raise UsageError(f"{path}: line 1: expected {','.join(self.header or COLUMNS)}, found {','.join(header)}; use "
-                             "--overwrite")
+            raise UsageError(
+                f"{path}: line 1: expected {','.join(self.header or COLUMNS)}, found {','.join(header)}; use "
+                "--overwrite"
+            )
         found = {}
         for line, row in enumerate(rows, 2):
             i = self.index.get(tuple(row[:2]))
             if i is None or len(row) != len(header) or not self.sound(i, row) or found.setdefault(i, row) != row:
-                raise UsageError(f"{path}: line {line}: not a row of this dataset ({short(row)}); move the file away or use "
-                                 "--overwrite")
+                raise UsageError(
+                    f"{path}: line {line}: not a row of this dataset ({short(row)}); move the file away or use "
+                    "--overwrite"
+                )
         if path == self.final and (len(whole) < path.stat().st_size or set(found) != self.needed):
-            raise UsageError(f"{path}: {len(found)} whole rows, expected {len(self.needed)}; move it away or use --overwrite")
+            raise UsageError(
+                f"{path}: {len(found)} whole rows, expected {len(self.needed)}; move it away or use --overwrite"
+            )
         self.header = header or self.header
         return found
 
@@ -186,9 +201,14 @@ class Output:
     def append(self, indices, values):
         """Add the rows of these pairs that are not there yet; values: (n, 1) floats, or (n, 1 + L) with one a block."""
         if self.header is None:
-            self.header = [*COLUMNS, *(f"pred_{b}" for b in self.layers or range(len(values[0]) - 1))][:4 + len(values[0]) - 1]
-        rows = {i: [self.pairs[i].dis, self.pairs[i].ref, repr(float(self.pairs[i].label)), *(repr(float(v)) for v in row)]
-                for i, row in zip(indices, values) if i not in self.done}
+            self.header = [*COLUMNS, *(f"pred_{b}" for b in self.layers or range(len(values[0]) - 1))][
+                : 4 + len(values[0]) - 1
+            ]
+        rows = {
+            i: [self.pairs[i].dis, self.pairs[i].ref, repr(float(self.pairs[i].label)), *(repr(float(v)) for v in row)]
+            for i, row in zip(indices, values)
+            if i not in self.done
+        }
         self.write(as_csv(rows.values()))
         self.done |= rows
         check_stopped()
@@ -197,12 +217,14 @@ class Output:
         """Append whole lines to the partial file, after its last whole line, and see them on the disk."""
         try:
             self.drop()
-            if not self.partial.exists() or self.partial.stat().st_size != self.end:   # begun by another run, or taken away
+            if (
+                not self.partial.exists() or self.partial.stat().st_size != self.end
+            ):  # begun by another run, or taken away
                 self.end = len(whole_lines(self.partial))
-            if not self.end:   # nothing was made by the settings beside it, if there are any
+            if not self.end:  # nothing was made by the settings beside it, if there are any
                 write_atomically(beside(self.partial), as_json(self.document))
                 text = as_csv([self.header]) + text
-            with open(self.partial, "ab") as file:   # opened for each unit: thousands of files may be under way
+            with open(self.partial, "ab") as file:  # opened for each unit: thousands of files may be under way
                 file.truncate(self.end)
                 self.end += file.write(text.encode())
                 file.flush()
@@ -212,12 +234,12 @@ class Output:
 
     def drop(self):
         while self.doomed:
-            self.doomed.pop(0).unlink(missing_ok=True)   # a CSV before the JSON that says how it was made
+            self.doomed.pop(0).unlink(missing_ok=True)  # a CSV before the JSON that says how it was made
 
     def finish(self):
         """Give the file its name if all of its rows are there -> whether it is complete. Shards: whoever is last joins them."""
         if not self.complete and self.final.exists() and self.final not in self.doomed:
-            self.open()   # another run was faster
+            self.open()  # another run was faster
         if not self.complete and self.needed - set(self.done):
             self.read_partials()
         if not self.complete:
@@ -228,7 +250,7 @@ class Output:
             write_atomically(self.final, as_csv([self.header, *(self.done[i] for i in sorted(self.needed))]))
             self.complete = True
         for path in self.partials():
-            beside(path).unlink(missing_ok=True)   # this one first: nothing looks for it alone
+            beside(path).unlink(missing_ok=True)  # this one first: nothing looks for it alone
             path.unlink(missing_ok=True)
         return True
 
@@ -238,6 +260,7 @@ def locked(folder, names):
     """Hold the locks of these files: a second run that writes one of them waits, and says so. The kernel drops the locks of
     a process that dies, so none is ever stale. Taken in sorted order, so that two runs never wait for each other."""
     from filelock import FileLock, Timeout
+
     with ExitStack() as stack:
         where = Path(folder, ".locks")
         try:
@@ -250,10 +273,12 @@ def locked(folder, names):
                     warn(f"another run is writing {Path(folder, name)}; waiting for it to end")
                     lock.acquire()
                 stack.callback(lock.release)
-        except (OSError, NotImplementedError) as error:   # NotImplementedError: a file system without locks
+        except (OSError, NotImplementedError) as error:  # NotImplementedError: a file system without locks
             kind = WorkError if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) else UsageError
-            raise kind(f"-sdir {folder}: cannot be written to ({getattr(error, 'strerror', None) or one_line(error)}); "
-                       "choose another folder") from None
+            raise kind(
+                f"-sdir {folder}: cannot be written to ({getattr(error, 'strerror', None) or one_line(error)}); "
+                "choose another folder"
+            ) from None
         yield
 
 
@@ -267,10 +292,17 @@ def environment(model, batch):
             return importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             return None
+
     packages = ("torch", "torchvision", "timm", "clip-anytorch", "clip", "piq", "stlpips-pytorch", "numpy", "pillow")
     device = model.options.device
     if device.startswith("cuda"):
         import torch
+
         device = torch.cuda.get_device_name(device)
-    return {"python": platform.python_version(), "device": device, "batch_size": batch, "cpu": platform.machine(),
-            "versions": {p: v for p in packages if (v := version(p))}}
+    return {
+        "python": platform.python_version(),
+        "device": device,
+        "batch_size": batch,
+        "cpu": platform.machine(),
+        "versions": {p: v for p in packages if (v := version(p))},
+    }

@@ -1,15 +1,24 @@
 """`score_dataset`: run.py from Python, through the same function."""
+
 from collections.abc import Sequence
 
 from methods.model import Options
 from methods.options import models_of, pick_device
 from scoring.experiment import Result, execute
-from scoring.settings import Run, perturbations as pairs_of
+from scoring.settings import Run
+from scoring.settings import perturbations as pairs_of
 
 
-def score_dataset(dataset: str | Sequence[str], *, methods: Sequence[str], distances: Sequence[str] = (),
-                  perturbations: Sequence[str] = ("none",), percent: Sequence[float] = (1.0,), device: str = "auto",
-                  **flags) -> Result:
+def score_dataset(
+    dataset: str | Sequence[str],
+    *,
+    methods: Sequence[str],
+    distances: Sequence[str] = (),
+    perturbations: Sequence[str] = ("none",),
+    percent: Sequence[float] = (1.0,),
+    device: str = "auto",
+    **flags,
+) -> Result:
     """Score a dataset, or several, and say how well the scores agree with people: what run.py does, with the same files.
 
     dataset: names of the registry or CSV files. methods: as -m takes them, and score columns as their files are named
@@ -24,7 +33,9 @@ def score_dataset(dataset: str | Sequence[str], *, methods: Sequence[str], dista
     is partial is continued. Raises UsageError for what is wrong with the input, WorkError for a failure at work, TypeError for a
     flag that is not known.
     """
-    known = {kind: {name: flags.pop(name) for name in kind.__dataclass_fields__ if name in flags} for kind in (Options, Run)}
+    known = {
+        kind: {name: flags.pop(name) for name in kind.__dataclass_fields__ if name in flags} for kind in (Options, Run)
+    }
     if flags:
         raise TypeError(f"score_dataset() got an unexpected keyword argument {next(iter(flags))!r}")
     options = Options(**known[Options], device=pick_device(device))

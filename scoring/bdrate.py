@@ -8,6 +8,7 @@ piecewise cubic Hermite interpolation (PCHIP, Fritsch and Carlson 1980), integra
 interval over images. Sources: Bjontegaard, VCEG-M33, 2001 (with a cubic polynomial) and VCEG-AI11, 2008; PCHIP in its place:
 ITU-T HSTP-VID-WPOM, 2020.
 """
+
 import numpy as np
 
 from common.errors import UsageError
@@ -22,6 +23,7 @@ def bd_rate(anchor_rates, anchor_scores, test_rates, test_scores):
     scores that do not overlap.
     """
     from scipy.interpolate import PchipInterpolator
+
     curves, rises = [], []
     for rates, scores in ((anchor_rates, anchor_scores), (test_rates, test_scores)):
         rates, scores = np.asarray(rates, dtype=float), np.asarray(scores, dtype=float)
@@ -48,25 +50,33 @@ def points(pairs, scores):
     found = {}
     for pair, score in zip(pairs, scores):
         found.setdefault(pair.group, {}).setdefault(pair.reference, []).append((pair.bitrate, score))
-    return {codec: {reference: tuple(map(np.array, zip(*sorted(some)))) for reference, some in curves.items()}
-            for codec, curves in found.items()}
+    return {
+        codec: {reference: tuple(map(np.array, zip(*sorted(some)))) for reference, some in curves.items()}
+        for codec, curves in found.items()
+    }
 
 
 def check(pairs, anchor=None):
     """UsageError, before anything is scored, where curves could not be drawn or compared: an unknown anchor, fewer than 4
     points on a curve, images of one codec with different numbers of points."""
-    counts = {codec: {reference: len(rates) for reference, (rates, _) in images.items()}
-              for codec, images in points(pairs, [0.0] * len(pairs)).items()}
+    counts = {
+        codec: {reference: len(rates) for reference, (rates, _) in images.items()}
+        for codec, images in points(pairs, [0.0] * len(pairs)).items()
+    }
     if anchor and anchor not in counts:
         raise UsageError(f"--anchor {anchor}: expected one of the codecs {', '.join(counts)}")
     for codec, images in counts.items():
         least, most = min(images, key=images.get), max(images, key=images.get)
         if images[least] < LEAST_POINTS:
-            raise UsageError(f"codec {codec}: {images[least]} bitrates of {least}, expected at least {LEAST_POINTS} of every image; "
-                             "for means without bitrates, leave that column out")
+            raise UsageError(
+                f"codec {codec}: {images[least]} bitrates of {least}, expected at least {LEAST_POINTS} of every image; "
+                "for means without bitrates, leave that column out"
+            )
         if images[least] < images[most]:
-            raise UsageError(f"codec {codec}: {images[least]} bitrates of {least}, but {images[most]} of {most}; "
-                             "expected every image at the same settings")
+            raise UsageError(
+                f"codec {codec}: {images[least]} bitrates of {least}, but {images[most]} of {most}; "
+                "expected every image at the same settings"
+            )
 
 
 def compare(pairs, scores, anchor=None):
@@ -76,6 +86,7 @@ def compare(pairs, scores, anchor=None):
     image; left_out: {reference: why it has no BD-rate}. Raises UsageError for a codec without one image that has a BD-rate.
     """
     from agreement.bootstrap import ratio, resample
+
     found = points(pairs, scores)
     anchor = anchor or next(iter(found))
     lines = []
@@ -91,13 +102,24 @@ def compare(pairs, scores, anchor=None):
             except ValueError as error:
                 left_out[reference] = str(error)
         if not values:
-            raise UsageError(f"BD-rate of {codec} against {anchor}: none of {len(left_out)} images has one; the first, "
-                             f"{next(iter(left_out))}: {next(iter(left_out.values()))}")
+            raise UsageError(
+                f"BD-rate of {codec} against {anchor}: none of {len(left_out)} images has one; the first, "
+                f"{next(iter(left_out))}: {next(iter(left_out.values()))}"
+            )
         low = high = None
         if len(values) > 1:
             low, high = resample(ratio(np.array(values)[:, None], np.ones((len(values), 1))), len(values)).interval(0)
-        lines.append({"codec": codec, "anchor": anchor, "bd_rate": float(np.mean(values)), "low": low, "high": high,
-                      "images": len(values), "left_out": left_out})
+        lines.append(
+            {
+                "codec": codec,
+                "anchor": anchor,
+                "bd_rate": float(np.mean(values)),
+                "low": low,
+                "high": high,
+                "images": len(values),
+                "left_out": left_out,
+            }
+        )
     return lines
 
 
@@ -115,11 +137,15 @@ def report(pairs, scores, column, anchor=None):
     text = [f"{column.name}: higher is {column.higher_is}; mean curves (bitrate: score)"]
     curves = mean_curves(pairs, scores)
     wide = max(map(len, curves))
-    text += [f"{codec:{wide}}  " + "  ".join(f"{r:.4g}: {s:.5g}" for r, s in zip(*curve)) for codec, curve in curves.items()]
+    text += [
+        f"{codec:{wide}}  " + "  ".join(f"{r:.4g}: {s:.5g}" for r, s in zip(*curve)) for codec, curve in curves.items()
+    ]
     for e in compare(pairs, scores, anchor):
         interval = "no interval from one image" if e["low"] is None else f"{e['low']:+.1f} to {e['high']:+.1f} %"
         tie = "" if e["low"] is None or not e["low"] <= 0 <= e["high"] else ", a tie"
-        text.append(f"BD-rate of {e['codec']} against {e['anchor']}: {e['bd_rate']:+.1f} % ({interval}{tie}), "
-                    f"{e['images']} images")
+        text.append(
+            f"BD-rate of {e['codec']} against {e['anchor']}: {e['bd_rate']:+.1f} % ({interval}{tie}), "
+            f"{e['images']} images"
+        )
         text += [f"  without {reference}: {why}" for reference, why in e["left_out"].items()]
     return "\n".join(text)

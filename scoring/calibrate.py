@@ -7,6 +7,7 @@ The map is the 4-parameter logistic of the VQEG (agreement/fits.py), fitted to t
 labels of images with such a score lie: 95 % of the errors, among the nearest scores, of maps fitted without the reference
 that they were tried on (ten folds of references). It holds for images like the dataset's, distorted like the dataset's.
 """
+
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,19 +17,20 @@ from scorefiles.read import read
 
 FOLDS = 10
 LEVEL = 0.95
-NEAREST = 50        # errors that make an interval: at least so many, and at least a fifth of the dataset
+NEAREST = 50  # errors that make an interval: at least so many, and at least a fifth of the dataset
 MAPPING = "logistic4"
-DECIDES = ("protocol", "precision", "resizeHW", "weights")   # settings that must be those of the scores to be mapped
+DECIDES = ("protocol", "precision", "resizeHW", "weights")  # settings that must be those of the scores to be mapped
 
 
 @dataclass(frozen=True)
 class Calibration:
     """A score column's map to a dataset's label. Calling it with a score gives {label, low, high, extrapolated}."""
+
     column: str
-    file: object          # scorefiles.ScoreFile
-    fit: object           # fits.Fit of oriented predictions
-    scores: np.ndarray    # (N,) oriented, sorted
-    errors: np.ndarray    # (N,) label minus prediction of the map fitted without the reference, in the order of `scores`
+    file: object  # scorefiles.ScoreFile
+    fit: object  # fits.Fit of oriented predictions
+    scores: np.ndarray  # (N,) oriented, sorted
+    errors: np.ndarray  # (N,) label minus prediction of the map fitted without the reference, in the order of `scores`
 
     def __call__(self, score):
         x = score * self.file.sign
@@ -43,22 +45,26 @@ class Calibration:
         """Which dataset, which fit, how good: the line that stands under calibrated scores."""
         from agreement.correlations import plcc
         from agreement.fits import MAPPINGS
+
         table = self.file.table
         label = self.file.document.get("label") or known(self.file.dataset, "label") or "its label"
         parameters = ", ".join(f"b{i} {v:.5g}" for i, v in enumerate(self.fit.parameters, 1))
         parameters += "" if self.fit.converged else " (arbitrary: the data do not level off; the curve is good)"
         mapped = self.fit(self.file.sign * table["pred"].to_numpy())
-        rmse = np.sqrt(np.mean(self.errors ** 2))
+        rmse = np.sqrt(np.mean(self.errors**2))
         count = f"{len(table)}" if self.file.expected in (None, len(table)) else f"{len(table)} of {self.file.expected}"
-        return (f"predicted from {self.column}: the label of {self.file.dataset} ({label}; higher is {self.file.label_higher_is}) "
-                f"by {MAPPING} {MAPPINGS[MAPPING].formula}, x = {'' if self.file.sign > 0 else '-'}{self.column}, {parameters}, "
-                f"fitted to {count} pairs of {self.file.path.name}: PLCC {plcc(mapped, table['mos']):.3f}, RMSE {rmse:.3g} "
-                f"on references not fitted to; interval: {100 * LEVEL:.0f} % of the labels at such a score"
-                + ("" if self.file.document else "; the file has no JSON, so its protocol and weights were not checked"))
+        return (
+            f"predicted from {self.column}: the label of {self.file.dataset} ({label}; higher is {self.file.label_higher_is}) "
+            f"by {MAPPING} {MAPPINGS[MAPPING].formula}, x = {'' if self.file.sign > 0 else '-'}{self.column}, {parameters}, "
+            f"fitted to {count} pairs of {self.file.path.name}: PLCC {plcc(mapped, table['mos']):.3f}, RMSE {rmse:.3g} "
+            f"on references not fitted to; interval: {100 * LEVEL:.0f} % of the labels at such a score"
+            + ("" if self.file.document else "; the file has no JSON, so its protocol and weights were not checked")
+        )
 
 
 def known(dataset, what):
     from datasets import DATASETS
+
     return getattr(DATASETS[dataset], what) if dataset in DATASETS else None
 
 
@@ -70,15 +76,22 @@ def calibration(path, columns, settings):
     """
     file = read(path)
     if file.method not in columns:
-        raise UsageError(f"--calibrate {path}: scores of {file.method}, but {', '.join(columns)} is scored here; "
-                         "give the run of the same method and distance")
+        raise UsageError(
+            f"--calibrate {path}: scores of {file.method}, but {', '.join(columns)} is scored here; "
+            "give the run of the same method and distance"
+        )
     if not file.complete:
         raise UsageError(f"--calibrate {path}: {len(file.table)} of {file.promised or '?'} pairs; finish the run first")
     if file.perturbation != "none":
-        raise UsageError(f"--calibrate {path}: scores under {file.perturbation}-{file.pct:g}; give the unperturbed file")
+        raise UsageError(
+            f"--calibrate {path}: scores under {file.perturbation}-{file.pct:g}; give the unperturbed file"
+        )
     theirs = file.settings
-    differ = [f"{k}: {theirs[k]} there, {settings[file.method][k]} here" for k in DECIDES
-              if k in theirs and theirs[k] != settings[file.method][k]]
+    differ = [
+        f"{k}: {theirs[k]} there, {settings[file.method][k]} here"
+        for k in DECIDES
+        if k in theirs and theirs[k] != settings[file.method][k]
+    ]
     if differ:
         raise UsageError(f"--calibrate {path}: made with other settings ({'; '.join(differ)}); score with the same")
     x, y = file.sign * file.table["pred"].to_numpy(), file.table["mos"].to_numpy()
@@ -95,11 +108,14 @@ def calibration(path, columns, settings):
 
 def fitted(x, y, path, strict=False):
     from agreement.fits import fit
+
     try:
         found = fit(MAPPING, x, y)
     except ValueError as error:
         raise UsageError(f"--calibrate {path}: {error}") from None
     if strict and not found.monotonic:
-        raise UsageError(f"--calibrate {path}: the fitted curve does not rise with the score, so it predicts no opinion: this "
-                         "metric does not agree with the labels of this dataset")
+        raise UsageError(
+            f"--calibrate {path}: the fitted curve does not rise with the score, so it predicts no opinion: this "
+            "metric does not agree with the labels of this dataset"
+        )
     return found

@@ -3,6 +3,7 @@
 Each distinct perturbed image passes through the model once: the references of a block of references first, kept until the
 last of their pairs is done, then their distorted images, unit by unit. Windows of many images share a batch.
 """
+
 import numpy as np
 import torch
 
@@ -18,7 +19,7 @@ class Engine:
 
     def __init__(self, model, batch, bar=None):
         self.model, self.batch, self.bar = model, batch, bar
-        self.most = float("inf")   # windows at once that memory holds, once it has been seen to hold no more
+        self.most = float("inf")  # windows at once that memory holds, once it has been seen to hold no more
         self.device = torch.device(model.options.device)
         if self.device.type == "cpu":
             keep_memory()
@@ -30,7 +31,7 @@ class Engine:
         batches, run = [], []
         for tile in [*flat, None]:
             if run and (tile is None or tile[3:] != run[-1][3:]):
-                most = self.batch if self.model.window else max(1, self.batch * 224 ** 2 // (run[0][3] * run[0][4]))
+                most = self.batch if self.model.window else max(1, self.batch * 224**2 // (run[0][3] * run[0][4]))
                 for n in split(len(run), most):
                     batches.append(run[:n])
                     run = run[n:]
@@ -39,7 +40,7 @@ class Engine:
         return batches
 
     def pixels(self, images, batch):
-        x = torch.stack([images[i][:, y:y + h, x:x + w] for i, y, x, h, w in batch])
+        x = torch.stack([images[i][:, y : y + h, x : x + w] for i, y, x, h, w in batch])
         return x.to(torch.float32).div_(255)
 
     def smaller(self, compute, batch):
@@ -52,12 +53,16 @@ class Engine:
                 if not out_of_memory(error):
                     raise
             if len(batch) == 1:
-                raise WorkError(f"{self.model.name}: out of memory on {self.device} with a single window; choose "
-                                "another --device or --precision, or a smaller -r")
+                raise WorkError(
+                    f"{self.model.name}: out of memory on {self.device} with a single window; choose "
+                    "another --device or --precision, or a smaller -r"
+                )
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
             self.most = -(-len(batch) // 2)
-            warn(f"out of memory on {self.device}: batches of {len(batch)} are halved to {self.most}; scores stay within 1e-5")
+            warn(
+                f"out of memory on {self.device}: batches of {len(batch)} are halved to {self.most}; scores stay within 1e-5"
+            )
         half = -(-len(batch) // 2)
         return self.smaller(compute, batch[:half]) + self.smaller(compute, batch[half:])
 
@@ -67,6 +72,7 @@ class Engine:
 
         def compute(batch):
             return batch, self.features(self.pixels(images, batch))
+
         for batch in self.cut(images):
             for part, features in self.smaller(compute, batch):
                 finite = all_finite(features).cpu()
@@ -88,6 +94,7 @@ class Engine:
             g = Features.gather([r for _, r in part])
             values = self.model.compare(f, g, columns)
             return torch.cat([all_finite(f).double()[:, None], *values], 1), [v.shape[1] for v in values]
+
         for batch in self.cut(images):
             pairs = []
             for tile in batch:
@@ -105,6 +112,7 @@ class Engine:
                 raise NotFinite(int(np.argmin(means[:, 0])))
             cuts = np.cumsum([1, *widths])
             return {c.name: means[:, a:b] for c, a, b in zip(columns, cuts, cuts[1:])}
+
         return wait
 
     def tick(self, n):
@@ -116,16 +124,18 @@ def keep_memory():
     """Let glibc reuse freed memory instead of handing it back to the system after each large tensor: up to twice as fast."""
     import ctypes
     import sys
+
     if sys.platform.startswith("linux"):
-        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)   # musl has none
-        for option in (-3, -1) if mallopt else ():              # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
+        for option in (-3, -1) if mallopt else ():  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
             mallopt(option, 1 << 30)
 
 
 def out_of_memory(error):
     """PyTorch has a type for CUDA's own allocator only; the CPU's and the libraries' are told by their text."""
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(
-        text in str(error) for text in ("DefaultCPUAllocator", "_ALLOC_FAILED"))
+        text in str(error) for text in ("DefaultCPUAllocator", "_ALLOC_FAILED")
+    )
 
 
 class NotFinite(Exception):
@@ -159,7 +169,7 @@ def score_plan(plan, wanted, batch_bar=None, workers=0):
     engine = Engine(model, plan.batch, batch_bar)
     stream = images_of(requests, plan.resize, model.short_side, engine.device, workers)
     with torch.inference_mode():
-        waiting = None   # one unit's results stay on the device while the next unit's batches are queued
+        waiting = None  # one unit's results stay on the device while the next unit's batches are queued
         for references, variants, todo in jobs:
             loaded = [next(stream) for _ in references]
             position = {r.path: i for i, r in enumerate(references)}
@@ -198,7 +208,9 @@ def finish(plan, perturbation, unit, ready):
 
 
 def not_finite(model, path, perturbation, what="a feature"):
-    half = model.options.precision in ("paper", "fp16")   # float16 ends at 65504
+    half = model.options.precision in ("paper", "fp16")  # float16 ends at 65504
     advice = "use --precision fp32 (with --overwrite), or check the weights" if half else "check the weights"
-    return WorkError(f"{path} under {perturbation[0]}: {what} of {model.name} is NaN or infinite in precision "
-                     f"{model.options.precision}; {advice}")
+    return WorkError(
+        f"{path} under {perturbation[0]}: {what} of {model.name} is NaN or infinite in precision "
+        f"{model.options.precision}; {advice}"
+    )

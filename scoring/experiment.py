@@ -3,23 +3,24 @@
 Images are loaded and checked before anything is scored; what is there is used; what is missing is scored and written unit
 by unit (scorefiles/write.py), under a lock.
 """
+
 import csv
 import io
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from agreement import correlations
 import datasets
+from agreement import correlations
 from common import images, torchrun
-from scorefiles import write
-from scoring import fused_files
-from scoring.engine import score_plan
-from scoring.plan import ImageFile, Plan, check_sizes, default_batch, tiles
 from common.errors import UsageError, WorkError, one_line
 from common.terminal import progress, warn
 from methods.model import known_by
+from scorefiles import write
 from scorefiles.read import stem
+from scoring import fused_files
+from scoring.engine import score_plan
+from scoring.plan import ImageFile, Plan, check_sizes, default_batch, tiles
 
 TABLE = ("dataset", "method", "perturbation", "pct", "plcc", "srcc", "krcc", "n", "expected", "file")
 
@@ -27,15 +28,17 @@ TABLE = ("dataset", "method", "perturbation", "pct", "plcc", "srcc", "krcc", "n"
 @dataclass
 class Prepared:
     """A dataset whose images were found readable: the pairs to score, their image sizes, what was left out and why."""
+
     dataset: object
-    chosen: list            # indices of the pairs to be scored now
-    sizes: dict             # path -> (width, height)
-    left_out: dict          # dis -> reason
+    chosen: list  # indices of the pairs to be scored now
+    sizes: dict  # path -> (width, height)
+    left_out: dict  # dis -> reason
 
 
 @dataclass
 class Row:
     """One line of the final table."""
+
     output: write.Output
     dataset: object
     column: object
@@ -44,7 +47,7 @@ class Row:
 
 def load(name, run):
     """The dataset; with --noise-floor its references, each against its own perturbed self."""
-    higher_is = None if name in datasets.DATASETS else run.higher_is   # the registry knows its own
+    higher_is = None if name in datasets.DATASETS else run.higher_is  # the registry knows its own
     dataset = datasets.load(name, run.data_root, higher_is, keep_missing=run.skip_bad)
     if run.noise_floor:
         own = [replace(p, dis=p.ref, label=0.0, std=None) for p in {p.ref: p for p in dataset.pairs}.values()]
@@ -56,16 +59,23 @@ def prepare(name, run):
     """Load a dataset and check every image of the pairs asked for (with --skip-bad of all, since what is left out is a setting,
     which --limit must not change). UsageError lists all that is missing or unreadable."""
     dataset = load(name, run)
-    chosen = list(range(len(dataset.pairs)))[:run.limit]
-    files = {i: [dataset.path(rel) for rel in (dataset.pairs[i].dis, dataset.pairs[i].ref)]
-             for i in (range(len(dataset.pairs)) if run.skip_bad else chosen)}
+    chosen = list(range(len(dataset.pairs)))[: run.limit]
+    files = {
+        i: [dataset.path(rel) for rel in (dataset.pairs[i].dis, dataset.pairs[i].ref)]
+        for i in (range(len(dataset.pairs)) if run.skip_bad else chosen)
+    }
     paths = dict.fromkeys(path for two in files.values() for path in two)
     sizes, bad = images.check_all(paths, skip_bad=True) if run.skip_bad else (images.check_all(paths), {})
-    left_out = {dataset.pairs[i].dis: next(bad[p] for p in two if p in bad).replace(f"{dataset.root}/", "")
-                for i, two in files.items() if any(p in bad for p in two)}
+    left_out = {
+        dataset.pairs[i].dis: next(bad[p] for p in two if p in bad).replace(f"{dataset.root}/", "")
+        for i, two in files.items()
+        if any(p in bad for p in two)
+    }
     chosen = [i for i in chosen if dataset.pairs[i].dis not in left_out]
     if left_out:
-        warn(f"{dataset.name}: {len(left_out)} of {len(dataset.pairs)} pairs left out, first {next(iter(left_out.values()))}")
+        warn(
+            f"{dataset.name}: {len(left_out)} of {len(dataset.pairs)} pairs left out, first {next(iter(left_out.values()))}"
+        )
     if not chosen:
         raise UsageError(f"{dataset.root}: no pair of {dataset.name} can be scored")
     return Prepared(dataset, chosen, sizes, left_out)
@@ -77,12 +87,13 @@ def plan(model, prepared, run, batch):
     if run.shard:
         part, parts = run.shard
         references = list(dict.fromkeys(dataset.pairs[i].ref for i in chosen))
-        mine = set(references[(part - 1) * len(references) // parts:part * len(references) // parts])
+        mine = set(references[(part - 1) * len(references) // parts : part * len(references) // parts])
         chosen = [i for i in chosen if dataset.pairs[i].ref in mine]
 
     def image(rel):
         path = dataset.path(rel)
         return ImageFile(str(path), *((run.resizeHW,) * 2 if run.resizeHW else prepared.sizes[path]))
+
     pairs = [(image(dataset.pairs[i].dis), image(dataset.pairs[i].ref)) for i in chosen]
     check_sizes(model, pairs, [dataset.pairs[i].dis for i in chosen], run.perturbations)
     return Plan(model, pairs, list(run.perturbations), run.resizeHW, batch), chosen
@@ -91,19 +102,42 @@ def plan(model, prepared, run, batch):
 def document(model, weights, column, prepared, perturbation, run):
     """What the JSON beside a score file holds, the environment aside (scorefiles.write.Output)."""
     o, dataset = model.options, prepared.dataset
-    settings = {"scoring": write.SCORING, "dataset": dataset.name, "dataset_sha256": dataset.fingerprint,
-                "method": column.method, "distance": column.distance, "feature": column.feature, "perturbation": perturbation[0],
-                "pct": perturbation[1], "resizeHW": run.resizeHW, "protocol": o.protocol, "weights": known_by(weights), "precision": o.precision}
+    settings = {
+        "scoring": write.SCORING,
+        "dataset": dataset.name,
+        "dataset_sha256": dataset.fingerprint,
+        "method": column.method,
+        "distance": column.distance,
+        "feature": column.feature,
+        "perturbation": perturbation[0],
+        "pct": perturbation[1],
+        "resizeHW": run.resizeHW,
+        "protocol": o.protocol,
+        "weights": known_by(weights),
+        "precision": o.precision,
+    }
     if model.window:
         layers = None if o.layers is None or column.feature == "embedding" else list(o.layers)
-        settings |= {"window": o.window, "stride": o.stride, "normalize": o.normalize, "layers": layers, "per_layer": o.per_layer}
+        settings |= {
+            "window": o.window,
+            "stride": o.stride,
+            "normalize": o.normalize,
+            "layers": layers,
+            "per_layer": o.per_layer,
+        }
     if prepared.left_out:
         settings["left_out"] = list(prepared.left_out)
-    found = {"settings": settings, "label": dataset.label, "label_higher_is": dataset.higher_is,
-             "label_spread": dataset.spread.document if dataset.spread else None, "note": model.note,
-             "pred_higher_is": column.higher_is, "pairs_expected": dataset.expected}
+    found = {
+        "settings": settings,
+        "label": dataset.label,
+        "label_higher_is": dataset.higher_is,
+        "label_spread": dataset.spread.document if dataset.spread else None,
+        "note": model.note,
+        "pred_higher_is": column.higher_is,
+        "pairs_expected": dataset.expected,
+    }
     found |= {"weight_files": [w["file"] for w in weights if "file" in w]} if weights else {}
-    return found | ({"left_out": prepared.left_out} if prepared.left_out else {})   # with the reasons
+    return found | ({"left_out": prepared.left_out} if prepared.left_out else {})  # with the reasons
 
 
 def open_outputs(model, weights, prepared, run):
@@ -113,8 +147,14 @@ def open_outputs(model, weights, prepared, run):
     for column in model.columns:
         for perturbation in run.perturbations:
             name = stem(prepared.dataset.name, run.saveas or column.name, *perturbation, floor=run.noise_floor)
-            found[column.name, perturbation] = write.Output(folder, name, document(model, weights, column, prepared, perturbation, run),
-                                                              prepared.dataset.pairs, run.shard, model.options.layers)
+            found[column.name, perturbation] = write.Output(
+                folder,
+                name,
+                document(model, weights, column, prepared, perturbation, run),
+                prepared.dataset.pairs,
+                run.shard,
+                model.options.layers,
+            )
     batch = run.batch_size or next((b for o in found.values() if not run.overwrite and (b := o.batch_begun())), None)
     batch = batch or default_batch(model.options.device)
     environment = write.environment(model, batch)
@@ -130,7 +170,7 @@ def score(model, weights, prepared, run):
     rows = [Row(outputs[c.name, p], prepared.dataset, c, p) for c in model.columns for p in run.perturbations]
     folder = Path(run.savedir)
     with write.locked(folder, [o.partial.name for o in outputs.values()]):
-        with write.locked(folder, [o.final.name for o in outputs.values()]):   # nobody is just giving it its name
+        with write.locked(folder, [o.final.name for o in outputs.values()]):  # nobody is just giving it its name
             for output in outputs.values():
                 output.open(run.overwrite)
         wanted = unfinished(model, outputs, chosen)
@@ -150,10 +190,11 @@ def score(model, weights, prepared, run):
 @dataclass(frozen=True)
 class Result:
     """What a run gives. `lines` is its table, a dict a score file with the columns TABLE; of noise floors, which have no label, []."""
+
     rows: list
     lines: list
-    missing: list       # [(what, why)]: with keep_going, what could not be had
-    estimates: list     # with dry_run, a line a model and dataset
+    missing: list  # [(what, why)]: with keep_going, what could not be had
+    estimates: list  # with dry_run, a line a model and dataset
 
     @property
     def files(self):
@@ -164,6 +205,7 @@ class Result:
     def table(self):
         """The lines as a pandas.DataFrame: a row a score file with plcc, srcc, krcc (NaN where they are not defined), n, file."""
         import pandas as pd
+
         table = pd.DataFrame(self.lines, columns=TABLE)
         return table.astype({name: float for name in ("plcc", "srcc", "krcc")} if len(table) else {})
 
@@ -209,12 +251,15 @@ def execute(names, models, fusions, run):
                 estimates.append(attempt(name, estimate, model, files, prepared, run))
                 continue
             done = attempt(name, score, model, files, prepared, run) or []
-            torchrun.barrier()   # the other processes' shards are written, or given up
+            torchrun.barrier()  # the other processes' shards are written, or given up
             if done and torchrun.first():
                 attempt(name, finish, done, run)
             rows += done
         for fusion in fusions if torchrun.first() and not run.dry_run else ():
-            rows += attempt(f"{fusion.name} on {prepared.dataset.name}", fused_files.of_run, fusion, rows, prepared, run) or []
+            rows += (
+                attempt(f"{fusion.name} on {prepared.dataset.name}", fused_files.of_run, fusion, rows, prepared, run)
+                or []
+            )
     lines = correlate(rows, Path(run.savedir)) if rows and torchrun.first() and not run.noise_floor else []
     return Result(rows, lines, torchrun.together(missing), [line for line in estimates if line])
 
@@ -233,7 +278,9 @@ def finish(rows, run):
 
 def unfinished(model, outputs, chosen):
     """wanted(perturbation, unit) for scoring.score: the columns whose files lack a row of the unit."""
-    return lambda perturbation, unit: [c for c in model.columns if not outputs[c.name, perturbation].has(chosen[i] for i in unit)]
+    return lambda perturbation, unit: [
+        c for c in model.columns if not outputs[c.name, perturbation].has(chosen[i] for i in unit)
+    ]
 
 
 def workers(run, model):
@@ -248,14 +295,17 @@ def estimate(model, weights, prepared, run):
     import time
 
     import torch
+
     outputs, batch = open_outputs(model, weights, prepared, run)
     work, chosen = plan(model, prepared, run, batch)
     for output in outputs.values():
         output.open(run.overwrite)
     todo = [(c, p) for c in model.columns for p in work.perturbations]
     references, distorted = work.windows(unfinished(model, outputs, chosen))
-    line = f"{model.name}: {len(work.pairs)} pairs, {references + distorted} forward passes ({references} of references, " \
-           f"{distorted} of distorted images), {len(todo)} score files of about {len(work.pairs) * 80 / 2**20:.2f} MiB"
+    line = (
+        f"{model.name}: {len(work.pairs)} pairs, {references + distorted} forward passes ({references} of references, "
+        f"{distorted} of distorted images), {len(todo)} score files of about {len(work.pairs) * 80 / 2**20:.2f} MiB"
+    )
     if references + distorted:
         first = work.pairs[0][0]
         tile = tiles(first.width, first.height, model)[0]
@@ -275,14 +325,29 @@ def estimate(model, weights, prepared, run):
 
 # ---- the table
 
+
 def coefficients(row):
     """One line of correlations.csv as a dict; coefficients are '' where they are not defined (with the reason under 'why')."""
     output, doc = row.output, row.output.document
     sign = 1 if doc["label_higher_is"] == doc["pred_higher_is"] else -1
     pairs = [(sign * float(r[3]), float(r[2])) for r in (output.done[i] for i in sorted(output.done))]
-    line = dict(zip(TABLE, (row.dataset.name, row.column.name, row.perturbation[0],
-                            row.perturbation[1], "", "", "", len(pairs), doc["pairs_expected"],
-                            output.final.name if output.complete else output.partial.name)))
+    line = dict(
+        zip(
+            TABLE,
+            (
+                row.dataset.name,
+                row.column.name,
+                row.perturbation[0],
+                row.perturbation[1],
+                "",
+                "",
+                "",
+                len(pairs),
+                doc["pairs_expected"],
+                output.final.name if output.complete else output.partial.name,
+            ),
+        )
+    )
     try:
         line |= correlations.coefficients(*zip(*pairs)) if pairs else {"why": "no pair scored yet"}
     except ValueError as error:
@@ -304,7 +369,11 @@ def merge(lines, folder):
     if path.exists():
         try:
             with open(path, newline="", encoding="utf-8") as file:
-                kept = {line["file"]: line for line in csv.DictReader(file) if line.get("file") and (folder / line["file"]).exists()}
+                kept = {
+                    line["file"]: line
+                    for line in csv.DictReader(file)
+                    if line.get("file") and (folder / line["file"]).exists()
+                }
         except (ValueError, csv.Error) as error:
             raise UsageError(f"{path}: not readable ({one_line(error)}); delete it, it is made anew") from None
     kept |= {line["file"]: line for line in lines if line["n"]}
@@ -317,11 +386,21 @@ def merge(lines, folder):
 
 def text_table(lines):
     heads = ("dataset", "method", "perturbation", "PLCC", "SRCC", "KRCC", "pairs")
-    cells = [heads] + [(line["dataset"], line["method"], line["perturbation"] + (f" {line['pct']:g}" if line["pct"] else ""),
-                        *(f"{line[k]:.3f}" if line[k] != "" else "-" for k in ("plcc", "srcc", "krcc")),
-                        f"{line['n']}" if line["n"] == line["expected"] else f"{line['n']}/{line['expected']}") for line in lines]
+    cells = [heads] + [
+        (
+            line["dataset"],
+            line["method"],
+            line["perturbation"] + (f" {line['pct']:g}" if line["pct"] else ""),
+            *(f"{line[k]:.3f}" if line[k] != "" else "-" for k in ("plcc", "srcc", "krcc")),
+            f"{line['n']}" if line["n"] == line["expected"] else f"{line['n']}/{line['expected']}",
+        )
+        for line in lines
+    ]
     widths = [max(len(row[i]) for row in cells) for i in range(len(heads))]
-    return "\n".join("  ".join(cell.ljust(w) if i < 3 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths))).rstrip() for row in cells)
+    return "\n".join(
+        "  ".join(cell.ljust(w) if i < 3 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths))).rstrip()
+        for row in cells
+    )
 
 
 def notes(rows, lines):

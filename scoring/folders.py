@@ -6,14 +6,15 @@
 Folders are paired by file name, extension and case aside, never by order; what finds no partner is listed. A manifest is a
 CSV with the columns ref, dis and, if you like, codec and bitrate; its paths are relative to it. Frames of a video are a folder.
 """
+
 import csv
 import io
 from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import UsageError
-from common.terminal import warn
 from common.files import key, list_folder, number, read_table, some
+from common.terminal import warn
 
 LEVEL = 0.95
 
@@ -21,6 +22,7 @@ LEVEL = 0.95
 @dataclass(frozen=True)
 class Pair:
     """Two files to compare; `group` is the folder or codec the distorted one belongs to."""
+
     reference: str
     distorted: str
     group: str = ""
@@ -29,12 +31,15 @@ class Pair:
 
 # ---- which belongs to which
 
+
 def is_folder_job(reference, distorted):
     """Whether folders are given. UsageError for a mixture of files and folders."""
     kinds = {path: Path(path).is_dir() for path in (reference, *distorted)}
     if len(set(kinds.values())) > 1:
-        raise UsageError("-ref and -dis: expected files only or folders only, found "
-                         + ", ".join(f"{path} ({'a folder' if folder else 'no folder'})" for path, folder in kinds.items()))
+        raise UsageError(
+            "-ref and -dis: expected files only or folders only, found "
+            + ", ".join(f"{path} ({'a folder' if folder else 'no folder'})" for path, folder in kinds.items())
+        )
     return kinds[reference]
 
 
@@ -42,6 +47,7 @@ def images_in(folder):
     """{file name without extension, case aside: path} of the images in a folder, told by their extension; subfolders and
     other files are named in a warning. UsageError where two images differ in extension or case alone."""
     from common.images import pillow
+
     pillow().init()
     known, found, others = pillow().registered_extensions(), {}, []
     for name, is_dir in sorted(list_folder(folder).items()):
@@ -49,8 +55,10 @@ def images_in(folder):
         if is_dir or path.suffix.lower() not in known:
             others.append(name + ("/" if is_dir else ""))
         elif found.setdefault(key(path.stem), path) != path:
-            raise UsageError(f"{folder}: {found[key(path.stem)].name} and {name} differ in extension or case alone; "
-                             "keep one, or say what belongs to what by --manifest")
+            raise UsageError(
+                f"{folder}: {found[key(path.stem)].name} and {name} differ in extension or case alone; "
+                "keep one, or say what belongs to what by --manifest"
+            )
     if not found:
         raise UsageError(f"{folder}: no images in this folder{f', but {some(others)}' if others else ''}")
     if others:
@@ -72,8 +80,10 @@ def pair_folders(reference, distorted):
         theirs = images_in(folder)
         common = [stem for stem in originals if stem in theirs]
         if not common:
-            raise UsageError(f"{folder}: no file has the name of one in {reference}, extension and case aside (there, for "
-                             f"example, {originals[min(originals)].name}; here {theirs[min(theirs)].name}); use --manifest")
+            raise UsageError(
+                f"{folder}: no file has the name of one in {reference}, extension and case aside (there, for "
+                f"example, {originals[min(originals)].name}; here {theirs[min(theirs)].name}); use --manifest"
+            )
         pairs += [Pair(str(originals[stem]), str(theirs[stem]), name) for stem in common]
         alone[name] = [theirs[stem].name for stem in theirs if stem not in originals]
         alone[f"{reference}, for {name}"] = [originals[stem].name for stem in originals if stem not in theirs]
@@ -111,6 +121,7 @@ def list_alone(alone):
 
 # ---- what the scores say
 
+
 def groups_of(pairs):
     """{group: indices of its pairs}, in order of appearance."""
     found = {}
@@ -122,6 +133,7 @@ def groups_of(pairs):
 def by_reference(pairs, scores, groups, references):
     """(sums, counts), each (references, groups): what bootstrap.ratio takes for the groups' means."""
     import numpy as np
+
     place = {reference: i for i, reference in enumerate(references)}
     sums, counts = (np.zeros((len(references), len(groups))) for _ in range(2))
     for g, indices in enumerate(groups.values()):
@@ -136,16 +148,28 @@ def summary(pairs, scores):
     """-> [{group, images, mean, median, low, high}], low and high the 95 % interval of the mean (bootstrap over references:
     BCa, 2000 resamples), None with a single reference."""
     import numpy as np
+
     from agreement.bootstrap import ratio, resample
+
     lines = []
     for group, indices in groups_of(pairs).items():
         references = list(dict.fromkeys(pairs[i].reference for i in indices))
         low = high = None
         if len(references) > 1:
-            low, high = resample(ratio(*by_reference(pairs, scores, {group: indices}, references)), len(references)).interval(0)
+            low, high = resample(
+                ratio(*by_reference(pairs, scores, {group: indices}, references)), len(references)
+            ).interval(0)
         values = [scores[i] for i in indices]
-        lines.append({"group": group, "images": len(values), "mean": float(np.mean(values)), "median": float(np.median(values)),
-                      "low": low, "high": high})
+        lines.append(
+            {
+                "group": group,
+                "images": len(values),
+                "mean": float(np.mean(values)),
+                "median": float(np.median(values)),
+                "low": low,
+                "high": high,
+            }
+        )
     return lines
 
 
@@ -156,7 +180,9 @@ def comparisons(pairs, scores, higher_is):
     (Bonferroni). better: a, b, or "tie" where the interval holds zero.
     """
     from itertools import combinations
+
     from agreement.bootstrap import ratio, resample
+
     groups = groups_of(pairs)
     theirs = [{pairs[i].reference for i in indices} for indices in groups.values()]
     references = [r for r in dict.fromkeys(pair.reference for pair in pairs) if all(r in some for some in theirs)]
@@ -170,8 +196,16 @@ def comparisons(pairs, scores, higher_is):
         names = list(groups)[a], list(groups)[b]
         larger = 0 if low > 0 else 1
         better = "tie" if low <= 0 <= high else names[larger if higher_is == "better" else 1 - larger]
-        lines.append({"a": names[0], "b": names[1], "difference": float(drawn.estimate[a] - drawn.estimate[b]),
-                      "low": low, "high": high, "better": better})
+        lines.append(
+            {
+                "a": names[0],
+                "b": names[1],
+                "difference": float(drawn.estimate[a] - drawn.estimate[b]),
+                "low": low,
+                "high": high,
+                "better": better,
+            }
+        )
     return len(references), lines
 
 
@@ -179,17 +213,33 @@ def report(pairs, scores, column):
     """What is printed of one score column: a line a group, then every two groups side by side."""
     lines, (common, compared) = summary(pairs, scores), comparisons(pairs, scores, column.higher_is)
     head = ("", "images", "mean", "median", "95 % of the mean")
-    cells = [head] + [(e["group"], str(e["images"]), f"{e['mean']:.6g}", f"{e['median']:.6g}",
-                       "-" if e["low"] is None else f"{e['low']:.6g} to {e['high']:.6g}") for e in lines]
+    cells = [head] + [
+        (
+            e["group"],
+            str(e["images"]),
+            f"{e['mean']:.6g}",
+            f"{e['median']:.6g}",
+            "-" if e["low"] is None else f"{e['low']:.6g} to {e['high']:.6g}",
+        )
+        for e in lines
+    ]
     widths = [max(len(row[i]) for row in cells) for i in range(len(head))]
     text = [f"{column.name}: higher is {column.higher_is}"]
     for row in cells:
-        text.append("  ".join(c.ljust(w) if i in (0, 4) else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths))).rstrip())
+        text.append(
+            "  ".join(c.ljust(w) if i in (0, 4) else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths))).rstrip()
+        )
     if len(lines) > 1:
-        text += [f"{e['a']} - {e['b']}: {e['difference']:+.6g} ({e['low']:+.6g} to {e['high']:+.6g}): "
-                 + (e["better"] if e["better"] == "tie" else f"{e['better']} is better") for e in compared]
-        text.append(f"paired on {common} references in common, 95 % for the {len(compared)} comparisons together" if compared
-                    else f"not compared: {common} references in common, expected at least 2")
+        text += [
+            f"{e['a']} - {e['b']}: {e['difference']:+.6g} ({e['low']:+.6g} to {e['high']:+.6g}): "
+            + (e["better"] if e["better"] == "tie" else f"{e['better']} is better")
+            for e in compared
+        ]
+        text.append(
+            f"paired on {common} references in common, 95 % for the {len(compared)} comparisons together"
+            if compared
+            else f"not compared: {common} references in common, expected at least 2"
+        )
     if common < 10:
         text.append(f"only {common} references: such intervals are rough, and too narrow rather than too wide")
     return "\n".join(text)
@@ -198,11 +248,19 @@ def report(pairs, scores, column):
 def write_csv(path, pairs, scores):
     """dis,ref[,group][,bitrate] and a column a score, a line a pair. Appears at once, when all is scored."""
     from scorefiles.write import write_atomically
-    own = {"dis": "distorted", "ref": "reference", "group": "group", "bitrate": "bitrate"}   # column: attribute of a Pair
+
+    own = {
+        "dis": "distorted",
+        "ref": "reference",
+        "group": "group",
+        "bitrate": "bitrate",
+    }  # column: attribute of a Pair
     own = {name: attribute for name, attribute in own.items() if getattr(pairs[0], attribute) not in ("", None)}
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*own, *scores[0]])
     for pair, found in zip(pairs, scores):
-        writer.writerow([*(getattr(pair, attribute) for attribute in own.values()), *(repr(value) for value in found.values())])
+        writer.writerow(
+            [*(getattr(pair, attribute) for attribute in own.values()), *(repr(value) for value in found.values())]
+        )
     write_atomically(Path(path), text.getvalue())

@@ -1,4 +1,5 @@
 """Images off the disk: read, resized, perturbed, in worker processes when asked -> uint8 tensors on the device."""
+
 import multiprocessing
 import os
 import signal
@@ -15,8 +16,8 @@ import torch
 from PIL import Image
 
 from common.errors import WorkError, one_line
-from common.terminal import check_stopped
 from common.images import ImageError, open_rgb
+from common.terminal import check_stopped
 from robustness import perturb
 
 
@@ -26,7 +27,9 @@ def prepare(image, role, perturbation, resize=None, short_side=None):
         image = image.resize((resize, resize), Image.Resampling.BILINEAR)
     image = perturb(image, role, *perturbation)
     if short_side and min(image.size) > short_side:
-        image = image.resize([int(short_side * side / min(image.size)) for side in image.size], Image.Resampling.BILINEAR)
+        image = image.resize(
+            [int(short_side * side / min(image.size)) for side in image.size], Image.Resampling.BILINEAR
+        )
     return image
 
 
@@ -38,7 +41,9 @@ def read(request, resize, short_side):
     try:
         image = open_rgb(path)
         if size and image.size != size[0]:
-            raise ImageError(f"{path}: {image.width} x {image.height} pixels, {size[0][0]} x {size[0][1]} when the run began")
+            raise ImageError(
+                f"{path}: {image.width} x {image.height} pixels, {size[0][0]} x {size[0][1]} when the run began"
+            )
         return [np.array(prepare(image, role, p, resize, short_side)) for p in perturbations]
     except Exception as error:
         return f"{path}: {one_line(error)}" if str(path) not in str(error) else one_line(error)
@@ -54,7 +59,7 @@ def images_of(requests, resize, short_side, device, workers):
 
 def on_device(image, device):
     if device.type == "cuda":
-        image = image.pin_memory()   # so that the copy does not hold up what the device is doing
+        image = image.pin_memory()  # so that the copy does not hold up what the device is doing
     return image.to(device, non_blocking=True)
 
 
@@ -72,7 +77,7 @@ def in_order(function, items, workers):
             ahead.extend(pool.submit(function, item) for item in islice(items, 1))
             yield found
     except BrokenProcessPool:
-        check_stopped()   # a Ctrl-C may have met them as they began
+        check_stopped()  # a Ctrl-C may have met them as they began
         raise WorkError("a process that reads images died; if memory is short, use fewer --workers") from None
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
@@ -102,4 +107,5 @@ def begin_worker():
     def leave_with_parent():
         multiprocessing.parent_process().join()
         os._exit(1)
+
     threading.Thread(target=leave_with_parent, daemon=True).start()

@@ -7,6 +7,7 @@ class token has none, and its share is spread evenly. Each block is interpolated
 windows are cross-faded by weights that fall linearly to their borders, and the result is scaled so that its mean is the
 score: the mean over windows counts pixels where they overlap twice, the map once.
 """
+
 from dataclasses import dataclass
 from math import isqrt
 from pathlib import Path
@@ -15,28 +16,30 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from methods.build import parse
-from methods import metrics
 import models
-from scoring.engine import Engine, all_finite, not_finite
 from common.errors import UsageError
 from distances import Features
+from methods import metrics
+from methods.build import parse
+from scoring.engine import Engine, all_finite, not_finite
 
-MOST_PREFIX = 16   # class and register tokens; more means that the tokens form no square grid
+MOST_PREFIX = 16  # class and register tokens; more means that the tokens form no square grid
 
 
 @dataclass
 class DistanceMap:
     """`layers` (L, H, W): float32, a map a block, whose means add up to the score. `total` (H, W): float64, their sum."""
+
     column: str
-    score: float         # as printed without --map
-    mean_is: str         # what the mean of `total` is: "the score", or "mse" for psnr
+    score: float  # as printed without --map
+    mean_is: str  # what the mean of `total` is: "the score", or "mse" for psnr
     layers: np.ndarray
     total: np.ndarray
-    blocks: tuple        # (L,) the blocks' numbers
+    blocks: tuple  # (L,) the blocks' numbers
 
 
 # ---- terms: two batches of features of one block -> (B, T) or (B, h, w), whose mean is the block's score
+
 
 def channels(a):
     """The axis of the channels: last of tokens (B, T, C), second of maps (B, C, H, W)."""
@@ -56,8 +59,8 @@ def one_minus_cosine(a, b):
 
 
 BACKBONE_TERMS = {"l2": mean_square, "cos": one_minus_cosine}
-METRIC_TERMS = {metrics.psnr: mean_square, metrics.squared: summed_square}   # by the distance of the metric
-MEANS = {metrics.psnr: "mse"}   # what the mean is where it is not the score
+METRIC_TERMS = {metrics.psnr: mean_square, metrics.squared: summed_square}  # by the distance of the metric
+MEANS = {metrics.psnr: "mse"}  # what the mean is where it is not the score
 
 
 def terms_of(model, column):
@@ -70,18 +73,23 @@ def terms_of(model, column):
         refuse_width(column, model.options.protocol, models.backbone(parse(column.method)[0]).kind == "maps")
         return BACKBONE_TERMS[column.distance], "the score"
     have = [name for name, metric in metrics.METRICS.items() if metric.distance in METRIC_TERMS]
-    raise UsageError(f"--map: the terms of {column.name} have no place in the image; maps are there for every backbone with -d "
-                     f"{' or '.join(BACKBONE_TERMS)}, and for {', '.join(have)}")
+    raise UsageError(
+        f"--map: the terms of {column.name} have no place in the image; maps are there for every backbone with -d "
+        f"{' or '.join(BACKBONE_TERMS)}, and for {', '.join(have)}"
+    )
 
 
 def refuse_width(column, protocol, is_cnn):
     """UsageError for the published cosine of a CNN. timm's backbones are known to be CNNs only once they are loaded."""
     if is_cnn and column.distance == "cos" and column.feature == "features" and protocol == "paper":
-        raise UsageError(f"--map: {column.name} takes its cosine along the width of the image, as published, so its terms have no "
-                         "place in a row; use --protocol corrected (the cosine along the channels) or -d l2")
+        raise UsageError(
+            f"--map: {column.name} takes its cosine along the width of the image, as published, so its terms have no "
+            "place in a row; use --protocol corrected (the cosine along the channels) or -d l2"
+        )
 
 
 # ---- places
+
 
 def on_grid(terms, name):
     """Terms of a block -> (B, h, w) with the same mean. Tokens (B, T) are a square grid after the class (and register)
@@ -115,7 +123,9 @@ def distance_map(model, column, distorted, reference, batch=8):
 
     def compute(part):
         f, g = (engine.features(engine.pixels([image], part)) for image in (distorted, reference))
-        g = Features.gather([(g, j) for j in range(len(part))])   # in the memory layout of the engine: the same last digit
+        g = Features.gather(
+            [(g, j) for j in range(len(part))]
+        )  # in the memory layout of the engine: the same last digit
         if not (all_finite(f) & all_finite(g)).all():
             raise not_finite(model, "the pair", ("none", 0.0))
         blocks = [(f.embedding, g.embedding)] if column.feature == "embedding" else list(zip(f.blocks, g.blocks))
@@ -130,20 +140,20 @@ def distance_map(model, column, distorted, reference, batch=8):
                 canvas = torch.zeros(len(blocks), height, width) if canvas is None else canvas
                 for j, (_, y, x, h, w) in enumerate(part):
                     weight = torch.outer(ramp(h), ramp(w))
-                    weights[y:y + h, x:x + w] += weight
+                    weights[y : y + h, x : x + w] += weight
                     for layer, block in zip(canvas, blocks):
                         pixels = F.interpolate(block[j][None, None], size=(h, w), mode="bilinear", align_corners=False)
-                        layer[y:y + h, x:x + w] += weight * pixels[0, 0].cpu()
+                        layer[y : y + h, x : x + w] += weight * pixels[0, 0].cpu()
     layers = (canvas / weights).numpy()
-    wanted = torch.cat(means).mean(0).numpy()   # the score of each block
+    wanted = torch.cat(means).mean(0).numpy()  # the score of each block
     score = float(torch.cat(scores).mean())
     if mean_is == "the score" and wanted.sum() > 0:
-        wanted = wanted * (max(score, 0.0) / wanted.sum())   # float16 features were averaged in float16
+        wanted = wanted * (max(score, 0.0) / wanted.sum())  # float16 features were averaged in float16
     for layer, target in zip(layers, wanted):
         mean = layer.mean(dtype=np.float64)
         layer *= target / mean if mean > 0 else 1.0
     total = layers.sum(0, dtype=np.float64)
-    total *= wanted.sum() / total.mean() if total.mean() > 0 else 1.0   # the last digits, lost in float32
+    total *= wanted.sum() / total.mean() if total.mean() > 0 else 1.0  # the last digits, lost in float32
     chosen = model.options.layers if column.feature == "features" else None
     return DistanceMap(column.name, score, mean_is, layers, total, chosen or tuple(range(len(layers))))
 

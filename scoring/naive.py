@@ -4,6 +4,7 @@ One window at a time, the reference recomputed for every distorted image, every 
 fetched at once. The formulas are written out again from METHOD.md section 6, with loops and with POT's wasserstein_1d, so that
 a mistake in distances.py cannot hide here.
 """
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -53,6 +54,7 @@ def jsd(f, g):
 
 def wsd(f, g):
     import ot
+
     x, y = columns(f), columns(g)
     support = torch.arange(64, dtype=x.dtype)[:, None].expand_as(x).contiguous()
     d = ot.wasserstein_1d(support, support, F.softmax(x, 1), F.softmax(y, 1), p=1, require_sort=False)
@@ -72,12 +74,15 @@ def windows(image):
             along.append(start)
             start += 200
         cuts.append([*along, length - 224])
-    return torch.stack([pixels[:, y:y + 224, x:x + 224] for y in cuts[0] for x in cuts[1]])
+    return torch.stack([pixels[:, y : y + 224, x : x + 224] for y in cuts[0] for x in cuts[1]])
 
 
 def score(features, distorted, reference, distance, perturbation, pct=1.0):
     """One score: features(x) -> list of blocks of one window (1, 3, 224, 224); the two paths; names as on the command line."""
-    f, g = (windows(perturb(open_rgb(path), role, perturbation, pct)) for path, role in ((distorted, "distorted"), (reference, "reference")))
+    f, g = (
+        windows(perturb(open_rgb(path), role, perturbation, pct))
+        for path, role in ((distorted, "distorted"), (reference, "reference"))
+    )
     scores = []
     with torch.inference_mode():
         for a, b in zip(f, g):

@@ -3,6 +3,7 @@
 Where blocks, units and batches are cut depends on the pairs, their sizes and the batch size alone, so that an interrupted run that
 goes on at a unit gives the very bytes of an undisturbed one.
 """
+
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from common.errors import UsageError
 from robustness import PERTURBATIONS
 
-BATCHES = 4   # batches in a block of references, and in a unit of distorted images: enough to fill them, little to lose
+BATCHES = 4  # batches in a block of references, and in a unit of distorted images: enough to fill them, little to lose
 
 
 def default_batch(device):
@@ -33,7 +34,11 @@ def tiles(width, height, model):
     if model.window is None:
         return [(0, 0, height, width)]
     side = model.window
-    return [(y, x, side, side) for y in starts(height, side, model.options.stride) for x in starts(width, side, model.options.stride)]
+    return [
+        (y, x, side, side)
+        for y in starts(height, side, model.options.stride)
+        for x in starts(width, side, model.options.stride)
+    ]
 
 
 def split(n, most):
@@ -45,6 +50,7 @@ def split(n, most):
 @dataclass(frozen=True)
 class ImageFile:
     """One image to be scored: its file, and the pixels it will have (before any perturbation, after --resizeHW)."""
+
     path: str
     width: int
     height: int
@@ -53,12 +59,13 @@ class ImageFile:
 @dataclass
 class Plan:
     """What is to be computed: images of the pairs, blocks of references, units of pairs. Cut once, before anything runs."""
+
     model: object
-    pairs: list                     # [(distorted ImageFile, reference ImageFile)]
-    perturbations: list             # [(name, pct)]
+    pairs: list  # [(distorted ImageFile, reference ImageFile)]
+    perturbations: list  # [(name, pct)]
     resize: int | None
     batch: int
-    blocks: list = field(default_factory=list)   # [(references, [units of pair indices])]
+    blocks: list = field(default_factory=list)  # [(references, [units of pair indices])]
 
     def __post_init__(self):
         limit = BATCHES * self.batch
@@ -73,7 +80,7 @@ class Plan:
     def weight(self, image):
         """Batch places an image takes: its windows, or its area in windows of 224 where it is seen whole."""
         found = tiles(image.width, image.height, self.model)
-        return len(found) if self.model.window else -(-image.width * image.height // 224 ** 2)
+        return len(found) if self.model.window else -(-image.width * image.height // 224**2)
 
     def windows(self, todo=lambda perturbation, unit: True):
         """(windows of references, windows of distorted images) that `todo` leaves to compute."""
@@ -82,7 +89,9 @@ class Plan:
             wanted = [(p, u) for u in units for p in self.perturbations if todo(p, u)]
             variants = {variant(p) for p, _ in wanted}
             count[0] += len(variants) * sum(len(tiles(r.width, r.height, self.model)) for r in references)
-            count[1] += sum(len(tiles(d.width, d.height, self.model)) for _, u in wanted for d, _ in (self.pairs[i] for i in u))
+            count[1] += sum(
+                len(tiles(d.width, d.height, self.model)) for _, u in wanted for d, _ in (self.pairs[i] for i in u)
+            )
         return tuple(count)
 
 
@@ -106,10 +115,13 @@ def variant(perturbation):
 def check_sizes(model, pairs, names, perturbations):
     """UsageError for a pair whose images differ in size or are too small for the model after the perturbation."""
     import math
+
     for (distorted, reference), name in zip(pairs, names):
         if (distorted.width, distorted.height) != (reference.width, reference.height):
-            raise UsageError(f"{name}: the distorted image is {distorted.width} x {distorted.height}, its reference {reference.path} "
-                             f"{reference.width} x {reference.height}; expected equal sizes (or -r N, which resizes both)")
+            raise UsageError(
+                f"{name}: the distorted image is {distorted.width} x {distorted.height}, its reference {reference.path} "
+                f"{reference.width} x {reference.height}; expected equal sizes (or -r N, which resizes both)"
+            )
         for perturbation, pct in perturbations:
             shift = PERTURBATIONS[perturbation].reference is not None
             width = distorted.width - (math.ceil(pct / 100 * distorted.width) if shift else 0)
@@ -118,5 +130,7 @@ def check_sizes(model, pairs, names, perturbations):
                 while shift and least - math.ceil(pct / 100 * least) < model.min_side:
                     least += 1
                 what = model.name if model.window else ", ".join(c.name for c in model.columns)
-                raise UsageError(f"{name}: {width} x {distorted.height} pixels under {perturbation}, too small for {what}, which "
-                                 f"needs {model.min_side} a side; the smallest -r that works is {least}")
+                raise UsageError(
+                    f"{name}: {width} x {distorted.height} pixels under {perturbation}, too small for {what}, which "
+                    f"needs {model.min_side} a side; the smallest -r that works is {least}"
+                )

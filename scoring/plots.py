@@ -4,6 +4,7 @@
 
 The other pictures come from run_single_img.py --map and --curve, and the same as above from run.py --plot.
 """
+
 import math
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from common.terminal import check_writable, run_main
 # Okabe and Ito 2008: told apart by colour-blind readers
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000")
 MARKERS = "osD^vP"
-SHOWN = 0.995   # share of a map's pixels within the colour scale
+SHOWN = 0.995  # share of a map's pixels within the colour scale
 
 
 def figure(width, height):
@@ -21,7 +22,9 @@ def figure(width, height):
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise UsageError(f"pictures need matplotlib ({one_line(error)}); install it with: pip install matplotlib") from None
+        raise UsageError(
+            f"pictures need matplotlib ({one_line(error)}); install it with: pip install matplotlib"
+        ) from None
     return Figure((width, height), layout="constrained")
 
 
@@ -30,7 +33,9 @@ def check_target(path, option):
     kinds = sorted(figure(1, 1).canvas.get_supported_filetypes())
     path = Path(path)
     if path.suffix.lstrip(".").lower() not in kinds:
-        raise UsageError(f"{option} {path}: expected a file name that ends in one of {', '.join('.' + k for k in kinds)}")
+        raise UsageError(
+            f"{option} {path}: expected a file name that ends in one of {', '.join('.' + k for k in kinds)}"
+        )
     check_writable(option, path)
 
 
@@ -40,6 +45,7 @@ def save(fig, path, dpi=100):
 
 
 # ---- maps
+
 
 def difference(path, reference, distorted, found, with_layers=False):
     """Reference, distorted image and map side by side; below them, if asked for, the map of every block on its own scale.
@@ -68,13 +74,14 @@ def difference(path, reference, distorted, found, with_layers=False):
             heat(lower, ax, layer, f"block {number}: {100 * share:.1f} %")
         for ax in axes:
             ax.set_axis_off()
-    save(fig, path, dpi=min(250, max(100, width / 3)))   # large images get a larger picture
+    save(fig, path, dpi=min(250, max(100, width / 3)))  # large images get a larger picture
 
 
 def heat(fig, ax, values, title):
     """A map on its own scale, from 0, in a perceptually uniform colour map (matplotlib's inferno), with its colour bar. The few
     largest values share the last colour, lest a single pixel darken all others; a tip on the bar says so."""
     import numpy as np
+
     most, top = float(values.max()) or 1.0, float(np.quantile(values, SHOWN)) or float(values.max()) or 1.0
     shown = ax.imshow(values, cmap="inferno", vmin=0, vmax=top)
     ax.set_title(title, fontsize="small")
@@ -86,10 +93,12 @@ def heat(fig, ax, values, title):
 
 # ---- rate-distortion
 
+
 def curves(path, column, higher_is, found):
     """Mean curve of each codec: found {codec: (bitrates (points,), scores (points,))}."""
     fig = figure(6, 4.2)
     from matplotlib.ticker import LogLocator
+
     ax = fig.subplots()
     for (codec, (rates, scores)), (colour, marker) in zip(found.items(), styles()):
         ax.plot(rates, scores, color=colour, marker=marker, label=codec)
@@ -114,14 +123,20 @@ def styles():
 
 # ---- runs
 
+
 def scatter(score_file, path):
     """Prediction against label by distortion type of a scorefiles.ScoreFile. UsageError where the types can't be told."""
     import numpy as np
+
     from agreement.correlations import coefficients
     from datasets import DATASETS, distortion_types
+
     table = score_file.table
-    types = np.array(distortion_types(score_file.dataset, table) if score_file.dataset in DATASETS or "type" in table
-                     else ["all"] * len(table))
+    types = np.array(
+        distortion_types(score_file.dataset, table)
+        if score_file.dataset in DATASETS or "type" in table
+        else ["all"] * len(table)
+    )
     names = sorted(set(types))
     fig = figure(6.4 + 1.3 * math.ceil(len(names) / 20), 4.8)
     ax = fig.subplots()
@@ -136,18 +151,23 @@ def scatter(score_file, path):
     found = coefficients(score_file.sign * table["pred"], table["mos"])
     told = ", ".join(f"{name.upper()} {value:.3f}" for name, value in found.items())
     ax.set_title(f"{score_file.path.name.removesuffix('.csv')}: {told}", fontsize="medium")
-    fig.legend(loc="outside right upper", fontsize="small", title="type", ncols=math.ceil(len(names) / 20), markerscale=1.5)
+    fig.legend(
+        loc="outside right upper", fontsize="small", title="type", ncols=math.ceil(len(names) / 20), markerscale=1.5
+    )
     save(fig, path)
 
 
 def score_files(paths):
     """Draw each finished score file into a PNG of its name, beside it -> the PNGs. UsageError for a partial file."""
     from scorefiles.read import read
+
     drawn = []
     for path in paths:
         found = read(path)
         if not found.complete:
-            raise UsageError(f"{path}: {len(found.table)} of {found.promised} pairs: finish it with the command that started it")
+            raise UsageError(
+                f"{path}: {len(found.table)} of {found.promised} pairs: finish it with the command that started it"
+            )
         drawn.append(Path(path).with_suffix(".png"))
         try:
             scatter(found, drawn[-1])
@@ -158,6 +178,7 @@ def score_files(paths):
 
 def main(argv=None):
     import argparse
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="+", metavar="FILE", help="finished score files")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")

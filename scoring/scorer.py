@@ -29,15 +29,16 @@ embeddings are so by themselves. Those that end in log(s + 1)^0.25 (skld, jsd, w
 where an image is flat: their slope, never their score, is taken distances.EPSILON beside it (distances.squash, metrics.fsim).
 The gradient passes over the rounding of the luma in msssim. Higher is worse unless `higher_is` says "better" (psnr).
 """
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 
+from common.errors import UsageError
 from methods.build import build
 from methods.model import Options
-from common.errors import UsageError
 
-SLACK = 1e-4   # how far outside [0, 1] rounding may have put a value
+SLACK = 1e-4  # how far outside [0, 1] rounding may have put a value
 
 
 class Scorer(torch.nn.Module):
@@ -49,8 +50,19 @@ class Scorer(torch.nn.Module):
     higher_is. Raises UsageError: unknown names, missing weights.
     """
 
-    def __init__(self, method, distance=None, device="cpu", weights="pretrained", weights_dir=None, precision="paper",
-                 protocol="paper", layers=None, batch_size=8, check=True):
+    def __init__(
+        self,
+        method,
+        distance=None,
+        device="cpu",
+        weights="pretrained",
+        weights_dir=None,
+        precision="paper",
+        protocol="paper",
+        layers=None,
+        batch_size=8,
+        check=True,
+    ):
         super().__init__()
         options = Options(weights, weights_dir, device, precision, protocol, layers=layers)
         default = ["cos"] if method.startswith("embed_") else []
@@ -67,18 +79,25 @@ class Scorer(torch.nn.Module):
         Raises ValueError naming the likely mistake: two sizes, too small, not in [0, 1], another layout or dtype.
         """
         from scoring.plan import tiles
+
         x, y = (self.images(image, role) for image, role in ((distorted, "distorted"), (reference, "reference")))
         if x.shape != y.shape:
-            raise ValueError(f"expected images of one size, found reference {tuple(y.shape)}, distorted {tuple(x.shape)}")
+            raise ValueError(
+                f"expected images of one size, found reference {tuple(y.shape)}, distorted {tuple(x.shape)}"
+            )
         height, width = x.shape[-2:]
         if min(height, width) < self.model.min_side:
-            raise ValueError(f"{width} x {height} pixels, too small for {self.column}, which needs {self.model.min_side} a side")
+            raise ValueError(
+                f"{width} x {height} pixels, too small for {self.column}, which needs {self.model.min_side} a side"
+            )
         single = x.ndim == 3
         x, y = (self.short_side(t[None] if single else t) for t in (x, y))
         tiles = tiles(x.shape[-1], x.shape[-2], self.model)
-        x, y = (torch.stack([t[..., r:r + h, c:c + w] for r, c, h, w in tiles], 1).flatten(0, 1) for t in (x, y))
-        values = [self.model.compare(self.features(a), self.features(b), self.model.columns)[0][:, 0]
-                  for a, b in zip(x.split(self.batch_size), y.split(self.batch_size))]
+        x, y = (torch.stack([t[..., r : r + h, c : c + w] for r, c, h, w in tiles], 1).flatten(0, 1) for t in (x, y))
+        values = [
+            self.model.compare(self.features(a), self.features(b), self.model.columns)[0][:, 0]
+            for a, b in zip(x.split(self.batch_size), y.split(self.batch_size))
+        ]
         scores = torch.cat(values).unflatten(0, (-1, len(tiles))).mean(1).float()
         if (x.requires_grad or y.requires_grad) and torch.is_grad_enabled() and not scores.requires_grad:
             raise ValueError(f"{self.column} gives no gradient: it leaves torch on the way to its number")
@@ -95,19 +114,24 @@ class Scorer(torch.nn.Module):
     def images(self, image, role):
         """Anything the module's docstring names -> float32 (3, H, W) or (B, 3, H, W) on the device. Raises ValueError."""
         from PIL import Image
+
         if isinstance(image, Image.Image):
             x = from_pil(image, role)
         elif isinstance(image, (list, tuple)) and image and all(isinstance(i, Image.Image) for i in image):
             if len({i.size for i in image}) > 1:
-                raise ValueError(f"{role}: expected images of one size in a batch, found {sorted({i.size for i in image})}")
+                raise ValueError(
+                    f"{role}: expected images of one size in a batch, found {sorted({i.size for i in image})}"
+                )
             x = torch.stack([from_pil(i, role) for i in image])
         elif isinstance(image, np.ndarray):
             x = from_array(image, role)
         elif isinstance(image, torch.Tensor):
             x = from_tensor(image, role)
         else:
-            raise ValueError(f"{role}: expected a PIL image, a numpy array or a tensor, or a list of PIL images, "
-                             f"found {type(image).__name__}")
+            raise ValueError(
+                f"{role}: expected a PIL image, a numpy array or a tensor, or a list of PIL images, "
+                f"found {type(image).__name__}"
+            )
         if self.check:
             check_range(x, role)
         return x.to(self.model.options.device, torch.float32)
@@ -115,8 +139,10 @@ class Scorer(torch.nn.Module):
 
 def from_pil(image, role):
     if image.mode not in ("RGB", "L"):
-        raise ValueError(f"{role}: expected a PIL image in mode RGB or L, found {image.mode}; "
-                         "images.open_rgb(path) reads any file as RGB")
+        raise ValueError(
+            f"{role}: expected a PIL image in mode RGB or L, found {image.mode}; "
+            "images.open_rgb(path) reads any file as RGB"
+        )
     return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1) / 255
 
 
@@ -124,7 +150,9 @@ def from_array(array, role):
     """numpy (H, W, 3) or (B, H, W, 3) -> tensor, channels first."""
     layout = "(H, W, 3) or (B, H, W, 3), as Pillow, scikit-image and OpenCV have it"
     if array.ndim not in (3, 4) or array.shape[-1] != 3:
-        hint = other_layout(array, array.ndim in (3, 4) and array.shape[-3] == 3, "channels first? Use np.moveaxis(x, -3, -1)")
+        hint = other_layout(
+            array, array.ndim in (3, 4) and array.shape[-3] == 3, "channels first? Use np.moveaxis(x, -3, -1)"
+        )
         raise ValueError(f"{role}: expected a numpy array {layout}, found {array.shape}: {hint}")
     refuse_integers(array.dtype.kind in "iub", array, role)
     return torch.from_numpy(np.ascontiguousarray(array)).movedim(-1, -3)
@@ -146,7 +174,11 @@ def other_layout(x, moved, how):
         return how
     if x.ndim == 2:
         return "grey without channels? Stack it three times"
-    return "grey or with transparency? Give the three channels R, G, B" if x.ndim in (3, 4) else "neither an image nor a batch"
+    return (
+        "grey or with transparency? Give the three channels R, G, B"
+        if x.ndim in (3, 4)
+        else "neither an image nor a batch"
+    )
 
 
 def refuse_integers(are, x, role):

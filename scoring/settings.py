@@ -1,4 +1,5 @@
 """What decides a run of run.py or score_dataset, besides its datasets and models: one frozen object. Imports no torch."""
+
 import os
 from dataclasses import dataclass, field
 
@@ -10,27 +11,30 @@ from scorefiles.read import PERTURBATION
 @dataclass(frozen=True)
 class Run:
     """What decides a run besides its datasets and models. The fields are run.py's flags, and their defaults are its own."""
-    perturbations: tuple = (("none", 0.0),)   # (name, pct) each
+
+    perturbations: tuple = (("none", 0.0),)  # (name, pct) each
     data_root: str = field(default_factory=lambda: os.environ.get("IQA_DATA", "data"))
     savedir: str = "results"
-    saveas: str | None = None                 # the score file's name in place of the method's
-    resizeHW: int | None = None               # resize both images to N x N first
-    higher_is: str | None = None              # what a higher label of a CSV dataset means
-    limit: int | None = None                  # only the first N pairs
-    skip_bad: bool = False                    # leave out pairs whose image is missing or unreadable
-    noise_floor: bool = False                 # each reference against its own perturbed self
-    overwrite: bool = False                   # drop files made with other settings
-    keep_going: bool = False                  # carry on past what cannot be had
-    dry_run: bool = False                     # say what would be computed, and compute nothing
-    shard: tuple | None = None                # (i, n): the i-th of n parts of the references
-    batch_size: int | None = None             # windows at once; None: by device
-    workers: int | None = None                # processes that read images; None: by device
-    progress: bool | None = None              # a bar on stderr; None: where it is a terminal
+    saveas: str | None = None  # the score file's name in place of the method's
+    resizeHW: int | None = None  # resize both images to N x N first
+    higher_is: str | None = None  # what a higher label of a CSV dataset means
+    limit: int | None = None  # only the first N pairs
+    skip_bad: bool = False  # leave out pairs whose image is missing or unreadable
+    noise_floor: bool = False  # each reference against its own perturbed self
+    overwrite: bool = False  # drop files made with other settings
+    keep_going: bool = False  # carry on past what cannot be had
+    dry_run: bool = False  # say what would be computed, and compute nothing
+    shard: tuple | None = None  # (i, n): the i-th of n parts of the references
+    batch_size: int | None = None  # windows at once; None: by device
+    workers: int | None = None  # processes that read images; None: by device
+    progress: bool | None = None  # a bar on stderr; None: where it is a terminal
 
     def __post_init__(self):
         name = self.saveas
         if name is not None and (not name or "/" in name or PERTURBATION.search(name)):
-            raise UsageError(f"-s {name!r}: expected a name for a file, without '/' and without a perturbation at its end")
+            raise UsageError(
+                f"-s {name!r}: expected a name for a file, without '/' and without a perturbation at its end"
+            )
 
 
 def perturbations(names, magnitudes=(1.0,)):
@@ -40,4 +44,6 @@ def perturbations(names, magnitudes=(1.0,)):
             raise unknown("perturbation", name, PERTURBATIONS)
     if wrong := [pct for pct in magnitudes if not 0 < pct < 50]:
         raise UsageError(f"-pct {wrong[0]}: expected a number above 0 and below 50")
-    return tuple(dict.fromkeys(("none", 0.0) if name == "none" else (name, float(pct)) for name in names for pct in magnitudes))
+    return tuple(
+        dict.fromkeys(("none", 0.0) if name == "none" else (name, float(pct)) for name in names for pct in magnitudes)
+    )

@@ -1,8 +1,9 @@
 """Pairs of image files -> scores, maps and predicted opinions: what run_single_img.py does, for a notebook too.
 
-    models, fusions = models_of(["psnr", "st_vgg16_l2"], [], Options())
-    scores = score_pairs([Pair("original.png", "coded.jpg")], models, fusions)     # [{"psnr": ..., "st_vgg16_l2": ...}]
+models, fusions = models_of(["psnr", "st_vgg16_l2"], [], Options())
+scores = score_pairs([Pair("original.png", "coded.jpg")], models, fusions)     # [{"psnr": ..., "st_vgg16_l2": ...}]
 """
+
 from common import images
 from common.terminal import progress
 from methods.model import Model, known_by
@@ -18,7 +19,9 @@ def checked(pairs, resizeHW=None):
     """[Pair] -> [(distorted, reference)] as ImageFile, every file checked. Raises UsageError listing all that can't be read."""
     sizes = images.check_all(dict.fromkeys(path for pair in pairs for path in (pair.reference, pair.distorted)))
     side = (resizeHW,) * 2 if resizeHW else None
-    return [tuple(ImageFile(path, *(side or sizes[path])) for path in (pair.distorted, pair.reference)) for pair in pairs]
+    return [
+        tuple(ImageFile(path, *(side or sizes[path])) for path in (pair.distorted, pair.reference)) for pair in pairs
+    ]
 
 
 def columns_of(models, fusions):
@@ -29,8 +32,15 @@ def columns_of(models, fusions):
     return {c.name: c for c in [*columns, *fused]}, {c.name: both for c, both in fused.items()}
 
 
-def score_pairs(pairs: list[Pair], models: list[Model], fusions=(), *, resizeHW: int | None = None,
-                batch_size: int | None = None, shown: bool | None = None) -> list[dict]:
+def score_pairs(
+    pairs: list[Pair],
+    models: list[Model],
+    fusions=(),
+    *,
+    resizeHW: int | None = None,
+    batch_size: int | None = None,
+    shown: bool | None = None,
+) -> list[dict]:
     """Scores of pairs of files -> [{column name: score}], in order, fused ones last.
 
     models, fusions: methods.options.models_of. resizeHW, batch_size: as run.py's flags. shown: a bar on stderr, None for where
@@ -62,7 +72,8 @@ def map_pair(pair, model, *, resizeHW=None, batch_size=None):
     import torch
 
     from scoring import loading, maps
-    maps.terms_of(model, model.columns[0])   # no map for this score: said before anything is loaded
+
+    maps.terms_of(model, model.columns[0])  # no map for this score: said before anything is loaded
     check_sizes(model, checked([pair], resizeHW), [pair.distorted], PLAIN)
     requests = [(pair.distorted, "distorted", PLAIN), (pair.reference, "reference", PLAIN)]
     device = model.options.device
@@ -74,10 +85,19 @@ def map_pair(pair, model, *, resizeHW=None, batch_size=None):
 def calibrations(paths, models, fusions=(), *, resizeHW=None):
     """{column name: calibrate.Calibration} fitted to finished score files of the same methods. Raises UsageError."""
     from scoring import calibrate
+
     settings = {}
     for model in models:
-        of_model = {"protocol": model.options.protocol, "precision": model.options.precision, "resizeHW": resizeHW,
-                    "weights": known_by(model.files())} if paths else {}
+        of_model = (
+            {
+                "protocol": model.options.protocol,
+                "precision": model.options.precision,
+                "resizeHW": resizeHW,
+                "weights": known_by(model.files()),
+            }
+            if paths
+            else {}
+        )
         settings |= {column.name: of_model for column in model.columns}
     for name, (_, factors) in columns_of(models, fusions)[1].items() if paths else ():
         own = [settings[c.name] for c in factors.values()]
@@ -88,5 +108,8 @@ def calibrations(paths, models, fusions=(), *, resizeHW=None):
 
 def predictions(scores, opinions):
     """{psnr_predicted_label: ..., _low, _high, _extrapolated} of the calibrated scores {column name: score} of one pair."""
-    return {f"{column}_predicted_{what}": value for column, opinion in opinions.items()
-            for what, value in opinion(scores[column]).items()}
+    return {
+        f"{column}_predicted_{what}": value
+        for column, opinion in opinions.items()
+        for what, value in opinion(scores[column]).items()
+    }

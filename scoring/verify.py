@@ -9,32 +9,31 @@ computed in 16 bits or TF32; below a floor of a hundredth of that share of the f
 Prints one line a file. Exit code 1 if any differs, 2 if any can't be verified. A CSV dataset is named by -dat FILE.csv, one's
 own metric by -m FILE.py:FUNCTION.
 """
+
 import random
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import datasets
-from scoring import experiment
-from scoring import fused_files
-from methods import fused
 from common import images
-from methods.build import build, factor, models_name, with_columns
-from methods.model import PROTOCOLS, Options
-from models import PRECISIONS, backbone
-from methods import metrics
-from scorefiles import write
-from scorefiles.read import beside, read
-from scoring.engine import score_plan
-from robustness import PERTURBATIONS
-from scoring.plan import default_batch
 from common.errors import UsageError, WorkError, one_line
 from common.terminal import progress
 from loaders import lists
+from methods import fused, metrics
+from methods.build import build, factor, models_name, with_columns
+from methods.model import PROTOCOLS, Options
+from models import PRECISIONS, backbone
+from robustness import PERTURBATIONS
+from scorefiles import write
+from scorefiles.read import beside, read
+from scoring import experiment, fused_files
+from scoring.engine import score_plan
+from scoring.plan import default_batch
 from scoring.settings import Run
 
 SEED = 0
-FINE, COARSE = 1e-4, 0.02   # of a score
-STEP = 3e-7                 # a step or two of s in float32, in scores log(s + 1)^0.25 (METHOD.md section 6)
+FINE, COARSE = 1e-4, 0.02  # of a score
+STEP = 3e-7  # a step or two of s in float32, in scores log(s + 1)^0.25 (METHOD.md section 6)
 KNOWN = {"perturbation": tuple(PERTURBATIONS), "precision": PRECISIONS, "protocol": PROTOCOLS}
 
 
@@ -66,6 +65,7 @@ def score_files(files, pairs, *, methods=(), datasets=(), data_root=None, weight
 @dataclass(frozen=True)
 class Where:
     """Where things are that the JSON beside a score file cannot say; `loaded` keeps the datasets, each loaded once."""
+
     methods: tuple
     datasets: tuple
     data_root: str
@@ -99,8 +99,11 @@ def verify(path, pairs, where):
     compare_settings(file.document, models, prepared, perturbation, run)
     rows = rows_of(path, file.document, dataset)
     prepared.chosen = sorted(random.Random(SEED).sample(sorted(rows), min(pairs, len(rows))))
-    prepared.sizes = images.check_all(dict.fromkeys(
-        dataset.path(rel) for i in prepared.chosen for rel in (dataset.pairs[i].dis, dataset.pairs[i].ref)))
+    prepared.sizes = images.check_all(
+        dict.fromkeys(
+            dataset.path(rel) for i in prepared.chosen for rel in (dataset.pairs[i].dis, dataset.pairs[i].ref)
+        )
+    )
     found = {}
     for model in models:
         work, chosen = experiment.plan(model, prepared, run, batch)
@@ -116,11 +119,14 @@ def verify(path, pairs, where):
 
 # ---- from the JSON to what is to be computed
 
+
 def options_of(told, weights_dir, device):
     """Options from a file's settings; those of a fused file are its factors', of which metrics have no windows and
     embeddings no layers."""
     parts = told["factors"].values() if "factors" in told else [told]
-    windows = {key: part[key] for part in parts for key in ("normalize", "window", "stride", "per_layer") if key in part}
+    windows = {
+        key: part[key] for part in parts for key in ("normalize", "window", "stride", "per_layer") if key in part
+    }
     layers = next((tuple(part["layers"]) for part in parts if part.get("layers") is not None), None)
     kind = "random" if any(w["name"] == "random" for w in told["weights"]) else "pretrained"
     return Options(kind, weights_dir, device, told["precision"], told["protocol"], layers=layers, **windows)
@@ -134,7 +140,10 @@ def recipe(told, named, options):
         factors = fused_files.factors_of(fusion, [c for m in models for c in m.columns])
 
         def product(found):
-            return fused_files.scores(fusion, factors, {f: [v[0] for v in found[c.name]] for f, c in factors.items()})[:, None]
+            return fused_files.scores(fusion, factors, {f: [v[0] for v in found[c.name]] for f, c in factors.items()})[
+                :, None
+            ]
+
         return models, product
     name = told["method"]
     if told["feature"] == "own":
@@ -155,13 +164,18 @@ def dataset_of(name, document, where):
         raise UsageError(f"its dataset {name} is none of those known; name its file by -dat {name}.csv")
     key = name, "left_out" in document["settings"], document["label"].endswith("(noise floor)")
     if key not in where.loaded:
-        again = Run(data_root=where.data_root, skip_bad=key[1], noise_floor=key[2],
-                    higher_is=document["label_higher_is"] if own else None)
+        again = Run(
+            data_root=where.data_root,
+            skip_bad=key[1],
+            noise_floor=key[2],
+            higher_is=document["label_higher_is"] if own else None,
+        )
         where.loaded[key] = experiment.load(own[0] if own else name, again)
     return where.loaded[key]
 
 
 # ---- comparing
+
 
 def compare_settings(document, models, prepared, perturbation, run):
     """Differs where the dataset, a weight file or anything else that decides the scores is not what the JSON says."""
@@ -169,10 +183,15 @@ def compare_settings(document, models, prepared, perturbation, run):
     for model in models:
         weights = model.files()
         for column in model.columns:
-            documents[column.method, column.distance] = experiment.document(model, weights, column, prepared, perturbation, run)
+            documents[column.method, column.distance] = experiment.document(
+                model, weights, column, prepared, perturbation, run
+            )
     told = document["settings"]
-    parts = {factor(name): part for name, part in told["factors"].items()} if "factors" in told else {
-        key: told for key in documents}
+    parts = (
+        {factor(name): part for name, part in told["factors"].items()}
+        if "factors" in told
+        else {key: told for key in documents}
+    )
     found = [d for key, part in parts.items() for d in write.differences(part, documents[key]["settings"])]
     if found:
         raise Differs(f"{'; '.join(found[:3])}{'; ...' if len(found) > 3 else ''}")
@@ -188,17 +207,20 @@ def rows_of(path, document, dataset):
 
 def coarse(models):
     """Whether any of the models computes in fewer than float32's digits."""
+
     def half(model):
         precision, protocol = model.options.precision, model.options.protocol
         if precision == protocol == "paper" and model.window is not None:
             return backbone(models_name(model)).half
         return precision not in ("paper", "fp32")
+
     return any(map(half, models))
 
 
 def rooted(told):
     """Whether the score is log(s + 1)^0.25 of an s that has float32's steps, which the root makes large near zero."""
     import distances
+
     if told["distance"]:
         return distances.DISTANCES[told["distance"]].columns is not None
     metric = metrics.METRICS.get(told["method"])
@@ -213,7 +235,7 @@ def compare_scores(names, then, now, loose, steps, largest):
         for a, b in zip(old, map(float, new), strict=True):
             size = max(abs(a), abs(b), floor)
             worst = max(worst, abs(a - b) / size if size else 0.0)
-            if abs(a - b) > tolerance * size and not (steps and abs(a ** 4 - b ** 4) <= STEP):
+            if abs(a - b) > tolerance * size and not (steps and abs(a**4 - b**4) <= STEP):
                 wrong.append((abs(a - b) / size, f"{name}: {a:.9g} in the file, {b:.9g} now"))
     if wrong:
         raise Differs(f"{max(wrong)[1]} ({len({text.split(': ')[0] for _, text in wrong})} of {len(names)} pairs)")

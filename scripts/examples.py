@@ -6,21 +6,28 @@ DIR/damage: astronaut.png (the reference), and it with a local blur, a local blo
 pixels. DIR/codecs: originals/, jpeg/, webp/, jp2k/ (five photographs at about half a bit per pixel), and pairs.csv with
 ref,dis,codec,bitrate: every photograph with every codec at six qualities in all/, bits per pixel by the file's size.
 """
+
 import csv
 import shutil
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))   # as `python scripts/examples.py`, the rooms are not on the path
+sys.path.insert(
+    0, str(Path(__file__).resolve().parents[1])
+)  # as `python scripts/examples.py`, the rooms are not on the path
 
 from common.errors import UsageError  # noqa: E402
 from common.terminal import run_main  # noqa: E402
 
-BOX = (88, 72, 184, 168)     # left, top, right, bottom of the local damage: the astronaut's face
-CODECS = {                   # folder: ending, Pillow's options at six qualities from low to high, which of them is for the folder
+BOX = (88, 72, 184, 168)  # left, top, right, bottom of the local damage: the astronaut's face
+CODECS = {  # folder: ending, Pillow's options at six qualities from low to high, which of them is for the folder
     "jpeg": (".jpg", [dict(quality=q) for q in (5, 10, 20, 35, 60, 85)], 2),
     "webp": (".webp", [dict(quality=q, method=6) for q in (1, 10, 30, 55, 80, 93)], 2),
-    "jp2k": (".jp2", [dict(quality_mode="rates", quality_layers=[r], irreversible=True) for r in (90, 50, 30, 18, 11, 6)], 1),
+    "jp2k": (
+        ".jp2",
+        [dict(quality_mode="rates", quality_layers=[r], irreversible=True) for r in (90, 50, 30, 18, 11, 6)],
+        1,
+    ),
 }
 
 
@@ -33,12 +40,15 @@ def local(image, change, box=BOX):
 
 def blurred(image):
     from PIL import ImageFilter
+
     return image.filter(ImageFilter.GaussianBlur(3))
 
 
 def blocky(image):
     import io
+
     from PIL import Image
+
     stream = io.BytesIO()
     image.save(stream, "JPEG", quality=5)
     return Image.open(stream).convert("RGB")
@@ -47,6 +57,7 @@ def blocky(image):
 def shifted(image, pixels=4):
     """The image moved to the right; the columns that come in repeat the first."""
     from PIL import Image
+
     moved = Image.new("RGB", image.size)
     for x in range(pixels):
         moved.paste(image.crop((0, 0, 1, image.height)), (x, 0))
@@ -59,6 +70,7 @@ DAMAGE = {"blur": lambda image: local(image, blurred), "blocks": lambda image: l
 
 def damage(folder, photograph):
     from common.images import open_rgb
+
     folder.mkdir(parents=True, exist_ok=True)
     image = open_rgb(photograph)
     image.save(folder / photograph.name)
@@ -68,6 +80,7 @@ def damage(folder, photograph):
 
 def codecs(folder, photographs):
     from common.images import open_rgb
+
     for name in ("originals", "all", *CODECS):
         (folder / name).mkdir(parents=True, exist_ok=True)
     lines = []
@@ -88,7 +101,9 @@ def codecs(folder, photographs):
 
 def main(argv):
     import argparse
+
     from loaders import demo
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")

@@ -1,4 +1,5 @@
 """Tests marked `slow` (long fuzzing, soaks, coverage studies) run only with --slow."""
+
 import pytest
 
 

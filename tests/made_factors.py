@@ -1,4 +1,5 @@
 """Score files for the tests of fuse.py: made up, with known best exponents."""
+
 import json
 
 import numpy as np
@@ -17,7 +18,9 @@ def names(dataset, n=PAIRS):
 def put(folder, name, pred, mos, settings=None, **columns):
     """One score file; settings: what its JSON holds, none without."""
     dis, ref = names(name.partition("_")[0], len(pred))
-    pd.DataFrame({"dis": dis, "ref": ref, "mos": mos, "pred": pred, **columns}).to_csv(folder / f"{name}.csv", index=False)
+    pd.DataFrame({"dis": dis, "ref": ref, "mos": mos, "pred": pred, **columns}).to_csv(
+        folder / f"{name}.csv", index=False
+    )
     if settings is not None:
         (folder / f"{name}.json").write_text(json.dumps(settings))
 
@@ -25,7 +28,7 @@ def put(folder, name, pred, mos, settings=None, **columns):
 def made(folder, power, datasets=("alpha", "beta", "gamma"), perturbations=("", "_rot-1"), noise=0.05):
     """Files of the factors a and b, in which power[dataset] is the exponent of b that fits the labels best (0 if not given)."""
     for i, dataset in enumerate(datasets):
-        label = np.random.default_rng(100 + i).normal(size=PAIRS)      # the dataset's, so the same under each perturbation
+        label = np.random.default_rng(100 + i).normal(size=PAIRS)  # the dataset's, so the same under each perturbation
         for j, perturbation in enumerate(perturbations):
             a, b, rest = np.random.default_rng(10 * i + j).normal(size=(3, PAIRS))
             fit = np.argsort(a + power.get(dataset, 0) * b + noise * rest)[np.argsort(np.argsort(label))]

@@ -1,4 +1,5 @@
 """Score files for the tests of tables.py: made up, in the authors' format, of the real datasets' sizes."""
+
 import json
 
 import numpy as np
@@ -14,9 +15,9 @@ def scores(dataset, seed=0, rows=None, unknown=0.5):
     n = PAIRS[dataset]
     label = np.random.default_rng(len(dataset)).uniform(20, 80, n).round(5)
     rng = np.random.default_rng(seed)
-    sense = -1 if dataset == "pipal" else 1     # PIPAL's Elo is higher for better images, a distance is not
+    sense = -1 if dataset == "pipal" else 1  # PIPAL's Elo is higher for better images, a distance is not
     pred = sense * label + unknown * 40 * rng.normal(size=n)
-    if dataset == "live":     # names without folders repeat
+    if dataset == "live":  # names without folders repeat
         names = [f"img{i % 229}.bmp" for i in range(n)]
     elif dataset == "tid2013":
         names = [f"{'Ii'[i % 2]}{i // 120 + 1:02d}_{i // 5 % 24 + 1:02d}_{i % 5 + 1}.bmp" for i in range(n)]

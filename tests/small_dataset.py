@@ -1,4 +1,5 @@
 """A CSV dataset of small images made on the spot, and run.py in this process or in one of its own."""
+
 import os
 import subprocess
 import sys
@@ -7,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from common import terminal
 import run
+from common import terminal
 
 ROOT = Path(__file__).parents[1]
 
@@ -17,7 +18,9 @@ def make(folder, pairs=8, references=2, size=(72, 64)):
     """`pairs` noisy versions of `references` random images, width x height `size` -> the CSV file, dataset name 'tiny'."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)
-    photographs = [rng.integers(0, 256, (size[1] // 8, size[0] // 8, 3)).repeat(8, 0).repeat(8, 1) for _ in range(references)]
+    photographs = [
+        rng.integers(0, 256, (size[1] // 8, size[0] // 8, 3)).repeat(8, 0).repeat(8, 1) for _ in range(references)
+    ]
     for r, photograph in enumerate(photographs):
         Image.fromarray(photograph.astype(np.uint8)).save(folder / f"r{r}.png")
     lines = ["dis,ref,dmos"]
@@ -53,8 +56,14 @@ def refused(capsys, *argv, code=2, main=run.main):
 def spawn(*argv, script="run.py", **options):
     """The script in a process of its own, single-threaded."""
     environment = os.environ | {"OMP_NUM_THREADS": "1"} | options.pop("env", {})
-    return subprocess.Popen([sys.executable, ROOT / script, *map(str, argv)], env=environment, text=True, stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE, **options)
+    return subprocess.Popen(
+        [sys.executable, ROOT / script, *map(str, argv)],
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        **options,
+    )
 
 
 def bytes_of(folder):

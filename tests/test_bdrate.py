@@ -1,16 +1,18 @@
 """BD-rate: against the package bjontegaard's figure, exact cases, and manifests with bitrates from end to end."""
+
 import csv
 
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from photographs import astronaut, printed
 from PIL import Image
 
-from scoring import bdrate
 import run_single_img
 from common.errors import UsageError
+from scoring import bdrate
 from scoring.folders import Pair
-from photographs import astronaut, printed
 
 # Rates (kbit/s) and PSNR of two encodings at four settings, made up in the usual range of the literature
 ANCHOR = [686.76, 309.58, 157.11, 85.95], [40.28, 37.18, 34.24, 31.42]
@@ -40,14 +42,21 @@ def test_a_constant_saving_is_found_exactly(steps, factor, falls, random):
     rates = 2.0 ** np.arange(len(steps))
     order = list(range(len(steps)))
     random.shuffle(order)
-    assert bdrate.bd_rate(rates, scores, factor * rates[order], scores[order]) == pytest.approx(100 * (factor - 1), abs=1e-6)
+    assert bdrate.bd_rate(rates, scores, factor * rates[order], scores[order]) == pytest.approx(
+        100 * (factor - 1), abs=1e-6
+    )
 
 
-@pytest.mark.parametrize("rates, scores, told", [
-    ([1, 2, 3], [1, 2, 3], "3 points"), ([1, 2, 3, 4], [1, 3, 2, 4], "one direction"),
-    ([1, 2, 2, 4], [1, 2, 3, 4], "one direction"), ([1, 2, 3, 4], [51, 52, 53, 54], "no scores in common"),
-    ([1, 2, 3, 4], [40, 38, 36, 34], "falls with the other"),
-])
+@pytest.mark.parametrize(
+    "rates, scores, told",
+    [
+        ([1, 2, 3], [1, 2, 3], "3 points"),
+        ([1, 2, 3, 4], [1, 3, 2, 4], "one direction"),
+        ([1, 2, 2, 4], [1, 2, 3, 4], "one direction"),
+        ([1, 2, 3, 4], [51, 52, 53, 54], "no scores in common"),
+        ([1, 2, 3, 4], [40, 38, 36, 34], "falls with the other"),
+    ],
+)
 def test_curves_without_a_bd_rate(rates, scores, told):
     with pytest.raises(ValueError, match=told):
         bdrate.bd_rate(*ANCHOR, rates, scores)
@@ -70,7 +79,9 @@ def test_mean_and_interval():
     better, same = bdrate.compare(*made({"better": -0.3, "same": 0.0}))
     assert better["bd_rate"] == pytest.approx(-30, abs=5) and better["high"] < -20 and better["images"] == 12
     assert same["low"] < 0 < same["high"]
-    text = bdrate.report(*made({"better": -0.3, "same": 0.0}), type("Column", (), {"name": "psnr", "higher_is": "better"}))
+    text = bdrate.report(
+        *made({"better": -0.3, "same": 0.0}), type("Column", (), {"name": "psnr", "higher_is": "better"})
+    )
     assert [line.endswith("a tie), 12 images") for line in text.splitlines()[-2:]] == [False, True]
 
 
@@ -120,13 +131,19 @@ def test_twice_the_bits_is_plus_100_percent(manifest, method, capsys):
     text = printed(capsys, "--manifest", manifest, "-m", method, "--curve", manifest.with_suffix(".png"))
     assert "BD-rate of twice against jpeg: +100.0 % (+100.0 to +100.0 %), 2 images" in text
     assert Image.open(manifest.with_suffix(".png")).width == 600
-    assert "BD-rate of jpeg against twice: -50.0 %" in printed(capsys, "--manifest", manifest, "-m", method, "--anchor", "twice")
+    assert "BD-rate of jpeg against twice: -50.0 %" in printed(
+        capsys, "--manifest", manifest, "-m", method, "--anchor", "twice"
+    )
 
 
-@pytest.mark.parametrize("argv, told", [
-    (["-ref", "x", "--manifest"], "leave -ref and -dis out"), (["--curve", "rd.xyz", "--manifest"], "ends in one of"),
-    (["--anchor", "x264", "--manifest"], "expected one of the codecs jpeg, twice"),
-])
+@pytest.mark.parametrize(
+    "argv, told",
+    [
+        (["-ref", "x", "--manifest"], "leave -ref and -dis out"),
+        (["--curve", "rd.xyz", "--manifest"], "ends in one of"),
+        (["--anchor", "x264", "--manifest"], "expected one of the codecs jpeg, twice"),
+    ],
+)
 def test_what_does_not_go_together(manifest, argv, told):
     with pytest.raises(UsageError, match=told):
         run_single_img.main([*argv, str(manifest), "-m", "psnr"])

@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import stats
 
 from agreement.bootstrap import cluster_bootstrap, interval, multiplicities, ratio, resample
@@ -86,7 +87,9 @@ def test_bca_agrees_with_scipy_on_independent_data():
     ours = resample(ratio(sample[:, None], np.ones((60, 1))), 60, resamples=20000, seed=0)
     for method, name in (("bca", "BCa"), ("percentile", "percentile")):
         theirs = stats.bootstrap((sample,), np.mean, n_resamples=20000, method=name, rng=np.random.default_rng(0))
-        np.testing.assert_allclose(ours.interval(0, method=method), theirs.confidence_interval, atol=0.03)  # Monte Carlo noise
+        np.testing.assert_allclose(
+            ours.interval(0, method=method), theirs.confidence_interval, atol=0.03
+        )  # Monte Carlo noise
     assert (
         ours.interval(0, method="bca")[1] > ours.interval(0, method="percentile")[1] + 0.03
     )  # a skewed mean is corrected upwards
@@ -121,8 +124,12 @@ def coverage(clusters, simulations, seed, size=10, resamples=500):
     hits = {}
     for simulation in range(simulations):
         label = np.repeat(rng.normal(size=clusters), size) + rng.normal(size=clusters * size)  # variance 2
-        predictions = label + np.repeat(rng.normal(size=(2, clusters)), size, axis=1) + rng.normal(size=(2, clusters * size))
-        for name, result in cluster_bootstrap(label, predictions, cluster, resamples=resamples, seed=simulation).items():
+        predictions = (
+            label + np.repeat(rng.normal(size=(2, clusters)), size, axis=1) + rng.normal(size=(2, clusters * size))
+        )
+        for name, result in cluster_bootstrap(
+            label, predictions, cluster, resamples=resamples, seed=simulation
+        ).items():
             for method in ("bca", "percentile"):
                 low, high = result.interval(0, method=method)
                 hits.setdefault((name, "coefficient", method), []).append(low <= truth[name] <= high)
@@ -137,7 +144,9 @@ def test_pairs_taken_as_independent_would_not_cover():
     for simulation in range(100):
         label = np.repeat(rng.normal(size=20), 10) + 0.1 * rng.normal(size=200)
         predictions = label + np.repeat(rng.normal(size=(2, 20)), 10, axis=1)
-        low, high = cluster_bootstrap(label, predictions, np.arange(200), ("plcc",), 200, simulation)["plcc"].interval(0, 1)
+        low, high = cluster_bootstrap(label, predictions, np.arange(200), ("plcc",), 200, simulation)["plcc"].interval(
+            0, 1
+        )
         hits.append(low <= 0 <= high)
     assert np.mean(hits) < 0.75
 

@@ -1,20 +1,21 @@
 """A single score as a predicted opinion: the map is recovered, the interval covers, and what does not fit together is refused."""
+
 import json
 
 import numpy as np
 import pandas as pd
 import pytest
+from photographs import astronaut, printed, saved
 
-from scoring import calibrate
 import run_single_img
 from common.errors import UsageError
-from photographs import astronaut, printed, saved
+from scoring import calibrate
 
 SETTINGS = {"psnr": {"protocol": "paper", "precision": "paper", "resizeHW": None, "weights": []}}
 
 
 def truth(score):
-    return 80 - 70 / (1 + np.exp(-(score - 30) / 4))     # DMOS from PSNR: 80 for bad images, 10 for good ones
+    return 80 - 70 / (1 + np.exp(-(score - 30) / 4))  # DMOS from PSNR: 80 for bad images, 10 for good ones
 
 
 def made(seed=0, references=40, each=10, noise=5.0):
@@ -22,15 +23,20 @@ def made(seed=0, references=40, each=10, noise=5.0):
     rng = np.random.default_rng(seed)
     ref = np.repeat(np.arange(references), each)
     pred = rng.uniform(18, 44, len(ref))
-    mos = truth(pred) + rng.normal(0, noise / 2 ** 0.5, references)[ref] + rng.normal(0, noise / 2 ** 0.5, len(ref))
+    mos = truth(pred) + rng.normal(0, noise / 2**0.5, references)[ref] + rng.normal(0, noise / 2**0.5, len(ref))
     names = {"dis": [f"d{i}.png" for i in range(len(ref))], "ref": [f"r{r}.png" for r in ref]}
     return pd.DataFrame(names | {"mos": mos, "pred": pred})
 
 
 def put(folder, table, name="mine_psnr.csv", **settings):
     table.to_csv(folder / name, index=False)
-    document = {"label": "DMOS", "label_higher_is": "worse", "pred_higher_is": "better", "pairs_expected": len(table),
-                "settings": SETTINGS["psnr"] | settings}
+    document = {
+        "label": "DMOS",
+        "label_higher_is": "worse",
+        "pred_higher_is": "better",
+        "pairs_expected": len(table),
+        "settings": SETTINGS["psnr"] | settings,
+    }
     (folder / name.replace(".csv", ".json")).write_text(json.dumps(document))
     return folder / name
 
@@ -52,15 +58,20 @@ def test_the_interval_covers_new_references(tmp_path):
         new = made(seed + 100)
         told = [found(score) for score in new["pred"]]
         shares.append(np.mean([t["low"] <= label <= t["high"] for t, label in zip(told, new["mos"])]))
-        assert 15 < np.mean([t["high"] - t["low"] for t in told]) < 27     # 2 * 1.96 * 5 = 19.6
+        assert 15 < np.mean([t["high"] - t["low"] for t in told]) < 27  # 2 * 1.96 * 5 = 19.6
     assert np.mean(shares) == pytest.approx(0.95, abs=0.03)
 
 
-@pytest.mark.parametrize("change, told", [
-    (dict(name="mine_fsim.csv"), "scores of fsim, but psnr is scored here"), (dict(name="mine_psnr_rot-1.csv"), "unperturbed"),
-    (dict(protocol="corrected"), "protocol: corrected there, paper here"), (dict(resizeHW=256), "resizeHW: 256 there, None here"),
-    (dict(weights=[{"name": "random", "seed": 0}]), "weights: .* there"),
-])
+@pytest.mark.parametrize(
+    "change, told",
+    [
+        (dict(name="mine_fsim.csv"), "scores of fsim, but psnr is scored here"),
+        (dict(name="mine_psnr_rot-1.csv"), "unperturbed"),
+        (dict(protocol="corrected"), "protocol: corrected there, paper here"),
+        (dict(resizeHW=256), "resizeHW: 256 there, None here"),
+        (dict(weights=[{"name": "random", "seed": 0}]), "weights: .* there"),
+    ],
+)
 def test_files_of_other_scores_are_refused(tmp_path, change, told):
     with pytest.raises(UsageError, match=told):
         calibrate.calibration(put(tmp_path, made(), **change), ["psnr"], SETTINGS)
@@ -97,6 +108,7 @@ def test_at_the_terminal(tmp_path, capsys):
 
 def test_a_renamed_weight_file_is_the_same(tmp_path, capsys, monkeypatch):
     from methods.model import Model
+
     told = {"name": "w", "sha256": "5ec"}
     monkeypatch.setattr(Model, "files", lambda model: [told | {"file": "w.pth"}])
     image = saved(tmp_path, "r.png", astronaut(48, 40))

@@ -1,4 +1,5 @@
 """networks/cnns.py and the metrics on it give what the authors' packages give with the same weights, and read the published files."""
+
 import io
 import sys
 import types
@@ -8,8 +9,8 @@ import pytest
 import torch
 from made_photographs import pair
 
-from methods import metrics
 from common.errors import UsageError
+from methods import metrics
 from networks import cnns, weights
 
 
@@ -30,10 +31,15 @@ def trunks(tmp_path_factory):
     seeded, and the networks themselves."""
     from torchvision.models import alexnet
     from torchvision.models.vgg import cfgs, make_layers
+
     folder = tmp_path_factory.mktemp("weights")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        nets = {"alexnet": alexnet(weights=None).features, "vgg16": make_layers(cfgs["D"]), "vgg19": make_layers(cfgs["E"])}
+        nets = {
+            "alexnet": alexnet(weights=None).features,
+            "vgg16": make_layers(cfgs["D"]),
+            "vgg19": make_layers(cfgs["E"]),
+        }
         for name, net in nets.items():
             for layer in net:
                 if isinstance(layer, torch.nn.Conv2d):
@@ -45,10 +51,12 @@ def trunks(tmp_path_factory):
 
 # ---- against the authors' packages
 
+
 @pytest.mark.parametrize("protocol, normalize", [("paper", False), ("corrected", True)])
 @pytest.mark.parametrize("name, net, trunk", [("lpips", "alex", "alexnet"), ("lpips_vgg", "vgg", "vgg16")])
 def test_lpips_equals_its_package(trunks, name, net, trunk, protocol, normalize):
     import lpips
+
     theirs = lpips.LPIPS(net=net, pnet_rand=True, verbose=False)
     layers = dict(getattr(trunks, trunk).named_children())
     for stage in (theirs.net.slice1, theirs.net.slice2, theirs.net.slice3, theirs.net.slice4, theirs.net.slice5):
@@ -61,8 +69,10 @@ def test_lpips_equals_its_package(trunks, name, net, trunk, protocol, normalize)
 
 def test_dists_equals_its_package(trunks, monkeypatch):
     import torchvision
+
     monkeypatch.setattr(torchvision.models, "vgg16", lambda pretrained: types.SimpleNamespace(features=trunks.vgg16))
     from DISTS_pytorch import DISTS
+
     theirs = DISTS(load_weights=False)
     carried = weights.read_state(weights.package_file("DISTS_pytorch/weights.pt"))
     theirs.alpha.data, theirs.beta.data = carried["alpha"], carried["beta"]
@@ -73,10 +83,13 @@ def test_dists_equals_its_package(trunks, monkeypatch):
 
 @pytest.mark.parametrize("net", ["alex", "vgg"])
 def test_stlpips_equals_its_package(net, monkeypatch):
-    monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(embed=None))   # imported there, and used for nothing
+    monkeypatch.setitem(
+        sys.modules, "IPython", types.SimpleNamespace(embed=None)
+    )  # imported there, and used for nothing
     monkeypatch.setitem(sys.modules, "torchsummary", types.SimpleNamespace(summary=None))
     with redirect_stdout(io.StringIO()):
         from stlpips_pytorch import stlpips
+
         theirs = stlpips.LPIPS(net=net, variant="shift_tolerant")
     x, y = pair(97, 80)
     with torch.no_grad():
@@ -90,7 +103,7 @@ def test_stlpips_equals_its_package(net, monkeypatch):
 
 def test_stlpips_prints_nothing_and_needs_no_undeclared_package(monkeypatch, capsys):
     for name in ("IPython", "torchsummary"):
-        monkeypatch.setitem(sys.modules, name, None)   # importing it would raise
+        monkeypatch.setitem(sys.modules, name, None)  # importing it would raise
     x, y = pair(64, 64)
     assert 0 < float(score("stlpips_alex", x, y)) < 1
     assert capsys.readouterr() == ("", "")
@@ -99,11 +112,12 @@ def test_stlpips_prints_nothing_and_needs_no_undeclared_package(monkeypatch, cap
 def test_vgg19_levels_are_the_published_stages(trunks):
     """Ending at ReLU 1_2, 2_2, 3_4, 4_4, 5_4, the pools replaced by the L2 pooling that DISTS' package has."""
     from DISTS_pytorch.DISTS_pt import L2pooling
+
     x, _ = pair(75, 66)
     h, expected = x, [x]
     for start, end in ((0, 3), (5, 8), (10, 17), (19, 26), (28, 35)):
         h = h if start == 0 else L2pooling(channels=h.shape[1])(h)
-        for layer in trunks.vgg19[start:end + 1]:
+        for layer in trunks.vgg19[start : end + 1]:
             h = layer(h)
         expected.append(h.detach().clone())
     levels = metrics.FEATURES["vgg19"](trunks.folder)(x)
@@ -114,6 +128,7 @@ def test_vgg19_levels_are_the_published_stages(trunks):
 
 def test_efficientnet_levels_are_the_published_stages(tmp_path):
     from torchvision.models import efficientnet_b7
+
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         net = efficientnet_b7(weights=None)
@@ -122,7 +137,7 @@ def test_efficientnet_levels_are_the_published_stages(tmp_path):
     levels = metrics.FEATURES["efficientnet_b7"](tmp_path)(x)
     h, expected = net.eval().features[0](x), [x]
     with torch.no_grad():
-        for layer in net.features[1:8]:   # level 1 ends after features[1]
+        for layer in net.features[1:8]:  # level 1 ends after features[1]
             h = layer(h)
             expected.append(h)
     assert len(levels) == len(expected) == 8
@@ -132,19 +147,34 @@ def test_efficientnet_levels_are_the_published_stages(tmp_path):
 
 # ---- weights
 
-@pytest.mark.parametrize("features, file", [("lpips_alex", "alexnet"), ("lpips_vgg", "vgg16"), ("dists", "vgg16"),
-                                            ("vgg19", "vgg19"), ("efficientnet_b7", "efficientnet_b7")])
+
+@pytest.mark.parametrize(
+    "features, file",
+    [
+        ("lpips_alex", "alexnet"),
+        ("lpips_vgg", "vgg16"),
+        ("dists", "vgg16"),
+        ("vgg19", "vgg19"),
+        ("efficientnet_b7", "efficientnet_b7"),
+    ],
+)
 def test_missing_weights_are_one_error(tmp_path, features, file):
-    with pytest.raises(UsageError, match=rf"{file}\.pth: no such file.*https://download\.pytorch\.org/models/{file}.*--fetch"):
+    with pytest.raises(
+        UsageError, match=rf"{file}\.pth: no such file.*https://download\.pytorch\.org/models/{file}.*--fetch"
+    ):
         metrics.FEATURES[features](tmp_path)
 
 
 def test_the_wrong_architecture_is_named(trunks, tmp_path):
     (tmp_path / "vgg16.pth").write_bytes((trunks.folder / "vgg19.pth").read_bytes())
-    with pytest.raises(UsageError, match=r"vgg16\.pth: not the weights of this architecture; missing: features\.17\.weight"):
+    with pytest.raises(
+        UsageError, match=r"vgg16\.pth: not the weights of this architecture; missing: features\.17\.weight"
+    ):
         metrics.FEATURES["dists"](tmp_path)
     (tmp_path / "alexnet.pth").write_bytes((trunks.folder / "vgg19.pth").read_bytes())
-    with pytest.raises(UsageError, match=r"alexnet\.pth: .*shape: features\.0\.weight \(64, 3, 3, 3\) instead of \(64, 3, 11"):
+    with pytest.raises(
+        UsageError, match=r"alexnet\.pth: .*shape: features\.0\.weight \(64, 3, 3, 3\) instead of \(64, 3, 11"
+    ):
         metrics.FEATURES["lpips_alex"](tmp_path)
 
 
@@ -153,8 +183,9 @@ def test_random_weights_follow_the_seed_and_nothing_else(features):
     x, _ = pair(64, 64)
 
     def last(seed):
-        torch.rand(3)   # the global generator has moved on
+        torch.rand(3)  # the global generator has moved on
         return metrics.FEATURES[features](random_seed=seed)(x)[-1]
+
     assert torch.equal(last(0), last(0)) and not torch.equal(last(0), last(1))
     assert last(0).count_nonzero() > 0
 
@@ -169,5 +200,7 @@ def test_scores_have_gradients():
 
 def test_feature_vectors_of_length_zero_have_a_gradient():
     maps = [torch.zeros(1, width, 2, 2, requires_grad=True) for width in (64, 192, 384, 256, 256)]
-    sum(m.sum() for m in cnns.calibrated(weights.package_file("lpips/weights/v0.1/alex.pth"), "cpu")(None, maps)).backward()
+    sum(
+        m.sum() for m in cnns.calibrated(weights.package_file("lpips/weights/v0.1/alex.pth"), "cpu")(None, maps)
+    ).backward()
     assert all(torch.isfinite(m.grad).all() for m in maps)

@@ -14,10 +14,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
+from small_dataset import call
 
 from common.terminal import run_main
 from compare import main
-from small_dataset import call
 
 ROOT = Path(__file__).parents[1]
 SCORES = ROOT.parent / "shared" / "paper" / "scores"
@@ -25,7 +25,9 @@ FAST = ("--resamples", "200")
 
 
 def run_alone(*arguments):
-    return subprocess.run([sys.executable, str(ROOT / "compare.py"), *map(str, arguments)], capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, str(ROOT / "compare.py"), *map(str, arguments)], capture_output=True, text=True
+    )
 
 
 def run(*arguments):
@@ -95,7 +97,9 @@ def test_json_equals_scipy_and_is_complete(two):
             low, high = pooled[name]["percentile"]
             assert low < pooled[name]["value"] < high and pooled[name]["bca"] != [low, high]
         assert set(group["fits"][metric]) == {"logistic4", "logistic5", "cubic"}
-        assert all({"parameters", "converged", "monotonic", "agreeing"} <= set(fit) for fit in group["fits"][metric].values())
+        assert all(
+            {"parameters", "converged", "monotonic", "agreeing"} <= set(fit) for fit in group["fits"][metric].values()
+        )
     tests = group["pairwise"][0]["tests"]["srcc"]
     assert all(
         tests[test]["p_holm"] == tests[test]["p"] < 1e-6 for test in ("williams", "steiger", "meng")
@@ -118,7 +122,11 @@ def test_csv_and_latex(two, tmp_path):
     assert float(pooled[0]["value"]) - float(pooled[1]["value"]) == pytest.approx(float(pooled[2]["value"]), abs=1e-12)
     run(*two, *FAST, "--format", "latex", "-o", tmp_path / "t.tex")
     latex = (tmp_path / "t.tex").read_text()
-    assert re.search(r"^good & \\textbf\{", latex, re.M) and re.search(r"^poor & 0\.", latex, re.M) and "12 references" in latex
+    assert (
+        re.search(r"^good & \\textbf\{", latex, re.M)
+        and re.search(r"^poor & 0\.", latex, re.M)
+        and "12 references" in latex
+    )
 
 
 class Page(HTMLParser):
@@ -212,14 +220,24 @@ def test_foreign_columns_and_directions(tmp_path):
     similar = frame.assign(score=-table(0.2, seed=5)["pred"])
     frame.to_csv(tmp_path / "mine.csv", index=False)
     similar.to_csv(tmp_path / "ssim.csv", index=False)
-    options = (tmp_path / "mine.csv", tmp_path / "ssim.csv", "--columns", "pred=score,mos=dmos", *FAST, "--format", "json")
+    options = (
+        tmp_path / "mine.csv",
+        tmp_path / "ssim.csv",
+        "--columns",
+        "pred=score,mos=dmos",
+        *FAST,
+        "--format",
+        "json",
+    )
     asked = run(*options)
     assert asked.returncode == 2 and "--higher-is" in asked.stderr
     found = json.loads(run(*options, "--higher-is", "worse").stdout)["groups"][0]["coefficients"]
     assert (
         found["mine"]["pooled"]["srcc"]["value"] > 0.8 and found["ssim"]["pooled"]["srcc"]["value"] < -0.5
     )  # a reversed sign shows
-    found = json.loads(run(*options, "--higher-is", "worse", "--similarity", "ssim").stdout)["groups"][0]["coefficients"]
+    found = json.loads(run(*options, "--higher-is", "worse", "--similarity", "ssim").stdout)["groups"][0][
+        "coefficients"
+    ]
     assert found["ssim"]["pooled"]["srcc"]["value"] > 0.5
 
 
@@ -325,6 +343,8 @@ def test_a_difference_that_has_no_interval_is_shown_without_a_p(tmp_path, capsys
     for name, constant in (("a", False), ("b", True)):
         lines = ["dis,ref,mos,pred"]
         for i in range(40):
-            lines.append(f"d{i}.png,r{i // 20}.png,{i % 20},{1.0 if constant and i < 20 else i % 20 + rng.normal():.3f}")
+            lines.append(
+                f"d{i}.png,r{i // 20}.png,{i % 20},{1.0 if constant and i < 20 else i % 20 + rng.normal():.3f}"
+            )
         (tmp_path / f"mine_{name}.csv").write_text("\n".join(lines) + "\n")
     assert call(capsys, tmp_path / "mine_a.csv", tmp_path / "mine_b.csv", "--higher-is", "worse", main=main)[0] == 0

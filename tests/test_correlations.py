@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import stats
 
 from agreement.correlations import coefficients, krcc, margin, outlier_ratio, plcc, rmse, rmse_star, srcc
@@ -116,7 +117,9 @@ def test_errors_by_hand():
     assert rmse(mapped, label, parameters=2) == pytest.approx(np.sqrt(14 / 2))
     assert rmse_star(mapped, label, half) == pytest.approx(np.sqrt((0.25 + 2.25) / 4))
     assert outlier_ratio(mapped, label, half) == 0.5
-    assert margin(np.array([2.0]), raters=16) == pytest.approx(2.131449546 * 2 / 4)  # Student's t, 15 degrees of freedom
+    assert margin(np.array([2.0]), raters=16) == pytest.approx(
+        2.131449546 * 2 / 4
+    )  # Student's t, 15 degrees of freedom
     assert margin(np.array([0.5])) == pytest.approx(0.979982)
     with pytest.raises(ValueError, match="more than 4 pairs"):
         rmse(mapped, label, parameters=4)

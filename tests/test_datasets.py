@@ -1,4 +1,5 @@
 """The loaders, on small folders in each dataset's distributed layout, and on the real files of ../shared where they are there."""
+
 import os
 import subprocess
 import sys
@@ -7,19 +8,33 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from layouts import (
+    MAKERS,
+    PIPAL_NAMES,
+    fails,
+    make_csiq,
+    make_kadid,
+    make_live,
+    make_livemd,
+    make_pipal,
+    make_tid,
+    make_workbook,
+    touch,
+    write,
+)
 
 import datasets
 import more_datasets
 from loaders import live
-from layouts import (MAKERS, PIPAL_NAMES, fails, make_csiq, make_kadid, make_live, make_livemd, make_pipal, make_tid,
-                     make_workbook, touch, write)
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
 
 
 # --- finding a dataset
+
 
 def test_every_dataset_of_the_registry_is_tested_here():
     assert set(MAKERS) | {"demo"} == set(datasets.DATASETS)
@@ -34,7 +49,7 @@ def test_layout_is_read_from_its_folder_or_the_folder_above(name, tmp_path):
     assert above.expected == len(above.pairs) > 0 and (above.higher_is, above.label) == (entry.higher_is, entry.label)
     for pair in above.pairs:
         assert above.path(pair.dis).is_file() and above.path(pair.ref).is_file()
-        for rel in (pair.dis, pair.ref):   # spelt as on the disk, which a case-preserving file system would hide
+        for rel in (pair.dis, pair.ref):  # spelt as on the disk, which a case-preserving file system would hide
             assert Path(rel).name in os.listdir(above.path(rel).parent)
     table = pd.DataFrame({"dis": [pair.dis for pair in above.pairs]})
     assert datasets.distortion_types(name, table) == [pair.distortion for pair in above.pairs]
@@ -91,17 +106,19 @@ def test_script_prints_pairs_and_one_line_of_error(tmp_path):
 
 # --- each dataset
 
+
 def test_tid2013(tmp_path):
     pairs = datasets.load("tid2013", make_tid(tmp_path / "TID2013")).pairs
     assert [(p.dis, p.ref, p.label, p.distortion, p.std) for p in pairs] == [
         ("distorted_images/I01_01_1.bmp", "reference_images/I01.BMP", 94.48571, "01", None),
         ("distorted_images/i01_11_2.bmp", "reference_images/I01.BMP", 96.75, "11", None),
-        ("distorted_images/i25_24_5.BMP", "reference_images/i25.bmp", 99.5, "24", None)]
+        ("distorted_images/i25_24_5.BMP", "reference_images/i25.bmp", 99.5, "24", None),
+    ]
     assert "mos_std.txt is not there" in fails(datasets.load_spread, "tid2013", tmp_path)
     write(tmp_path / "TID2013/MOS_STD.TXT", "0.1\n0.2\n0.3\n")
     spreads, kind = datasets.load_spread("tid2013", tmp_path)
     assert spreads == {pair.dis: std for pair, std in zip(pairs, (0.1, 0.2, 0.3))} and kind.kind == "se"
-    (tmp_path / "TID2013/reference_images/I01.BMP").unlink()   # the labels alone will do
+    (tmp_path / "TID2013/reference_images/I01.BMP").unlink()  # the labels alone will do
     assert list(datasets.load_spread("tid2013", tmp_path)[0].values()) == [0.1, 0.2, 0.3]
     write(tmp_path / "TID2013/MOS_STD.TXT", "0.1\n-0.2\n0.3\n")
     assert "line 2: a spread can't be negative" in fails(datasets.load, "tid2013", tmp_path)
@@ -112,13 +129,19 @@ def test_tid2013(tmp_path):
 @pytest.mark.skipif(not (SHARED / "data/TID2013").is_dir(), reason="../shared/data is not there")
 def test_tid2013_real_files():
     dataset = datasets.load("tid2013", SHARED / "data")
-    assert [p.label for p in dataset.pairs] == [99.3, 96.07317, 96.11111, 96.71875, 98.34211]   # 100 - MOS of the label file
+    assert [p.label for p in dataset.pairs] == [
+        99.3,
+        96.07317,
+        96.11111,
+        96.71875,
+        98.34211,
+    ]  # 100 - MOS of the label file
     assert dataset.pairs[0].ref == "reference_images/I03.BMP" and dataset.pairs[0].distortion == "11"
 
 
 @pytest.mark.parametrize("version", ["5", "7"])
 def test_live(version, tmp_path):
-    folder = make_live(tmp_path / "databaserelease2", version=version)   # its dmos_new is dmos + 1
+    folder = make_live(tmp_path / "databaserelease2", version=version)  # its dmos_new is dmos + 1
     dataset = datasets.load("live", folder.parent)
     assert len(dataset.pairs) == 99
     earlier = datasets.load("livedmos", folder.parent)
@@ -128,10 +151,12 @@ def test_live(version, tmp_path):
     # column 230 is the fourth of jpeg, after 227 of jp2k; columns 960 = 227 + 233 + 174 + 174 + 152 is fastfading's 153rd
     assert list(at)[:2] == ["jp2k/img1.bmp", "jp2k/img11.bmp"]
     assert at["jpeg/img4.bmp"].label == 230 / 8 + 1.125 and at["jpeg/img4.bmp"].ref == "refimgs/bikes.bmp"
-    assert at["fastfading/img153.bmp"].label == 960 / 8 + 1.125 and at["fastfading/img153.bmp"].distortion == "fastfading"
+    assert (
+        at["fastfading/img153.bmp"].label == 960 / 8 + 1.125 and at["fastfading/img153.bmp"].distortion == "fastfading"
+    )
     spreads, kind = datasets.load_spread("live", tmp_path)
     assert spreads["jpeg/img4.bmp"] == 2.3 and kind.kind == "unknown" and not kind.usable
-    assert "belongs to the scale of dmos_new" in fails(datasets.load_spread, "livedmos", tmp_path)   # never beside dmos
+    assert "belongs to the scale of dmos_new" in fails(datasets.load_spread, "livedmos", tmp_path)  # never beside dmos
 
 
 def test_live_types_by_position():
@@ -145,16 +170,21 @@ def test_live_types_by_position():
 
 
 @pytest.mark.skipif(not (SHARED / "paper/scores").is_dir(), reason="../shared/paper/scores is not there")
-@pytest.mark.parametrize("name, sizes", [("tid2013", {f"{i:02d}": 125 for i in range(1, 25)}),
-                                         ("pipal", dict(zip(("00", "01", "02", "03", "04", "05", "06"),
-                                                            (2400, 3200, 2000, 4800, 2600, 2800, 5400))))])
+@pytest.mark.parametrize(
+    "name, sizes",
+    [
+        ("tid2013", {f"{i:02d}": 125 for i in range(1, 25)}),
+        ("pipal", dict(zip(("00", "01", "02", "03", "04", "05", "06"), (2400, 3200, 2000, 4800, 2600, 2800, 5400)))),
+    ],
+)
 def test_types_of_the_authors_score_files(name, sizes):
     table = pd.read_csv(SHARED / f"paper/scores/{name}_psnr.csv")
     assert pd.Series(datasets.distortion_types(name, table)).value_counts().to_dict() == sizes
 
 
-@pytest.mark.parametrize("pattern", ["Train_Dis", "train_dis", "Distortion_{}", "Train_Dis/Distortion_{}",
-                                     "Distortion_{0}/Distortion_{0}"])
+@pytest.mark.parametrize(
+    "pattern", ["Train_Dis", "train_dis", "Distortion_{}", "Train_Dis/Distortion_{}", "Distortion_{0}/Distortion_{0}"]
+)
 def test_pipal_layouts(pattern, tmp_path):
     def place(i):
         return pattern.format(i % 4 + 1)
@@ -171,7 +201,9 @@ def test_pipal_layouts(pattern, tmp_path):
 
 def test_pipal_image_in_two_folders(tmp_path):
     folder = make_pipal(tmp_path / "PIPAL")
-    touch(folder, "Train_Dis/Thumbs.db", "Distortion_1/Thumbs.db", "Distortion_1/._A0001_00_00.bmp")   # what systems leave behind
+    touch(
+        folder, "Train_Dis/Thumbs.db", "Distortion_1/Thumbs.db", "Distortion_1/._A0001_00_00.bmp"
+    )  # what systems leave behind
     assert len(datasets.load("pipal", tmp_path).pairs) == 8
     write(folder / f"Distortion_1/{PIPAL_NAMES[0]}", "another image")
     message = fails(datasets.load, "pipal", tmp_path)
@@ -185,7 +217,9 @@ def test_kadid_dmos_is_better_when_higher_and_var_is_a_standard_deviation(tmp_pa
     assert np.std([5] * 17 + [4] * 13).round(3) == 0.496 and np.std([1] * 27 + [2] * 3).round(3) == 0.3
     spreads, kind = datasets.load_spread("kadid10k", tmp_path)
     assert list(spreads.values()) == [0.496, 0.3] and (kind.kind, kind.raters) == ("sd", 30)
-    make_kadid(tmp_path / "kadid10k", "I01_01_01.png,I01.png,4.57,0.2456\nI01_25_05.png,I01.png,1.1,0.09\n")   # variances
+    make_kadid(
+        tmp_path / "kadid10k", "I01_01_01.png,I01.png,4.57,0.2456\nI01_25_05.png,I01.png,1.1,0.09\n"
+    )  # variances
     assert list(datasets.load_spread("kadid10k", tmp_path)[0].values()) == pytest.approx([0.496, 0.3], abs=1e-3)
 
 
@@ -199,18 +233,20 @@ def test_kadid_standard_deviations_are_never_taken_for_variances(ratings):
 @pytest.mark.parametrize("nested", [True, False])
 def test_csiq(nested, tmp_path):
     pairs = datasets.load("csiq", make_csiq(tmp_path / "CSIQ", nested)).pairs
-    assert [(p.label, p.distortion, p.ref) for p in pairs] == [(0.062, "awgn", "src_imgs/1600.png"),
-                                                               (0.75, "jpeg2000", "src_imgs/log_seaside.png")]
+    assert [(p.label, p.distortion, p.ref) for p in pairs] == [
+        (0.062, "awgn", "src_imgs/1600.png"),
+        (0.75, "jpeg2000", "src_imgs/log_seaside.png"),
+    ]
     assert "csiq.DMOS.xlsx" in fails(datasets.load_spread, "csiq", tmp_path)
 
 
 def test_csiq_list_and_workbook_are_held_against_each_other(tmp_path):
-    folder = make_csiq(tmp_path / "CSIQ")   # lists 0.062 and 0.75
+    folder = make_csiq(tmp_path / "CSIQ")  # lists 0.062 and 0.75
     book = folder / "csiq.DMOS.xlsx"
     seaside, noise = ("log_seaside", "jpeg 2000", 5, 0.11, 0.7512), (1600, "noise", 1, 0.0, 0.06249)
-    make_workbook(book, (seaside, noise))   # in another order, its labels with more digits
+    make_workbook(book, (seaside, noise))  # in another order, its labels with more digits
     dataset = datasets.load("csiq", tmp_path)
-    assert [(p.label, p.std) for p in dataset.pairs] == [(0.062, 0.0), (0.75, 0.11)]   # the list's labels and order
+    assert [(p.label, p.std) for p in dataset.pairs] == [(0.062, 0.0), (0.75, 0.11)]  # the list's labels and order
     assert (dataset.spread.kind, dataset.spread.raters) == ("sd", 6)
     make_workbook(book, (seaside, (*noise[:-1], 0.0626)))
     assert "is 0.062, but 0.0626 in" in fails(datasets.load, "csiq", tmp_path)
@@ -228,8 +264,10 @@ def test_csiq_spreadsheet(tmp_path, monkeypatch):
     assert "not a spreadsheet" in fails(datasets.load, "csiq", tmp_path)
     make_workbook(folder / "csiq.DMOS.xlsx")
     dataset = datasets.load("csiq", tmp_path)
-    assert [(p.dis, p.label, p.std) for p in dataset.pairs] == [("dst_imgs/awgn/1600.AWGN.1.png", 0.062, 0.05),
-                                                                ("dst_imgs/jpeg2000/log_seaside.jpeg2000.5.png", 0.75, 0.11)]
+    assert [(p.dis, p.label, p.std) for p in dataset.pairs] == [
+        ("dst_imgs/awgn/1600.AWGN.1.png", 0.062, 0.05),
+        ("dst_imgs/jpeg2000/log_seaside.jpeg2000.5.png", 0.75, 0.11),
+    ]
     monkeypatch.setitem(sys.modules, "openpyxl", None)
     assert "pip install openpyxl" in fails(datasets.load, "csiq", tmp_path)
 
@@ -240,20 +278,26 @@ def test_livemd(tmp_path):
         ("Part 1/blurjpeg/caps_blurjpeg_1.bmp", "Part 1/blurjpeg/caps.bmp", 10.5, "1"),
         ("Part 1/blurjpeg/bikes_blurjpeg_2.bmp", "Part 1/blurjpeg/bikes.bmp", 70.25, "1"),
         ("Part 2/blurnoise/caps_blurnoise_1.bmp", "Part 2/blurnoise/caps.bmp", 21.0, "2"),
-        ("Part 2/blurnoise/bikes_blurnoise_2.bmp", "Part 2/blurnoise/bikes.bmp", 70.25, "2")]
+        ("Part 2/blurnoise/bikes_blurnoise_2.bmp", "Part 2/blurnoise/bikes.bmp", 70.25, "2"),
+    ]
 
 
 # --- any CSV
 
+
 def test_csv(tmp_path):
     folder = tmp_path / "Größe und Zahl"
     touch(folder, "b ü/d 1.png", "b ü/d2.PNG", "r.png")
-    file = write(folder / "My Study_2.csv", "mos,ref,dis,std,type\r\n1.5,r.png,b ü/d 1.png,0.5,jpeg\r\n"
-                                            "-2,r.png,b ü\\d2.png,0,blur\r\n")
+    file = write(
+        folder / "My Study_2.csv",
+        "mos,ref,dis,std,type\r\n1.5,r.png,b ü/d 1.png,0.5,jpeg\r\n-2,r.png,b ü\\d2.png,0,blur\r\n",
+    )
     dataset = datasets.load(str(file), None, higher_is="better")
     assert (dataset.name, dataset.higher_is, dataset.expected) == ("my-study-2", "better", 2)
     assert [(p.dis, p.ref, p.label, p.distortion, p.std) for p in dataset.pairs] == [
-        ("b ü/d 1.png", "r.png", 1.5, "jpeg", 0.5), ("b ü/d2.PNG", "r.png", -2, "blur", 0)]
+        ("b ü/d 1.png", "r.png", 1.5, "jpeg", 0.5),
+        ("b ü/d2.PNG", "r.png", -2, "blur", 0),
+    ]
     spreads, kind = datasets.load_spread(file, None)
     assert list(spreads.values()) == [0.5, 0] and kind.kind == "unknown"
     write(file, "dis,ref,mos\nb ü/d2.PNG,r.png,3\n")

@@ -1,13 +1,14 @@
 """The embedded dataset: made whole or not at all, always the same, and stronger from level to level."""
+
 import errno
 import os
 
 import numpy as np
 import pytest
+from layouts import fails, touch
 
 import datasets
 from loaders import demo
-from layouts import fails, touch
 
 
 @pytest.fixture(scope="module")
@@ -17,6 +18,7 @@ def cache(tmp_path_factory):
 
 def test_demo(cache, tmp_path, monkeypatch):
     from common.images import check_all, open_rgb
+
     monkeypatch.setenv("IQA_CACHE", str(cache))
     dataset = datasets.load("demo", None)
     assert dataset.root == cache / "demo-v1" and os.listdir(cache) == ["demo-v1"]
@@ -29,9 +31,9 @@ def test_demo(cache, tmp_path, monkeypatch):
         a, b = (np.asarray(open_rgb(dataset.path(rel)), dtype=float) for rel in (pair.dis, pair.ref))
         errors[pair.dis] = ((a - b) ** 2).mean()
     for weak, strong in zip(dataset.pairs, dataset.pairs[1:]):
-        if strong.label > 1:   # the next level of the same photograph and distortion
+        if strong.label > 1:  # the next level of the same photograph and distortion
             assert errors[strong.dis] > 1.15 * errors[weak.dis] > 0, strong.dis
-    monkeypatch.setenv("IQA_CACHE", str(tmp_path))   # made again: the same to the byte
+    monkeypatch.setenv("IQA_CACHE", str(tmp_path))  # made again: the same to the byte
     assert datasets.load("demo", None).fingerprint == dataset.fingerprint
     for pair in dataset.pairs:
         assert (tmp_path / "demo-v1" / pair.dis).read_bytes() == dataset.path(pair.dis).read_bytes()
@@ -50,7 +52,7 @@ def test_demo_is_seen_whole_or_not_at_all(tmp_path, monkeypatch):
     assert os.listdir(tmp_path / "new/cache") == []
 
     def faster(root):
-        touch(tmp_path / "new/cache/demo-v1", "first")   # another process has finished meanwhile
+        touch(tmp_path / "new/cache/demo-v1", "first")  # another process has finished meanwhile
         touch(root, "second")
 
     monkeypatch.setattr(demo, "make", faster)

@@ -1,4 +1,5 @@
 """distances.py: the naive path and POT as independent implementations, and the properties each distance must have."""
+
 import math
 
 import numpy as np
@@ -7,8 +8,8 @@ import pytest
 import torch
 
 import distances
-from scoring import naive
 from distances import DISTANCES, Features, compare
+from scoring import naive
 
 TOKENS = ["l2", "cos", "skld", "jsd", "wsd", "swd"]
 
@@ -21,7 +22,7 @@ def stacks(shape, blocks=12, seed=0, near=0.3, dtype=torch.float32):
     return tuple(Features([t.to(dtype) for t in stack]) for stack in (f, g))
 
 
-@pytest.mark.parametrize("tokens", [197, 50, 257])   # padded to 200, cropped to 48, cropped to 256
+@pytest.mark.parametrize("tokens", [197, 50, 257])  # padded to 200, cropped to 48, cropped to 256
 @pytest.mark.parametrize("name", naive.DISTANCES)
 def test_equals_the_naive_formulas(name, tokens):
     f, g = stacks((3, tokens, 32))
@@ -49,14 +50,20 @@ def test_together_and_alone_and_in_any_batch_are_the_same():
     f, g = stacks((5, 197, 64))
     together = compare(TOKENS, f, g)
     for name in TOKENS:
-        alone = torch.cat([compare([name], Features([b[i:i + 1] for b in f.blocks]), Features([b[i:i + 1] for b in g.blocks]))[name]
-                           for i in range(5)])
+        alone = torch.cat(
+            [
+                compare([name], Features([b[i : i + 1] for b in f.blocks]), Features([b[i : i + 1] for b in g.blocks]))[
+                    name
+                ]
+                for i in range(5)
+            ]
+        )
         assert torch.allclose(together[name], alone, rtol=1e-5), name
 
 
 def test_columns_are_the_flat_memory_in_64_rows():
     blocks = [torch.arange(2 * 50 * 16, dtype=torch.float32).view(2, 50, 16) + 10_000 * b for b in range(4)]
-    stack = np.stack([b[1, :48].numpy() for b in blocks])   # 8 * round(50 / 8) = 48 tokens stay
+    stack = np.stack([b[1, :48].numpy() for b in blocks])  # 8 * round(50 / 8) = 48 tokens stay
     assert np.array_equal(Features(blocks).columns[1].numpy(), stack.reshape(64, -1))
     padded = Features([torch.ones(1, 197, 16)] * 4).columns
     assert padded.shape == (1, 64, 4 * 200 * 16 // 64) and padded.sum() == 4 * 197 * 16
@@ -75,7 +82,7 @@ def test_wasserstein_equals_pot_on_unequal_masses(p):
 def test_kl_counts_zero_targets_and_infinite_columns_as_nothing():
     p = torch.tensor([[[0.5, 0.5, 0.0], [0.5, 0.5, 1.0]]])
     q = torch.tensor([[[0.25, 0.0, 0.5], [0.75, 1.0, 0.5]]])
-    want = [0.5 * math.log(2) + 0.5 * math.log(0.5 / 0.75), 0.0, math.log(2)]   # plain; infinite; a zero target
+    want = [0.5 * math.log(2) + 0.5 * math.log(0.5 / 0.75), 0.0, math.log(2)]  # plain; infinite; a zero target
     assert distances.kl(p, q)[0].tolist() == pytest.approx(want, abs=1e-6)
     both = [(w + b) / 2 for w, b in zip(want, [0.25 * math.log(0.5) + 0.75 * math.log(1.5), math.log(2), 0.0])]
     assert distances.symmetric_kl(p, q)[0].tolist() == pytest.approx(both, abs=1e-6)
@@ -130,6 +137,9 @@ def test_maps_are_refused_where_tokens_are_needed(name):
 
 
 def test_gather_picks_windows_in_order():
-    first, second = Features([torch.arange(6.0).view(3, 2, 1)], torch.arange(3.0).view(3, 1, 1)), Features([-torch.ones(1, 2, 1)], -torch.ones(1, 1, 1))
+    first, second = (
+        Features([torch.arange(6.0).view(3, 2, 1)], torch.arange(3.0).view(3, 1, 1)),
+        Features([-torch.ones(1, 2, 1)], -torch.ones(1, 1, 1)),
+    )
     batch = Features.gather([(first, 2), (second, 0), (first, 0)])
     assert batch.blocks[0][:, 0, 0].tolist() == [4, -1, 0] and batch.embedding.flatten().tolist() == [2, -1, 0]

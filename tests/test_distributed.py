@@ -1,4 +1,5 @@
 """Several processes: torchrun and --shard give the scores of a single process; --noise-floor gives a score a reference."""
+
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,9 @@ FILES = ("made_timm-test_vit.r160_in1k-random_l2.csv", "made_timm-test_vit.r160_
 
 
 def run(*arguments, launcher=()):
-    done = subprocess.run([sys.executable, *launcher, ROOT / "run.py", *map(str, arguments)], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, *launcher, ROOT / "run.py", *map(str, arguments)], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -30,7 +33,7 @@ def made(tmp_path_factory):
             noisy = pixels + random.normal(0, 20 * d, pixels.shape)
             Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(folder / f"{r}{d}.png")
             rows += [f"{r}{d}.png,{r}0.png,{d + random.random() / 2}"] if d else []
-    random.shuffle(body := rows[1:])   # pairs of one reference are not neighbours
+    random.shuffle(body := rows[1:])  # pairs of one reference are not neighbours
     (folder / "made.csv").write_text("\n".join(rows[:1] + body) + "\n")
     run("-dat", folder / "made.csv", *METHOD, "-sdir", folder / "one")
     return folder
@@ -44,10 +47,16 @@ def same(made, other):
 
 
 def test_torchrun_gives_the_scores_of_one_process(made, tmp_path):
-    printed = run("-dat", made / "made.csv", *METHOD, "-sdir", tmp_path,
-                  launcher=["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"])
+    printed = run(
+        "-dat",
+        made / "made.csv",
+        *METHOD,
+        "-sdir",
+        tmp_path,
+        launcher=["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"],
+    )
     same(made, tmp_path)
-    assert printed.count("PLCC") == 1   # one process speaks
+    assert printed.count("PLCC") == 1  # one process speaks
 
 
 def test_shards_are_joined_when_all_are_there(made, tmp_path):

@@ -1,4 +1,5 @@
 """networks/download.py: files arrive whole or not at all, caches are used, and no network is one clear error within seconds."""
+
 import hashlib
 import http.server
 import shutil
@@ -85,6 +86,7 @@ def hub(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setenv("no_proxy", "*")
     from huggingface_hub import constants
+
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(constants, "HF_XET_CACHE", str(tmp_path / "xet"), raising=False)
     download._probe.cache_clear()
@@ -114,8 +116,14 @@ def test_download_goes_to_the_torch_cache_once(server, tmp_path):
 
 
 # what a source may do instead of giving the file -> what the error says of it
-TROUBLES = {404: "HTTP 404 Not Found", 403: "HTTP 403 Forbidden", "redirect": "HTTP 404", "truncated": r"IncompleteRead\(3 bytes read, 4 more expected\)",
-            "stall": "timed out", "wrong hash": f"not kept: it arrived with sha256 {sha(b'weights')[:16]}..., published 0000"}
+TROUBLES = {
+    404: "HTTP 404 Not Found",
+    403: "HTTP 403 Forbidden",
+    "redirect": "HTTP 404",
+    "truncated": r"IncompleteRead\(3 bytes read, 4 more expected\)",
+    "stall": "timed out",
+    "wrong hash": f"not kept: it arrived with sha256 {sha(b'weights')[:16]}..., published 0000",
+}
 
 
 @pytest.mark.parametrize("trouble", TROUBLES)
@@ -124,9 +132,12 @@ def test_the_next_source_is_tried_and_each_that_failed_is_named(server, tmp_path
     server.files |= {"/first.pth": b"weights", "/second.pth": b"weights"}
     server.trouble["/first.pth"] = trouble
     first = Source(f"{server.url}/first.pth", sha256="0000" if trouble == "wrong hash" else "")
-    with pytest.raises(UsageError, match=rf"net: no weights: .*{first.url}: {TROUBLES[trouble]}.*save it as DIR/net.pth, and add --weights-dir DIR"):
+    with pytest.raises(
+        UsageError,
+        match=rf"net: no weights: .*{first.url}: {TROUBLES[trouble]}.*save it as DIR/net.pth, and add --weights-dir DIR",
+    ):
         download.resolve(Weights("net", (first,)))
-    assert leftovers(tmp_path) == []   # neither half a file under its name nor a temporary one
+    assert leftovers(tmp_path) == []  # neither half a file under its name nor a temporary one
     net = Weights("net", (first, Source(f"{server.url}/second.pth", sha256=sha(b"weights"))))
     assert download.resolve(net).name == "second.pth" and leftovers(tmp_path) == ["second.pth"]
 
@@ -141,17 +152,26 @@ def test_the_hub_is_one_more_source(local_hub, tmp_path):
     source = Source(hub="timm/net", files=("model.safetensors", "open_clip_model.safetensors"))
     net = Weights("net", (Source(f"{local_hub.url}/gone.pt", sha256="0" * 64), source))
     path = download.resolve(net)
-    assert path.name == "open_clip_model.safetensors" and path.read_bytes() == b"weights" and path.is_relative_to(tmp_path / "hub")
+    assert (
+        path.name == "open_clip_model.safetensors"
+        and path.read_bytes() == b"weights"
+        and path.is_relative_to(tmp_path / "hub")
+    )
     asked = list(local_hub.asked)
-    assert download.resolve(net) == path and local_hub.asked == asked   # from the cache
+    assert download.resolve(net) == path and local_hub.asked == asked  # from the cache
 
 
-@pytest.mark.parametrize("trouble, told", [(404, "the repository has no such file"), (403, "403"), ("wrong hash", "not kept.*published, 0000")])
+@pytest.mark.parametrize(
+    "trouble, told",
+    [(404, "the repository has no such file"), (403, "403"), ("wrong hash", "not kept.*published, 0000")],
+)
 def test_trouble_with_the_hub_is_told(local_hub, tmp_path, trouble, told):
     path = "/timm/net/resolve/main/model.safetensors"
     local_hub.files[path], local_hub.trouble[path] = b"weights", trouble
     source = Source(hub="timm/net", sha256="0000" if trouble == "wrong hash" else "")
-    with pytest.raises(UsageError, match=rf"huggingface.co/timm/net \(model.safetensors\): .*{told}.*save it as DIR/net.safetensors"):
+    with pytest.raises(
+        UsageError, match=rf"huggingface.co/timm/net \(model.safetensors\): .*{told}.*save it as DIR/net.safetensors"
+    ):
         download.resolve(Weights("net", (source,)))
     assert "model.safetensors" not in leftovers(tmp_path) and sha(b"weights") not in leftovers(tmp_path)
 
@@ -162,7 +182,9 @@ def test_fetch_keeps_what_is_there_and_names_what_failed(server, tmp_path):
     b = Weights("b", (Source(f"{server.url}/b-1.pt"),))
     folder = tmp_path / "weights"
     assert [(w.name, p.name, what) for w, p, what in download.fetch([a, b, a], folder)] == [
-        ("a", "a.pth", "fetched"), ("b", "b.pt", "fetched")]
+        ("a", "a.pth", "fetched"),
+        ("b", "b.pt", "fetched"),
+    ]
     assert [what for _, _, what in download.fetch([a, b], folder)] == ["kept", "kept"] and len(server.asked) == 2
     assert find(a, folder).read_bytes() == b"aa"
     with pytest.raises(WorkError, match=r"1 of 3 files not fetched: .*c-1\.pth: HTTP 404.*--weights-dir"):
@@ -178,19 +200,22 @@ def test_fetch_writes_sums_that_every_run_checks(server, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     server.files |= {"/a-1.pth": b"aa", "/b-1.pt": b"bb"}
     a, b = (Weights(name, (Source(f"{server.url}/{file}"),)) for name, file in (("a", "a-1.pth"), ("b", "b-1.pt")))
-    download.fetch([a], "weights")   # a relative folder
+    download.fetch([a], "weights")  # a relative folder
     download.fetch([b], "weights")
-    assert read_sums("weights") == {"a.pth": sha(b"aa"), "b.pt": sha(b"bb")}   # what was fetched before stays listed
+    assert read_sums("weights") == {"a.pth": sha(b"aa"), "b.pt": sha(b"bb")}  # what was fetched before stays listed
     if shutil.which("sha256sum"):
         subprocess.run(["sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS"], cwd="weights", check=True)
     assert download.resolve(a, "weights") == Path("weights", "a.pth")
     Path("weights", "a.pth").write_bytes(b"ab")
-    with pytest.raises(UsageError, match=rf"a.pth: sha256 {sha(b'ab')[:16]}.*SHA256SUMS beside it says {sha(b'aa')[:16]}.*fetch it again"):
+    with pytest.raises(
+        UsageError,
+        match=rf"a.pth: sha256 {sha(b'ab')[:16]}.*SHA256SUMS beside it says {sha(b'aa')[:16]}.*fetch it again",
+    ):
         download.resolve(a, "weights")
     with pytest.raises(UsageError, match="SHA256SUMS beside it says"):
         download.fetch([a], "weights")
     assert download.resolve(b, "weights").read_bytes() == b"bb"
-    Path("weights", "c.pth").write_bytes(b"mine")   # a file of one's own has no line, and needs none
+    Path("weights", "c.pth").write_bytes(b"mine")  # a file of one's own has no line, and needs none
     assert download.resolve(Weights("c"), "weights").read_bytes() == b"mine"
     Path("weights", "SHA256SUMS").write_text("aa  a.pth\n")
     with pytest.raises(UsageError, match="SHA256SUMS, line 1: expected '<sha256>  <file>'"):
@@ -201,12 +226,20 @@ def test_from_the_command_line(server, tmp_path):
     """--fetch-weights where OpenAI's hosts are out of reach and the hub is this machine: DIR/clip_rn50.safetensors; then a
     run that refuses it once it is changed, and one where nothing can be had at all."""
     server.files["/timm/resnet50_clip.openai/resolve/main/open_clip_model.safetensors"] = b"weights"
-    environment = {"PATH": "/usr/bin:/bin", "HF_ENDPOINT": server.url, "HF_HOME": str(tmp_path / "hub"), "TORCH_HOME": str(tmp_path),
-                   "https_proxy": "http://127.0.0.1:9", "no_proxy": "127.0.0.1", "OMP_NUM_THREADS": "1"}
+    environment = {
+        "PATH": "/usr/bin:/bin",
+        "HF_ENDPOINT": server.url,
+        "HF_HOME": str(tmp_path / "hub"),
+        "TORCH_HOME": str(tmp_path),
+        "https_proxy": "http://127.0.0.1:9",
+        "no_proxy": "127.0.0.1",
+        "OMP_NUM_THREADS": "1",
+    }
     command = [sys.executable, ROOT / "run.py"]
 
     def run(*arguments):
         return subprocess.run([*command, *arguments], env=environment, capture_output=True, text=True, cwd=tmp_path)
+
     done = run("--fetch-weights", "W", "-m", "clip_rn50")
     assert (done.returncode, done.stdout) == (0, "W/clip_rn50.safetensors: fetched\n"), done.stderr
     assert read_sums(tmp_path / "W") == {"clip_rn50.safetensors": sha(b"weights")}
@@ -219,14 +252,21 @@ def test_from_the_command_line(server, tmp_path):
     environment["HF_HOME"] = str(tmp_path / "empty")
     done = run("--fetch-weights", "V", "-m", "embed_clip_rn50")
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1 and leftovers(tmp_path / "V") == []
-    for host in ("openaipublic.azureedge.net", "openaipublic.blob.core.windows.net", "huggingface.co/timm/resnet50_clip.openai"):
+    for host in (
+        "openaipublic.azureedge.net",
+        "openaipublic.blob.core.windows.net",
+        "huggingface.co/timm/resnet50_clip.openai",
+    ):
         assert host in done.stderr
 
 
 # ---- no network: nothing is waited for that does not answer, and the caches serve
 
+
 def error_of(*sources):
-    with pytest.raises(UsageError, match=r"net: no weights.*Get it .* save it as DIR/net\.\w+, and add --weights-dir DIR") as told:
+    with pytest.raises(
+        UsageError, match=r"net: no weights.*Get it .* save it as DIR/net\.\w+, and add --weights-dir DIR"
+    ) as told:
         download.resolve(Weights("net", sources))
     assert "\n" not in str(told.value)
     return str(told.value)
@@ -238,14 +278,19 @@ def test_no_network_is_one_error(hub, monkeypatch):
         url = f"http://127.0.0.1:{closed.getsockname()[1]}"
         assert "Connection refused" in error_of(Source(f"{url}/net-1.pth"))
         monkeypatch.setattr(hub, "ENDPOINT", url)
-        assert "huggingface.co/timm/net (model.safetensors): [Errno 111] Connection refused" in error_of(Source(hub="timm/net"))
+        assert "huggingface.co/timm/net (model.safetensors): [Errno 111] Connection refused" in error_of(
+            Source(hub="timm/net")
+        )
     monkeypatch.setattr(hub, "HF_HUB_OFFLINE", True)
     assert "HF_HUB_OFFLINE is set" in error_of(Source(hub="timm/net"))
 
 
 def test_a_network_that_swallows_everything_is_given_up(monkeypatch):
     monkeypatch.setattr(download, "ANSWER", 1.5)
-    with socket.create_server(("127.0.0.1", 0)) as mute, socket.create_server(("127.0.0.1", 0)) as other:   # never answer
+    with (
+        socket.create_server(("127.0.0.1", 0)) as mute,
+        socket.create_server(("127.0.0.1", 0)) as other,
+    ):  # never answer
         addresses = [f"http://127.0.0.1:{s.getsockname()[1]}/net-1.pth" for s in (mute, other)]
         told = error_of(*map(Source, addresses))
     assert all(f"{address}: " in told for address in addresses)
@@ -256,8 +301,9 @@ def test_a_resolver_that_hangs_is_given_up(monkeypatch):
     release = threading.Event()
 
     def hangs(*args, **kwargs):
-        release.wait()   # far beyond any time limit
+        release.wait()  # far beyond any time limit
         raise socket.gaierror("no such host")
+
     monkeypatch.setattr(socket, "getaddrinfo", hangs)
     try:
         told = error_of(Source("http://nowhere.invalid/net-1.pth"), Source("http://nowhere2.invalid/net-1.pth"))
@@ -296,6 +342,7 @@ def test_a_damaged_hub_download_is_deleted(local_hub, tmp_path, monkeypatch):
         path = hub_cache(tmp_path / "hub", repository, file, b"weights")
         path.resolve().write_bytes(b"weighty")
         return str(path)
+
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", arrives_damaged)
     with pytest.raises(UsageError, match="not kept: model.safetensors arrived with another sha256"):
         download.resolve(Weights("net", (Source(hub="timm/net"),)))

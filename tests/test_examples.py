@@ -1,13 +1,14 @@
 """The inputs of the README's examples, and its pictures."""
+
 import csv
 
 import numpy as np
 import pytest
+from photographs import HERE, astronaut
 from PIL import Image
 
-from scripts import examples
 from scoring import folders
-from photographs import HERE, astronaut
+from scripts import examples
 
 PICTURES = ("map-blur", "map-blocks", "map-shift", "map-psnr", "rate-distortion", "demo_psnr")
 
@@ -27,7 +28,9 @@ def test_local_damage_is_local():
 def test_codecs_make_folders_that_pair_and_a_manifest(tmp_path):
     astronaut(96, 80).save(tmp_path / "photograph.png")
     examples.codecs(tmp_path / "codecs", [tmp_path / "photograph.png"])
-    pairs, alone = folders.pair_folders(tmp_path / "codecs/originals", [tmp_path / "codecs" / name for name in examples.CODECS])
+    pairs, alone = folders.pair_folders(
+        tmp_path / "codecs/originals", [tmp_path / "codecs" / name for name in examples.CODECS]
+    )
     assert len(pairs) == 3 and not alone
     pairs = folders.read_manifest(tmp_path / "codecs/pairs.csv")
     assert len(pairs) == 18 and {p.group for p in pairs} == set(examples.CODECS)

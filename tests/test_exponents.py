@@ -1,4 +1,5 @@
 """exponents.py: SRCC of many combinations at once, and the choice among them."""
+
 import numpy as np
 import pytest
 from hypothesis import given, settings

@@ -1,17 +1,19 @@
 """Folders and manifests: what is paired with what, what is said about each folder, and that the cost is linear in the pairs."""
+
 import csv
 import json
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from photographs import printed
 from PIL import Image
 
-from scoring import folders
 import run_single_img
 from common.errors import UsageError
+from scoring import folders
 from scoring.folders import Pair
-from photographs import printed
 
 
 def image(folder, name, value=0, side=16):
@@ -28,7 +30,9 @@ def two(tmp_path):
         Image.fromarray(np.full((16, 16, 3), 40 * i, np.uint8)).save(image(tmp_path / "originals", f"im{i}.png"))
         for folder, change in (("a", 2), ("b", 9)):
             image(tmp_path / folder, f"IM{i}.bmp")
-            Image.fromarray(np.full((16, 16, 3), 40 * i + change + i % 2, np.uint8)).save(tmp_path / folder / f"IM{i}.bmp")
+            Image.fromarray(np.full((16, 16, 3), 40 * i + change + i % 2, np.uint8)).save(
+                tmp_path / folder / f"IM{i}.bmp"
+            )
     return tmp_path
 
 
@@ -43,7 +47,9 @@ def test_pairing_is_by_name_alone(tmp_path_factory, data):
         sides[side] = data.draw(st.sets(st.integers(0, 20), min_size=1))
         for n in sides[side]:
             stem = "".join(c.upper() if data.draw(st.booleans()) else c for c in f"frame.v{n}")
-            Image.new("RGB", (1 + n, 1)).save(root / side / (stem + data.draw(st.sampled_from([".png", ".BMP", ".tif"]))))
+            Image.new("RGB", (1 + n, 1)).save(
+                root / side / (stem + data.draw(st.sampled_from([".png", ".BMP", ".tif"])))
+            )
     common = sides["ref"] & sides["dis"]
     if not common:
         with pytest.raises(UsageError, match="no file has the name"):
@@ -59,7 +65,9 @@ def test_unmatched_and_foreign_files_are_listed(two, capsys):
     image(two / "a", "extra.png")
     (two / "a" / "notes.txt").write_text("x")
     (two / "b" / "IM3.bmp").unlink()
-    document = json.loads(printed(capsys, "-ref", two / "originals", "-dis", two / "a", two / "b", "-m", "psnr", "--json"))
+    document = json.loads(
+        printed(capsys, "-ref", two / "originals", "-dis", two / "a", two / "b", "-m", "psnr", "--json")
+    )
     assert {tuple(files) for files in document["unmatched"].values()} == {("extra.png",), ("im3.png",)}
     assert document["summary"]["psnr"]["references_in_common"] == 5 and len(document["scores"]) == 11
 
@@ -73,11 +81,14 @@ def test_warnings_name_what_is_left_out(two, capsys):
     assert "left out: notes.txt; sub/" in told and "1 without a partner: extra.png" in told
 
 
-@pytest.mark.parametrize("make, told", [
-    (lambda two: image(two / "a", "im1.png"), "differ in extension or case alone"),
-    (lambda two: [f.unlink() for f in (two / "a").iterdir()], "no images in this folder"),
-    (lambda two: [f.rename(f.with_name("x" + f.name)) for f in sorted((two / "a").iterdir())], "use --manifest"),
-])
+@pytest.mark.parametrize(
+    "make, told",
+    [
+        (lambda two: image(two / "a", "im1.png"), "differ in extension or case alone"),
+        (lambda two: [f.unlink() for f in (two / "a").iterdir()], "no images in this folder"),
+        (lambda two: [f.rename(f.with_name("x" + f.name)) for f in sorted((two / "a").iterdir())], "use --manifest"),
+    ],
+)
 def test_folders_that_cannot_be_paired(two, make, told):
     make(two)
     with pytest.raises(UsageError, match=told):
@@ -93,6 +104,7 @@ def test_folders_and_files_do_not_mix(two):
 
 # ---- manifests
 
+
 def manifest(two, text):
     (two / "pairs.csv").write_text(text)
     return two / "pairs.csv"
@@ -105,12 +117,18 @@ def test_a_manifest_pairs_anything(two):
     assert {p.reference for p in found} == {str(two / "originals/im5.png")}
 
 
-@pytest.mark.parametrize("rows, told", [
-    ("ref,dis\noriginals/im0.png,a/none.bmp\n", "line 2: there is no file"), ("ref\nx\n", "missing: dis"),
-    ("ref,dis\n", "no rows"), ("ref,dis\n" + 2 * "originals/im0.png,a/IM0.bmp\n", "line 3: this pair .*first: line 2"),
-    ("ref,dis,bitrate\noriginals/im0.png,a/IM0.bmp,0\n", "above 0"), ("ref,dis,bitrate\noriginals/im0.png,a/IM0.bmp,\n", "finite number"),
-    ("ref,dis,bitrate\noriginals/im0.png,a/IM0.bmp,nan\n", "finite number"),
-])
+@pytest.mark.parametrize(
+    "rows, told",
+    [
+        ("ref,dis\noriginals/im0.png,a/none.bmp\n", "line 2: there is no file"),
+        ("ref\nx\n", "missing: dis"),
+        ("ref,dis\n", "no rows"),
+        ("ref,dis\n" + 2 * "originals/im0.png,a/IM0.bmp\n", "line 3: this pair .*first: line 2"),
+        ("ref,dis,bitrate\noriginals/im0.png,a/IM0.bmp,0\n", "above 0"),
+        ("ref,dis,bitrate\noriginals/im0.png,a/IM0.bmp,\n", "finite number"),
+        ("ref,dis,bitrate\noriginals/im0.png,a/IM0.bmp,nan\n", "finite number"),
+    ],
+)
 def test_broken_manifests(two, rows, told):
     with pytest.raises(UsageError, match=told):
         folders.read_manifest(manifest(two, rows))
@@ -118,13 +136,17 @@ def test_broken_manifests(two, rows, told):
 
 # ---- what is said
 
+
 def test_the_summary_is_that_of_the_scores(two, capsys):
     text = printed(capsys, "-ref", two / "originals", "-dis", two / "a", two / "b", "-m", "psnr", "-o", two / "s.csv")
     with open(two / "s.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 12 and list(rows[0]) == ["dis", "ref", "group", "psnr"]
-    expected = {(f"IM{i}.bmp", name): 10 * np.log10(1 / (((change + i % 2) / 255) ** 2 + 1e-8))
-                for i in range(6) for name, change in (("a", 2), ("b", 9))}
+    expected = {
+        (f"IM{i}.bmp", name): 10 * np.log10(1 / (((change + i % 2) / 255) ** 2 + 1e-8))
+        for i in range(6)
+        for name, change in (("a", 2), ("b", 9))
+    }
     for row in rows:
         path = row["dis"].rsplit("/", 2)
         assert float(row["psnr"]) == pytest.approx(expected[path[2], path[1]], abs=1e-3)
@@ -146,14 +168,15 @@ def made(groups, seed=0, references=60):
 
 def test_intervals_agree_with_scipy():
     from scipy import stats
+
     pairs, scores = made({"a": 0.0, "b": 0.4})
     values = np.array(scores).reshape(2, 60)
     theirs = stats.bootstrap((values[0],), np.mean, n_resamples=20000, rng=1).confidence_interval
     line = folders.summary(pairs, scores)[0]
-    assert (line["low"], line["high"]) == pytest.approx((theirs.low, theirs.high), abs=0.25)     # the interval is 5 wide
+    assert (line["low"], line["high"]) == pytest.approx((theirs.low, theirs.high), abs=0.25)  # the interval is 5 wide
     theirs = stats.bootstrap((values[0] - values[1],), np.mean, n_resamples=20000, rng=1).confidence_interval
     _, (line,) = folders.comparisons(pairs, scores, "worse")
-    assert (line["low"], line["high"]) == pytest.approx((theirs.low, theirs.high), abs=0.05)     # the interval is 0.7 wide
+    assert (line["low"], line["high"]) == pytest.approx((theirs.low, theirs.high), abs=0.05)  # the interval is 0.7 wide
 
 
 @pytest.mark.parametrize("higher_is, better", [("worse", "a"), ("better", "b")])
@@ -179,10 +202,12 @@ def test_one_reference_has_no_interval():
 
 # ---- cost
 
+
 def test_two_hundred_pairs_are_read_once_each(tmp_path, capsys, monkeypatch):
     """Linear in the pairs: every image is decoded once, however many folders share a reference."""
     from common import images
     from scoring import loading
+
     for i in range(200):
         for folder in ("originals", "a", "b"):
             (tmp_path / folder).mkdir(exist_ok=True)

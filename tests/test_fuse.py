@@ -1,4 +1,5 @@
 """fuse.py on score files made up for it, where the best exponents are known, and on the authors' where they are there."""
+
 import csv
 import io
 import itertools
@@ -9,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from made_factors import REFERENCES, describe, held_out, made, put, report
 from scipy.stats import spearmanr
 
 import fuse
-from common.errors import UsageError
 from agreement.exponents import EQUAL
+from common.errors import UsageError
 from reports.fuse.cells import Folder
 from reports.fuse.choice import agreement_of, leaving_one_out
-from made_factors import REFERENCES, describe, held_out, made, put, report
 
 ROOT = Path(__file__).parents[1]
 RELEASED = ROOT.parent / "shared" / "paper" / "scores"
@@ -24,13 +25,14 @@ RELEASED = ROOT.parent / "shared" / "paper" / "scores"
 
 # ---- leaving one dataset out
 
+
 def test_gain_on_one_dataset_alone_is_not_reported_for_it(tmp_path):
     made(tmp_path, {"alpha": 1.0})
     found = report(tmp_path, "--factors", "a", "b")
     alpha = held_out(found, "alpha")
     assert alpha["parameters"] == {"a": 1.0, "b": 0.0} and alpha["gain"] <= 0
     assert alpha["chosen_on"] == ["beta", "gamma"]
-    for dataset in ("beta", "gamma"):      # chosen with alpha's help, b does harm there, and that is what is said
+    for dataset in ("beta", "gamma"):  # chosen with alpha's help, b does harm there, and that is what is said
         assert held_out(found, dataset)["parameters"]["b"] > 0 and held_out(found, dataset)["gain"] < 0
     # it is there to be found: fitted in sample alpha gains much, and so a tool that does not leave it out would say so
     assert found["in_sample"]["mean_srcc"]["alpha"] > alpha["mean_srcc"] + 0.05
@@ -55,7 +57,9 @@ def test_a_factor_that_helps_everywhere_is_found_and_gains(tmp_path):
         assert h["parameters"]["b"] == pytest.approx(0.5, rel=0.1) and h["gain"] > 0.05
     for line in found["lines"]:
         if line["role"].startswith("factor"):
-            assert line["low"] < line["difference"] < line["high"] and line["low"] > 0 and line["references"] == REFERENCES
+            assert (
+                line["low"] < line["difference"] < line["high"] and line["low"] > 0 and line["references"] == REFERENCES
+            )
 
 
 def test_scores_and_coefficients_are_those_of_the_product(tmp_path):
@@ -73,14 +77,18 @@ def test_curve_goes_through_the_choice_and_in_sample_comes_last(tmp_path, capsys
     found = report(tmp_path, "--factors", "a", "b")
     for curve in found["curves"]:
         means = dict(zip(curve["values"], curve["mean_srcc"]))
-        assert means[curve["chosen"]] > max(means.values()) - 2 * EQUAL and min(means.values()) < means[curve["chosen"]] - 0.05
+        assert (
+            means[curve["chosen"]] > max(means.values()) - 2 * EQUAL
+            and min(means.values()) < means[curve["chosen"]] - 0.05
+        )
     fuse.main([str(tmp_path), "--factors", "a", "b", "--resamples", "100"])
     text = capsys.readouterr().out
-    assert text.startswith("Held out") and "in sample" not in text[:text.index("What this is")].lower()
+    assert text.startswith("Held out") and "in sample" not in text[: text.index("What this is")].lower()
     assert text.rstrip().splitlines()[-1].lstrip().startswith("mean SRCC in sample")
 
 
 # ---- what a factor enters with
+
 
 def test_orientation_is_the_registrys_and_never_the_datas(tmp_path):
     """PSNR enters as its reciprocal, labels may be better or worse; a metric that is wrong stays wrong."""
@@ -96,7 +104,11 @@ def test_orientation_is_the_registrys_and_never_the_datas(tmp_path):
     for one, other in zip(plain["held_out"], turned["held_out"]):
         assert list(one["parameters"].values()) == list(other["parameters"].values())
         assert one["mean_srcc"] == pytest.approx(other["mean_srcc"], abs=1e-12)
-    for dataset in ("alpha", "beta", "gamma"):     # the reciprocal named as a distance points the wrong way: left out, not turned
+    for dataset in (
+        "alpha",
+        "beta",
+        "gamma",
+    ):  # the reciprocal named as a distance points the wrong way: left out, not turned
         (tmp_path / f"{dataset}_psnr.csv").rename(tmp_path / f"{dataset}_wrong.csv")
         (tmp_path / f"{dataset}_psnr.json").rename(tmp_path / f"{dataset}_wrong.json")
     assert all(h["parameters"]["wrong"] == 0 for h in report(tmp_path, "--factors", "a", "wrong")["held_out"])
@@ -119,6 +131,7 @@ def test_zeros_and_the_rounding_of_a_cosine_go_to_the_floor(tmp_path):
 
 # ---- joining files
 
+
 def test_rows_are_joined_by_name_whatever_their_order_and_case(tmp_path):
     made(tmp_path, {"alpha": 0.5, "beta": 0.5, "gamma": 0.5}, perturbations=("",))
     before = report(tmp_path, "--factors", "a", "b")
@@ -132,7 +145,9 @@ def test_rows_whose_names_repeat_are_joined_by_order(tmp_path):
     before = report(tmp_path, "--factors", "a", "b")
     for m in "ab":
         table = pd.read_csv(tmp_path / f"beta_{m}.csv")
-        table.assign(dis=[f"img{i % 20}.bmp" for i in range(len(table))]).to_csv(tmp_path / f"beta_{m}.csv", index=False)
+        table.assign(dis=[f"img{i % 20}.bmp" for i in range(len(table))]).to_csv(
+            tmp_path / f"beta_{m}.csv", index=False
+        )
     assert report(tmp_path, "--factors", "a", "b")["held_out"] == before["held_out"]
     table = pd.read_csv(tmp_path / "beta_b.csv")
     table[::-1].to_csv(tmp_path / "beta_b.csv", index=False)
@@ -149,29 +164,55 @@ def test_cells_that_lack_a_factor_are_named(tmp_path):
 
 # ---- bad input
 
+
 def spoil(column, row, value):
     def change(folder):
         table = pd.read_csv(folder / "beta_b.csv")
         table.loc[row, column] = value
         table.to_csv(folder / "beta_b.csv", index=False)
+
     return change
 
 
 AB = ["--factors", "a", "b"]
 BAD = {
     "unknown factor": (None, ["--factors", "a", "c"], r"unknown factor 'c'.*known: a, b"),
-    "protocols": (describe("beta_b", protocol="corrected"), AB, r"beta_b.csv: .* under protocol corrected, .* protocol paper"),
-    "perturbations": (describe("beta_b", perturbation="tra", pct=1.0), AB, r"beta_b.csv: .*under tra-1 by its JSON, none by"),
-    "magnitudes": (describe("beta_b_rot-1", perturbation="rot", pct=2.0), AB, r"b_rot-1.csv: .* rot-2 by its JSON, rot-1 by"),
+    "protocols": (
+        describe("beta_b", protocol="corrected"),
+        AB,
+        r"beta_b.csv: .* under protocol corrected, .* protocol paper",
+    ),
+    "perturbations": (
+        describe("beta_b", perturbation="tra", pct=1.0),
+        AB,
+        r"beta_b.csv: .*under tra-1 by its JSON, none by",
+    ),
+    "magnitudes": (
+        describe("beta_b_rot-1", perturbation="rot", pct=2.0),
+        AB,
+        r"b_rot-1.csv: .* rot-2 by its JSON, rot-1 by",
+    ),
     "sizes": (describe("beta_b", resizeHW=256), AB, r"beta_b.csv: scored with --resizeHW 256"),
     "other pairs": (spoil("dis", 7, "stranger.png"), AB, r"beta_b.csv: line 9: stranger.png"),
     "other labels": (spoil("mos", 7, 99), AB, r"beta_b.csv: line 9: the label"),
     "negative": (spoil("pred", 7, -0.01), AB, r"beta_b.csv: line 9: -0.01 is negative"),
     "not a number": (spoil("pred", 7, np.nan), AB, r"beta_b.csv: line 9: pred"),
-    "fewer pairs": (lambda f: pd.read_csv(f / "beta_b.csv")[1:].to_csv(f / "beta_b.csv", index=False), AB, "beta_b.csv: 239"),
-    "partial": (lambda f: (f / "beta_b.json").write_text('{"pairs_expected": 500}'), AB, r"beta_b.csv: 240 of 500 pairs"),
+    "fewer pairs": (
+        lambda f: pd.read_csv(f / "beta_b.csv")[1:].to_csv(f / "beta_b.csv", index=False),
+        AB,
+        "beta_b.csv: 239",
+    ),
+    "partial": (
+        lambda f: (f / "beta_b.json").write_text('{"pairs_expected": 500}'),
+        AB,
+        r"beta_b.csv: 240 of 500 pairs",
+    ),
     "constant": (spoil("pred", slice(None), 1.0), AB, r"b in beta none: expected predictions that differ"),
-    "one dataset": (None, [*AB, "--datasets", "alpha"], r"leaving one dataset out takes two datasets or more.*found alpha"),
+    "one dataset": (
+        None,
+        [*AB, "--datasets", "alpha"],
+        r"leaving one dataset out takes two datasets or more.*found alpha",
+    ),
     "no such dataset": (None, [*AB, "--datasets", "alpha", "omega"], r"omega: no score file of it.*alpha, beta, gamma"),
     "one factor": (None, ["--factors", "a"], "expected two factors or more"),
     "twice": (None, [*AB, "a"], "stands there twice"),
@@ -197,11 +238,14 @@ def test_bad_input_is_one_line_that_says_so(tmp_path, case):
 def test_bad_input_ends_with_code_2_and_one_line(tmp_path):
     made(tmp_path, {}, perturbations=("",))
     for folder, factors in ((tmp_path, "ac"), (tmp_path / "nowhere", "ab")):
-        done = subprocess.run([sys.executable, ROOT / "fuse.py", folder, "--factors", *factors], capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, ROOT / "fuse.py", folder, "--factors", *factors], capture_output=True, text=True
+        )
         assert done.returncode == 2 and done.stdout == "" and done.stderr.count("\n") == 1, done.stderr
 
 
 # ---- formats, the released files
+
 
 def test_formats_say_the_same(tmp_path, capsys):
     made(tmp_path, {"alpha": 0.5, "beta": 0.5, "gamma": 0.5}, perturbations=("",))
@@ -220,7 +264,9 @@ def test_formats_say_the_same(tmp_path, capsys):
 TID2013 = {"none": 0.832, "tra": 0.785, "sca": 0.838, "rot": 0.841}
 
 
-@pytest.mark.skipif(not (RELEASED / "pipal_dinov1_cos.csv").exists(), reason="no released scores in ../shared/paper/scores")
+@pytest.mark.skipif(
+    not (RELEASED / "pipal_dinov1_cos.csv").exists(), reason="no released scores in ../shared/paper/scores"
+)
 def test_released_scores_give_the_published_fusion():
     folder = Folder(RELEASED)
     cells, lacking = folder.load(["dinov1_cos", "embed_openclip_vitb32_laion_tecoa4_cos"])

@@ -1,4 +1,5 @@
 """fuse.py --search and --blocks on files made up for them."""
+
 import itertools
 import resource
 import subprocess
@@ -8,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-
 from made_factors import PAIRS, describe, put, report
 
 ROOT = Path(__file__).parents[1]
@@ -34,7 +34,7 @@ def test_search_finds_the_triple_and_counts_what_it_tried(tmp_path):
         powers = np.array([h["parameters"][m] for m in ("f1", "f2", "f4")])
         assert powers / powers[0] == pytest.approx([1, 0.7, 0.5], rel=0.15)
     for line in found["lines"]:
-        if line["role"] != "fused":     # corrected for 22 looks, so wider about the same difference
+        if line["role"] != "fused":  # corrected for 22 looks, so wider about the same difference
             assert line["low_corrected"] < line["low"] < line["high"] < line["high_corrected"]
 
 
@@ -43,7 +43,7 @@ def test_search_of_pairs_alone_and_of_a_pool(tmp_path):
     assert report(tmp_path, "--search", "2")["tried"]["combinations"] == 10
     found = report(tmp_path, "--search", "--factors", "f0", "f1", "f3")
     assert found["tried"]["pool"] == ["f0", "f1", "f3"] and found["tried"]["combinations"] == 4
-    assert all(h["best_factor"] == "f1" and h["gain"] < 0.01 for h in found["held_out"])   # two of the three are noise
+    assert all(h["best_factor"] == "f1" and h["gain"] < 0.01 for h in found["held_out"])  # two of the three are noise
 
 
 def test_search_says_what_is_not_in_its_pool(tmp_path):
@@ -54,11 +54,15 @@ def test_search_says_what_is_not_in_its_pool(tmp_path):
     describe("alpha_f2", fused="f1 * f4")(tmp_path)
     found = report(tmp_path, "--search")["tried"]
     assert found["pool"] == ["f1", "f4"]
-    assert found["notes"][1:] == ["not in the pool, with negative values: f0", "not in the pool, fused: f2",
-                                  "not in the pool, lacking beta: f3"]
+    assert found["notes"][1:] == [
+        "not in the pool, with negative values: f0",
+        "not in the pool, fused: f2",
+        "not in the pool, lacking beta: f3",
+    ]
 
 
 # ---- blocks
+
 
 def blocks(folder, power):
     """Four blocks whose sum is `pred`; the label follows block 2 (power 0), or a product of blocks."""
@@ -84,20 +88,26 @@ def test_blocks_of_a_backbone_are_weighed_held_out(tmp_path, by, truth):
 
 # ---- speed
 
+
 @pytest.mark.slow
 def test_all_pairs_of_20_methods_of_the_papers_size_within_3_minutes(tmp_path):
     for dataset, n, references in (("live", 779, 29), ("tid2013", 3000, 25), ("pipal", 23200, 200)):
         rng = np.random.default_rng(n)
         label = rng.normal(size=n)
-        rows = {"dis": [f"i{i}.bmp" for i in range(n)], "ref": [f"r{i % references}.bmp" for i in range(n)], "mos": label}
+        rows = {
+            "dis": [f"i{i}.bmp" for i in range(n)],
+            "ref": [f"r{i % references}.bmp" for i in range(n)],
+            "mos": label,
+        }
         for m, perturbation in itertools.product(range(20), ("", "_tra-1", "_sca-1", "_rot-1")):
             sign = -1 if dataset == "pipal" else 1
             pd.DataFrame(rows | {"pred": np.exp(sign * label + rng.normal(size=n))}).to_csv(
-                tmp_path / f"{dataset}_m{m}{perturbation}.csv", index=False)
+                tmp_path / f"{dataset}_m{m}{perturbation}.csv", index=False
+            )
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run([sys.executable, ROOT / "fuse.py", tmp_path, "--search", "2"], capture_output=True, text=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    took = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime    # of a core: others' work does not count
+    took = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime  # of a core: others' work does not count
     print(f"{took:.0f} s")
     assert done.returncode == 0 and "190 pairs" in done.stdout, done.stderr
     assert took < 180

@@ -1,4 +1,5 @@
 """Fused metrics as methods: their expressions, and real runs of run.py and run_single_img.py on small photographs."""
+
 import contextlib
 import csv
 import io
@@ -12,16 +13,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scoring import fused_files
+import run as run_py
+import tables
+from common.errors import UsageError
 from methods import fused
 from methods.build import build, factor, with_columns
 from methods.model import Options
-import run as run_py
-from scoring.engine import Engine
-import tables
-from common.errors import UsageError
 from reports.fuse.cells import Folder
 from scorefiles.read import parse_name, read, stem
+from scoring import fused_files
+from scoring.engine import Engine
 
 ROOT = Path(__file__).parents[1]
 BOTH = "stlpips_alex * psnr^0.5"
@@ -29,6 +30,7 @@ LABEL = "fused-stlpips_alex+psnr-0.5"
 
 
 # ---- expressions
+
 
 def test_presets_name_factors_that_can_be_scored():
     for name, preset in fused.PRESETS.items():
@@ -44,19 +46,35 @@ def test_expression_is_read_and_written_back():
     assert fusion.expression == "a_l2 * b^0.13 * psnr^2" and fused.parse(fusion.expression).factors == fusion.factors
 
 
-@pytest.mark.parametrize("text, message", [
-    ("a *", "found ''"), ("a * b^", "above 0, found ''"), ("a * b^-1", "above 0, found '-1'"), ("a * b^0", "above 0"),
-    ("a * b^nan", "above 0"), ("a * b^inf", "above 0"), ("a * a^2", "stands in it twice"), ("a^2", "two factors or more"),
-    ("a * ../b", "found '../b'"),
-    ("a ** b", "found ''"), ("a * b c", "found 'b c'"), ("a * b^2^3", "above 0, found '2^3'")])
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("a *", "found ''"),
+        ("a * b^", "above 0, found ''"),
+        ("a * b^-1", "above 0, found '-1'"),
+        ("a * b^0", "above 0"),
+        ("a * b^nan", "above 0"),
+        ("a * b^inf", "above 0"),
+        ("a * a^2", "stands in it twice"),
+        ("a^2", "two factors or more"),
+        ("a * ../b", "found '../b'"),
+        ("a ** b", "found ''"),
+        ("a * b c", "found 'b c'"),
+        ("a * b^2^3", "above 0, found '2^3'"),
+    ],
+)
 def test_bad_expression_is_refused_with_the_reason(text, message):
     with pytest.raises(UsageError) as error:
         fused.parse(text)
     assert message in str(error.value)
 
 
-FACTORS = st.lists(st.sampled_from(("dinov1_cos", "embed_dinov1_cos", "psnr", "stlpips_alex", "clip_rn50_l2")), min_size=2,
-                   max_size=4, unique=True)
+FACTORS = st.lists(
+    st.sampled_from(("dinov1_cos", "embed_dinov1_cos", "psnr", "stlpips_alex", "clip_rn50_l2")),
+    min_size=2,
+    max_size=4,
+    unique=True,
+)
 
 
 @given(FACTORS, st.data())
@@ -83,11 +101,14 @@ def test_distance_of_a_factor_is_oriented_and_floored():
 
 @given(st.lists(st.floats(0, 1e3), min_size=2, max_size=20))
 def test_identical_images_stay_best_and_scores_finite(values):
-    score = fused.combine(fused.parse("a * b^0.13"), {"a": [0, *values], "b": [0, *values[::-1]]}, {"a": "worse", "b": "worse"})
+    score = fused.combine(
+        fused.parse("a * b^0.13"), {"a": [0, *values], "b": [0, *values[::-1]]}, {"a": "worse", "b": "worse"}
+    )
     assert np.isfinite(score).all() and (score > 0).all() and score[0] == score.min()
 
 
 # ---- models and passes
+
 
 def columns(*names):
     plain, fusions = fused.split(names)
@@ -96,9 +117,13 @@ def columns(*names):
 
 
 def test_factors_share_a_pass_and_each_column_is_there_once():
-    assert columns("dinov1_cos * embed_dinov1_cos * dinov1_l2^2") == [("dinov1", ["dinov1_cos", "embed_dinov1_cos", "dinov1_l2"])]
+    assert columns("dinov1_cos * embed_dinov1_cos * dinov1_l2^2") == [
+        ("dinov1", ["dinov1_cos", "embed_dinov1_cos", "dinov1_l2"])
+    ]
     assert columns("psnr", "psnr * stlpips_alex", "stlpips_alex * msssim") == [
-        ("pixels", ["psnr", "msssim"]), ("stlpips_alex", ["stlpips_alex"])]
+        ("pixels", ["psnr", "msssim"]),
+        ("stlpips_alex", ["stlpips_alex"]),
+    ]
 
 
 @pytest.mark.parametrize("factor", ("dinov1", "dinov9_cos", "cos", "embed_cos", "fused2", "psnr_l2", "dinov1_cosine"))
@@ -116,10 +141,12 @@ def test_factor_that_is_not_defined_is_refused():
 
 # ---- real runs
 
+
 @pytest.fixture(scope="module")
 def photographs(tmp_path_factory):
     """A CSV dataset of two references and three degrees of noise and of blur each; 64 x 48 pixels, labels made up."""
     from PIL import Image, ImageFilter
+
     folder = tmp_path_factory.mktemp("photographs")
     rng = np.random.default_rng(0)
     rows = ["dis,ref,mos,type"]
@@ -144,15 +171,30 @@ def run(photographs, results, *argv):
     """(exit code, stdout) of run.py, called in this process: torch is imported once."""
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
-        code = run_py.main(["-dat", str(photographs / "mine.csv"), "-sdir", str(results), "--device", "cpu", *map(str, argv)])
+        code = run_py.main(
+            ["-dat", str(photographs / "mine.csv"), "-sdir", str(results), "--device", "cpu", *map(str, argv)]
+        )
     return code, out.getvalue()
 
 
 @pytest.fixture(scope="module")
 def finished(photographs, tmp_path_factory):
     results = tmp_path_factory.mktemp("results")
-    done = start("run.py", "-dat", photographs / "mine.csv", "-sdir", results, "-m", BOTH, "stlpips_alex", "-rob", "none", "rot",
-                 "--device", "cpu")
+    done = start(
+        "run.py",
+        "-dat",
+        photographs / "mine.csv",
+        "-sdir",
+        results,
+        "-m",
+        BOTH,
+        "stlpips_alex",
+        "-rob",
+        "none",
+        "rot",
+        "--device",
+        "cpu",
+    )
     assert done.returncode == 0, done.stderr
     return results, done.stdout
 
@@ -186,7 +228,9 @@ def test_second_run_uses_what_is_there(photographs, finished):
 
 
 def test_fused_file_is_complete_only_when_its_factors_are(photographs, finished, tmp_path):
-    assert run(photographs, tmp_path, "-m", BOTH, "--limit", 5)[0] == 0 and not (tmp_path / f"mine_{LABEL}.csv").exists()
+    assert (
+        run(photographs, tmp_path, "-m", BOTH, "--limit", 5)[0] == 0 and not (tmp_path / f"mine_{LABEL}.csv").exists()
+    )
     assert len((tmp_path / f"mine_{LABEL}.csv.partial").read_text().splitlines()) == 6
     assert run(photographs, tmp_path, "-m", BOTH)[0] == 0
     assert (tmp_path / f"mine_{LABEL}.csv").read_bytes() == (finished[0] / f"mine_{LABEL}.csv").read_bytes()
@@ -205,7 +249,7 @@ def test_a_fused_file_made_of_other_factors_is_not_taken_for_this_one(photograph
 
 def test_factor_that_cannot_be_had_is_missing_with_keep_going(photographs, tmp_path):
     mixed = "stlpips_alex * lpips^0.5"
-    argv = ["-m", mixed, "--weights-dir", tmp_path]      # holds no trunk for LPIPS; ST-LPIPS carries its own
+    argv = ["-m", mixed, "--weights-dir", tmp_path]  # holds no trunk for LPIPS; ST-LPIPS carries its own
     with pytest.raises(UsageError, match="alexnet"):
         run(photographs, tmp_path / "all", *argv)
     code, stdout = run(photographs, tmp_path / "some", *argv, "--keep-going")
@@ -216,15 +260,20 @@ def test_factor_that_cannot_be_had_is_missing_with_keep_going(photographs, tmp_p
 def test_random_weights_show_in_the_name(photographs, tmp_path):
     code, stdout = run(photographs, tmp_path, "-m", "stlpips_alex * lpips^0.5", "--weights", "random", "--limit", 2)
     assert code == 0 and "numbers mean nothing" in stdout
-    assert [p.name for p in tmp_path.glob("mine_fused*.csv.partial")] == ["mine_fused-stlpips_alex+lpips-0.5-random.csv.partial"]
+    assert [p.name for p in tmp_path.glob("mine_fused*.csv.partial")] == [
+        "mine_fused-stlpips_alex+lpips-0.5-random.csv.partial"
+    ]
 
 
 def test_one_pass_costs_what_its_factors_cost(photographs, tmp_path, monkeypatch):
     """Tiles that go through a model: two factors of one backbone take no more than one of them."""
     seen, counts = [], {}
     monkeypatch.setattr(Engine, "tick", lambda self, n: seen.append(n))
-    for name, argv in (("cos", ["st_alexnet", "-d", "cos"]), ("fused", ["st_alexnet_cos * st_alexnet_l2^0.3 * psnr^0.2"]),
-                       ("psnr", ["psnr"])):
+    for name, argv in (
+        ("cos", ["st_alexnet", "-d", "cos"]),
+        ("fused", ["st_alexnet_cos * st_alexnet_l2^0.3 * psnr^0.2"]),
+        ("psnr", ["psnr"]),
+    ):
         assert run(photographs, tmp_path / name, "-r", 224, "-m", *argv)[0] == 0
         counts[name] = sum(seen)
         seen.clear()
@@ -232,8 +281,19 @@ def test_one_pass_costs_what_its_factors_cost(photographs, tmp_path, monkeypatch
 
 
 def test_single_pair_equals_the_product_of_its_factors(photographs):
-    done = start("run_single_img.py", "-ref", photographs / "r0.png", "-dis", photographs / "r0_blur_2.png",
-                 photographs / "r0.png", "-m", BOTH, "--device", "cpu", "--json")
+    done = start(
+        "run_single_img.py",
+        "-ref",
+        photographs / "r0.png",
+        "-dis",
+        photographs / "r0_blur_2.png",
+        photographs / "r0.png",
+        "-m",
+        BOTH,
+        "--device",
+        "cpu",
+        "--json",
+    )
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
     pair, same = said["scores"]
@@ -242,13 +302,22 @@ def test_single_pair_equals_the_product_of_its_factors(photographs):
 
 
 def test_single_pair_is_scored_as_in_run(photographs, finished):
-    done = start("run_single_img.py", "-ref", photographs / "r1.png", "-dis", photographs / "r1_noise_3.png",
-                 "-m", BOTH, "--json")
+    done = start(
+        "run_single_img.py",
+        "-ref",
+        photographs / "r1.png",
+        "-dis",
+        photographs / "r1_noise_3.png",
+        "-m",
+        BOTH,
+        "--json",
+    )
     table = read(finished[0] / f"mine_{LABEL}.csv").table.set_index("dis")
     assert json.loads(done.stdout)["scores"][0][LABEL] == pytest.approx(table.loc["r1_noise_3.png", "pred"], rel=1e-6)
 
 
 # ---- from a folder of score files, and in the tables
+
 
 def test_files_made_of_score_files_are_those_of_a_run(finished, tmp_path):
     done = start("-m scoring.fused_files", finished[0], BOTH, "-sdir", tmp_path)
@@ -269,6 +338,7 @@ def test_files_that_cannot_be_made_are_named(finished, tmp_path):
 
 def test_tables_have_a_fused_metric_as_a_row_beyond_the_paper(tmp_path, capsys):
     from made_scores import put, scores
+
     for method, seed in (("psnr", 1), ("stlpips_alex", 2)):
         table = scores("live", seed)
         sign = -1 if method == "psnr" else 1
@@ -276,7 +346,9 @@ def test_tables_have_a_fused_metric_as_a_row_beyond_the_paper(tmp_path, capsys):
     written, _ = fused_files.of_folder(fused.parse(BOTH), Folder(tmp_path), tmp_path)
     assert [path.name for path in written] == [f"live_{LABEL}.csv"]
     tables.main(["--table", "2", "--scores", str(tmp_path), "--extra", LABEL, "--only", "dinov1", "--format", "csv"])
-    rows = [row for row in csv.DictReader(capsys.readouterr().out.splitlines()) if row["model"] == LABEL and row["score"]]
+    rows = [
+        row for row in csv.DictReader(capsys.readouterr().out.splitlines()) if row["model"] == LABEL and row["score"]
+    ]
     table = read(written[0]).table
     found = [float(row["score"]) for row in rows if row["statistic"] == "srcc"]
     assert found == [pytest.approx(table["pred"].corr(table["mos"], method="spearman"), abs=1e-9)] and found[0] > 0.5
@@ -284,14 +356,28 @@ def test_tables_have_a_fused_metric_as_a_row_beyond_the_paper(tmp_path, capsys):
 
 def test_blocks_of_a_run_per_layer_are_weighed(photographs, tmp_path):
     import fuse
+
     rows = (photographs / "mine.csv").read_text().splitlines()
     (photographs / "other.csv").write_text("\n".join([rows[0], *rows[:0:-1]]) + "\n")
     for dataset in ("mine.csv", "other.csv"):
         argv = ["-m", "st_alexnet", "-d", "cos", "--per-layer", "-r", "64", "--window", "64", "--device", "cpu"]
         assert run_py.main(["-dat", str(photographs / dataset), "-sdir", str(tmp_path), *argv]) == 0
     [method] = {parse_name(path)[1] for path in tmp_path.glob("mine_*.csv")}
-    fuse.main([str(tmp_path), "--blocks", method, "--by", "weights", "--resamples", "100", "--format", "json",
-               "-o", str(tmp_path / "out")])
+    fuse.main(
+        [
+            str(tmp_path),
+            "--blocks",
+            method,
+            "--by",
+            "weights",
+            "--resamples",
+            "100",
+            "--format",
+            "json",
+            "-o",
+            str(tmp_path / "out"),
+        ]
+    )
     found = json.loads((tmp_path / "out").read_text())
     assert [list(h["parameters"]) for h in found["held_out"]] == [[f"pred_{b}" for b in range(5)]] * 2
     assert all(h["mean_srcc"] > 0.3 for h in found["held_out"])
@@ -299,14 +385,18 @@ def test_blocks_of_a_run_per_layer_are_weighed(photographs, tmp_path):
 
 # ---- bad input at the terminal
 
-@pytest.mark.parametrize("script, argv, message", [
-    ("run.py", ["-dat", "demo", "-m", "psnr * dinov9_cos"], "unknown factor 'dinov9_cos'"),
-    ("run.py", ["-dat", "demo", "-m", "psnr *"], "expected factors named as in score files"),
-    ("run.py", ["-dat", "demo", "-m", BOTH, "-d", "l2"], "-d l2: fused metrics take no distance"),
-    ("run.py", ["-dat", "demo", "-m", BOTH, "-s", "mine"], "-s/--saveas names one file"),
-    ("run_single_img.py", ["-ref", "a.png", "-dis", "b.png", "-m", "psnr * psnr^2"], "stands in it twice"),
-    ("-m scoring.fused_files", ["nowhere", BOTH], "nowhere: no such folder"),
-])
+
+@pytest.mark.parametrize(
+    "script, argv, message",
+    [
+        ("run.py", ["-dat", "demo", "-m", "psnr * dinov9_cos"], "unknown factor 'dinov9_cos'"),
+        ("run.py", ["-dat", "demo", "-m", "psnr *"], "expected factors named as in score files"),
+        ("run.py", ["-dat", "demo", "-m", BOTH, "-d", "l2"], "-d l2: fused metrics take no distance"),
+        ("run.py", ["-dat", "demo", "-m", BOTH, "-s", "mine"], "-s/--saveas names one file"),
+        ("run_single_img.py", ["-ref", "a.png", "-dis", "b.png", "-m", "psnr * psnr^2"], "stands in it twice"),
+        ("-m scoring.fused_files", ["nowhere", BOTH], "nowhere: no such folder"),
+    ],
+)
 def test_bad_input_is_one_line_and_code_2(script, argv, message):
     done = start(script, *argv)
     assert done.returncode == 2 and message in done.stderr and done.stderr.count("\n") == 1, done.stderr

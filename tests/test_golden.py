@@ -2,6 +2,7 @@
 
 One backbone by default, all of them with --slow (2 GB of checkpoints are written).
 """
+
 import subprocess
 import sys
 from pathlib import Path
@@ -10,15 +11,30 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
-pytestmark = pytest.mark.skipif(not SHARED.is_dir(), reason="the golden scores and TID2013 pairs lie in ../shared, which is not here")
+pytestmark = pytest.mark.skipif(
+    not SHARED.is_dir(), reason="the golden scores and TID2013 pairs lie in ../shared, which is not here"
+)
 OTHERS = ("dinov1", "dinov2", "imagenet_vit", "clip_vitb32", "clip_rn50", "openclip_convnext_base")
 
 
 def check(folder, weights, *methods):
     tools = SHARED / "tools"
     subprocess.run([sys.executable, tools / "make_checkpoints.py", folder, *weights], check=True, capture_output=True)
-    done = subprocess.run([sys.executable, tools / "check_scores.py", SHARED / "golden" / "scores.csv", "--project", ROOT,
-                           "--weights-dir", folder, "--only", *methods], capture_output=True, text=True)
+    done = subprocess.run(
+        [
+            sys.executable,
+            tools / "check_scores.py",
+            SHARED / "golden" / "scores.csv",
+            "--project",
+            ROOT,
+            "--weights-dir",
+            folder,
+            "--only",
+            *methods,
+        ],
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

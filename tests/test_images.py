@@ -1,4 +1,5 @@
 """Every line of the table in images.py, and what broken files give. The check before the work must agree with the reading."""
+
 import errno
 import io
 import os
@@ -10,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from common import images
@@ -54,11 +56,14 @@ def png(path, samples, bits=16):
     height, width, channels = samples.shape
     header = struct.pack(">IIBBBBB", width, height, bits, {1: 0, 2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
     rows = b"".join(b"\0" + row.astype(f">u{bits // 8}").tobytes() for row in samples)
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    )
     return path
 
 
 # --- the table
+
 
 @pytest.mark.parametrize("ending", ["png", "bmp", "tif", "ppm", "tga", "pcx"])
 def test_8_bit_rgb_is_itself(ending, tmp_path):
@@ -86,7 +91,9 @@ def test_grey_bilevel_and_palette(tmp_path):
 def test_cmyk(tmp_path):
     ink = np.concatenate([COLOUR, GREY[..., None]], axis=2)
     Image.fromarray(ink, "CMYK").save(tmp_path / "x.tif")
-    want = (255 - ink[..., :3].astype(float)) * (255 - ink[..., 3:].astype(float)) / 255   # light that neither ink takes away
+    want = (
+        (255 - ink[..., :3].astype(float)) * (255 - ink[..., 3:].astype(float)) / 255
+    )  # light that neither ink takes away
     assert np.abs(pixels(tmp_path / "x.tif") - want).max() <= 1
 
 
@@ -96,13 +103,13 @@ def test_opaque_alpha_is_dropped(tmp_path):
 
 
 def test_transparent_pixels_lie_on_white(tmp_path):
-    want = (COLOUR * (GREY[..., None] / 255) + 255 * (1 - GREY[..., None] / 255))
+    want = COLOUR * (GREY[..., None] / 255) + 255 * (1 - GREY[..., None] / 255)
     assert np.abs(pixels(save(tmp_path / "rgba.png", np.dstack([COLOUR, GREY]))) - want).max() <= 1
     want = GREY * (GREY / 255) + 255 * (1 - GREY / 255)
     assert np.abs(pixels(png(tmp_path / "la.png", np.dstack([GREY, GREY]), bits=8)) - want[..., None]).max() <= 1
     key = COLOUR.copy()
     key[:5] = 7
-    Image.fromarray(key).save(tmp_path / "key.png", transparency=(7, 7, 7))   # one colour stands for transparent
+    Image.fromarray(key).save(tmp_path / "key.png", transparency=(7, 7, 7))  # one colour stands for transparent
     assert (pixels(tmp_path / "key.png")[:5] == 255).all() and (pixels(tmp_path / "key.png")[5:] == key[5:]).all()
     img = Image.fromarray(COLOUR).quantize(8)
     img.save(tmp_path / "palette.png", transparency=0)
@@ -132,12 +139,14 @@ def test_exif_orientation_is_applied(ending, orientation, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = orientation
     block = np.zeros((24, 32, 3), dtype=np.uint8)
-    block[:8, :8] = 255                                         # a white corner: upper left as stored
+    block[:8, :8] = 255  # a white corner: upper left as stored
     Image.fromarray(block).save(tmp_path / f"x.{ending}", exif=exif)
     seen = pixels(tmp_path / f"x.{ending}")
     assert seen.shape == ((24, 32, 3) if orientation < 5 else (32, 24, 3))
     # where the first stored row and column are, seen upright (EXIF 2.3, table of tag 274)
-    row, column = {1: (0, 0), 2: (0, -1), 3: (-1, -1), 4: (-1, 0), 5: (0, 0), 6: (0, -1), 7: (-1, -1), 8: (-1, 0)}[orientation]
+    row, column = {1: (0, 0), 2: (0, -1), 3: (-1, -1), 4: (-1, 0), 5: (0, 0), 6: (0, -1), 7: (-1, -1), 8: (-1, 0)}[
+        orientation
+    ]
     corners = {(r, c): seen[r, c].mean() for r in (0, -1) for c in (0, -1)}
     assert corners.pop((row, column)) > 200 and max(corners.values()) < 50
 
@@ -156,6 +165,7 @@ def test_odd_paths(tmp_path):
 
 # --- what is refused
 
+
 @pytest.mark.parametrize("ending, many", [("gif", "3"), ("png", "3"), ("webp", "3"), ("tif", "3")])
 def test_several_pictures(ending, many, tmp_path):
     frames = [Image.fromarray(np.roll(COLOUR, 5 * i, axis=1)) for i in range(3)]
@@ -168,7 +178,9 @@ def test_float_and_32_bit(tmp_path):
     assert "32-bit samples" in refused(save(tmp_path / "i.tif", GREY.astype(np.int32)))
 
 
-@pytest.mark.parametrize("width, height", [(9460, 9460), (20000, 20000), (70000, 70000)])   # over the limit, and twice and more
+@pytest.mark.parametrize(
+    "width, height", [(9460, 9460), (20000, 20000), (70000, 70000)]
+)  # over the limit, and twice and more
 def test_decompression_bomb(width, height, tmp_path):
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     path = tmp_path / "bomb.png"
@@ -178,7 +190,7 @@ def test_decompression_bomb(width, height, tmp_path):
     limit = Image.MAX_IMAGE_PIXELS
     assert str(width * height) in message and (str(limit) in message or str(2 * limit) in message)
     done = subprocess.run([sys.executable, "-m", "common.images", path], cwd=ROOT, capture_output=True, text=True)
-    assert done.stderr == message + "\n"   # no warning of Pillow's beside it
+    assert done.stderr == message + "\n"  # no warning of Pillow's beside it
 
 
 @pytest.mark.parametrize("ending", ["png", "jpg", "bmp", "tif", "webp", "jp2", "gif", "ppm", "tga"])
@@ -186,7 +198,7 @@ def test_decompression_bomb(width, height, tmp_path):
 def test_truncated(ending, share, tmp_path):
     whole = save(tmp_path / f"whole.{ending}", RNG.integers(0, 256, (64, 64, 3), dtype=np.uint8)).read_bytes()
     cut = tmp_path / f"cut.{ending}"
-    cut.write_bytes(whole[:int(len(whole) * share)])
+    cut.write_bytes(whole[: int(len(whole) * share)])
     refused(cut)
 
 
@@ -198,7 +210,7 @@ def test_truncated_photograph_with_a_thumbnail(tmp_path):
     big.save(tmp_path / "x.jpg", comment=stream.getvalue())
     data = (tmp_path / "x.jpg").read_bytes()
     assert images.check(tmp_path / "x.jpg") == (64, 64)
-    (tmp_path / "x.jpg").write_bytes(data[:len(data) // 2])
+    (tmp_path / "x.jpg").write_bytes(data[: len(data) // 2])
     assert "truncated" in refused(tmp_path / "x.jpg")
 
 
@@ -213,9 +225,17 @@ def test_empty_no_image_missing_folder_loop(tmp_path):
     assert "symbolic links" in refused(tmp_path / "loop.png")
 
 
-@pytest.mark.parametrize("start, kind", [
-    (b"root:x:0:0:root:/root:/bin/bash\n", "a text file"), ("Größe\n".encode(), "a text file"), (b"%PDF-1.7 secret", "a PDF document"),
-    (b"\n<!DOCTYPE html><p>secret", "an HTML or XML page"), (b"PK\x03\x04secret", "a ZIP archive"), (b"\x00\xffsecret", "a file of another")])
+@pytest.mark.parametrize(
+    "start, kind",
+    [
+        (b"root:x:0:0:root:/root:/bin/bash\n", "a text file"),
+        ("Größe\n".encode(), "a text file"),
+        (b"%PDF-1.7 secret", "a PDF document"),
+        (b"\n<!DOCTYPE html><p>secret", "an HTML or XML page"),
+        (b"PK\x03\x04secret", "a ZIP archive"),
+        (b"\x00\xffsecret", "a file of another"),
+    ],
+)
 def test_what_is_no_image_is_named_by_its_kind_and_never_quoted(tmp_path, start, kind):
     path = tmp_path / "x.png"
     path.write_bytes(start * 100)
@@ -250,7 +270,9 @@ terminal.run_main(lambda argv: images.check_all(argv, workers=2, skip_bad=True, 
 
 def test_a_disk_that_does_not_answer_is_named_and_the_process_ends(tmp_path):
     paths = [save(tmp_path / f"{name}.png", COLOUR) for name in ("a", "stuck", "b", "c")]
-    done = subprocess.run([sys.executable, "-c", STUCK, *map(str, paths)], cwd=ROOT, capture_output=True, text=True, timeout=100)
+    done = subprocess.run(
+        [sys.executable, "-c", STUCK, *map(str, paths)], cwd=ROOT, capture_output=True, text=True, timeout=100
+    )
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
     assert f"{paths[1]}: reading it took more than 0.2 s" in done.stderr
 
@@ -265,7 +287,7 @@ def test_an_error_in_a_thread_is_raised_where_the_files_are_checked(tmp_path, mo
 
 
 def test_unreadable(tmp_path, monkeypatch):
-    def refuse(path, *_):   # permissions do not hold for root, so the refusal is played
+    def refuse(path, *_):  # permissions do not hold for root, so the refusal is played
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
 
     monkeypatch.setattr(Image, "open", refuse)
@@ -288,6 +310,7 @@ def test_read_only_file(tmp_path):
 
 # --- many files
 
+
 def test_check_all_lists_every_bad_file(tmp_path):
     good = [save(tmp_path / f"good{i}.png", COLOUR[: 20 - i]) for i in range(5)]
     bad = [tmp_path / f"bad{i}.png" for i in range(25)]
@@ -295,7 +318,11 @@ def test_check_all_lists_every_bad_file(tmp_path):
     with pytest.raises(UsageError) as caught:
         images.check_all([*good[:2], *bad, *good[2:], bad[0]], workers=3)
     message = str(caught.value)
-    assert message.startswith("25 of 30 images can't be used: ") and message.endswith("; and 5 more") and "\n" not in message
+    assert (
+        message.startswith("25 of 30 images can't be used: ")
+        and message.endswith("; and 5 more")
+        and "\n" not in message
+    )
     assert [path.name in message for path in bad] == [True] * 20 + [False] * 5
     sizes, left_out = images.check_all([*good, *bad], workers=3, skip_bad=True)
     assert list(sizes) == good and list(left_out) == bad and "No such file" in left_out[bad[24]]
@@ -328,7 +355,7 @@ def damaged(path, kind, cut, changes):
     data = bytearray(WHOLE[kind])
     for place, value in changes:
         data[int(place * (len(data) - 1))] = value
-    path.write_bytes(data[:round(cut * len(data))])
+    path.write_bytes(data[: round(cut * len(data))])
     for call in (images.open_rgb, images.check):
         try:
             call(path)
@@ -336,8 +363,11 @@ def damaged(path, kind, cut, changes):
             assert "\n" not in str(error) and str(path) in str(error)
 
 
-DAMAGE = given(kind=st.sampled_from(sorted(WHOLE)), cut=st.one_of(st.just(1.0), st.floats(0, 1)),
-               changes=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=4))
+DAMAGE = given(
+    kind=st.sampled_from(sorted(WHOLE)),
+    cut=st.one_of(st.just(1.0), st.floats(0, 1)),
+    changes=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=4),
+)
 
 
 def fuzzing(examples):

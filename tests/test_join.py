@@ -1,30 +1,32 @@
 """scorefiles/join.py: joining two score files of one dataset, and `tables.py --check DIR1 DIR2`."""
+
 import json
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from made_scores import PAIRS, labelled, put, run, scores
 from scipy import stats
 
-from reports.tables.check import check
-from scorefiles import join
 import tables
 from common.errors import UsageError
-from made_scores import PAIRS, labelled, put, run, scores
+from reports.tables.check import check
+from scorefiles import join
 
 RELEASED = Path(__file__).resolve().parents[2] / "shared" / "paper" / "scores"
 
 
 def test_check_finds_the_largest_differences(tmp_path, capsys):
     a = scores("tid2013", 1)
-    b = a.sample(frac=1, random_state=0).reset_index(drop=True)       # another order and other folders: joined by name
+    b = a.sample(frac=1, random_state=0).reset_index(drop=True)  # another order and other folders: joined by name
     b["dis"] = "distorted_images/" + b["dis"].str.upper()
     worst = b.index[b["dis"].str.contains("I07_03_2")][0]
     b.loc[worst, "pred"] *= 1.5
     put(tmp_path / "a", "tid2013_x_l2.csv", a)
     put(tmp_path / "b", "tid2013_x_l2.csv", b)
-    put(tmp_path / "a", "live_x_l2.csv.partial", scores("live", 1, rows=40))     # part of a run against a whole one
+    put(tmp_path / "a", "live_x_l2.csv.partial", scores("live", 1, rows=40))  # part of a run against a whole one
     put(tmp_path / "b", "live_x_l2.csv", scores("live", 1))
     put(tmp_path / "a", "only_here.csv", a)
     put(tmp_path / "a", "correlations.csv", a)
@@ -46,8 +48,11 @@ def test_check_refuses(tmp_path):
     put(tmp_path / "a", "tid2013_x_l2.csv", scores("tid2013", 1))
     put(tmp_path / "b", "tid2013_x_l2.csv", labelled(scores("tid2013", 1), 12, 3.5))
     put(tmp_path / "c", "tid2013_y_l2.csv", scores("tid2013", 1))
-    for other, message in (("b", r"a/tid2013_x_l2.csv: line 12: the label"), ("c", "no score file of the same name"),
-                           ("d", "d: no such folder")):
+    for other, message in (
+        ("b", r"a/tid2013_x_l2.csv: line 12: the label"),
+        ("c", "no score file of the same name"),
+        ("d", "d: no such folder"),
+    ):
         with pytest.raises(UsageError, match=message):
             tables.main(["--check", str(tmp_path / "a"), str(tmp_path / other)])
     with pytest.raises(UsageError, match="--check prints text, csv, json"):

@@ -5,19 +5,21 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from layouts import fails, make_live
 from PIL import Image
+from small_dataset import call, refused
 
 import compare
 import datasets
 import tables
-from layouts import fails, make_live
 from loaders import live
 from scorefiles.read import read
-from small_dataset import call, refused
 
 SHARED = Path(__file__).parents[2] / "shared"
 LABELS = SHARED / "data" / "labels" / "live"
-needs_labels = pytest.mark.skipif(not LABELS.is_dir(), reason="LIVE's label files (../shared/data/labels/live) are not there")
+needs_labels = pytest.mark.skipif(
+    not LABELS.is_dir(), reason="LIVE's label files (../shared/data/labels/live) are not there"
+)
 
 # Every 20th `mos` of the live_*.csv files that the paper's authors released, in their order.
 RELEASED = [
@@ -71,7 +73,10 @@ def test_the_label_is_the_papers(tmp_path):
 def test_the_known_values_are_those_of_the_files():
     from scipy.io import loadmat
 
-    dmos, dmos_new = loadmat(LABELS / "dmos.mat")["dmos"].ravel(), loadmat(LABELS / "dmos_realigned.mat")["dmos_new"].ravel()
+    dmos, dmos_new = (
+        loadmat(LABELS / "dmos.mat")["dmos"].ravel(),
+        loadmat(LABELS / "dmos_realigned.mat")["dmos_new"].ravel(),
+    )
     place = {name: i for i, name in enumerate(live.names())}
     for name, (old, new) in live.KNOWN.items():
         assert (old, new) == pytest.approx((dmos[place[name]], dmos_new[place[name]]), rel=0, abs=1e-4)
@@ -120,7 +125,9 @@ def test_a_dmos_mat_with_the_realigned_values_is_recognised(kept, tmp_path):
     dataset = datasets.load("live", tmp_path)
     assert len(dataset.pairs) == 99 and dataset.spread is None
     assert "dmos_realigned.mat, which holds dmos_std, is not there" in fails(datasets.load_spread, "live", folder)
-    assert "holds the realigned values (dmos_new), not the earlier scale; use -dat live" in fails(datasets.load, "livedmos", folder)
+    assert "holds the realigned values (dmos_new), not the earlier scale; use -dat live" in fails(
+        datasets.load, "livedmos", folder
+    )
 
 
 def damaged(labels):
@@ -142,7 +149,10 @@ def test_a_realigned_file_with_the_earlier_values_is_refused(tmp_path):
 
     folder = known_live(tmp_path / "live", new=0, realigned=True)
     earlier = loadmat(folder / "dmos.mat")
-    savemat(folder / "dmos_realigned.mat", {"dmos_new": earlier["dmos"], "dmos_std": earlier["dmos"], "orgs": earlier["orgs"]})
+    savemat(
+        folder / "dmos_realigned.mat",
+        {"dmos_new": earlier["dmos"], "dmos_std": earlier["dmos"], "orgs": earlier["orgs"]},
+    )
     assert "its dmos_new holds the dmos of dmos.mat" in fails(datasets.load, "live", tmp_path)
 
 
@@ -152,7 +162,9 @@ def score_file(path, new, folders):
     rows = []
     for kind, count in live.RATED.items():
         names = known[kind] + [f"{kind}/img{i}.bmp" for i in range(500, 500 + count - len(known[kind]))]
-        rows += [(name, "r.bmp", live.KNOWN[name][new] if name in live.KNOWN else 50 + i / 8) for i, name in enumerate(names)]
+        rows += [
+            (name, "r.bmp", live.KNOWN[name][new] if name in live.KNOWN else 50 + i / 8) for i, name in enumerate(names)
+        ]
     table = pd.DataFrame(rows, columns=["dis", "ref", "mos"]).assign(pred=np.arange(779.0))
     table["dis"] = table["dis"] if folders else table["dis"].str.replace(r".*/", "", regex=True)
     table.to_csv(path, index=False)
@@ -166,8 +178,9 @@ def test_score_files_of_the_other_scale_are_refused(folders, tmp_path, capsys):
         assert len(read(path).table) == 779
         score_file(path, 1 - right, folders)
         titles = ("dmos", "dmos_new")
-        assert f"its labels are LIVE's {titles[1 - right]}, but a score file of this dataset holds {titles[right]}" in fails(
-            read, path
+        assert (
+            f"its labels are LIVE's {titles[1 - right]}, but a score file of this dataset holds {titles[right]}"
+            in fails(read, path)
         )
     message = refused(capsys, "--table", "2", "--scores", tmp_path, main=tables.main)
     assert "live_dinov1_l2.csv: its labels are LIVE's dmos" in message

@@ -1,18 +1,19 @@
 """Every method of --list scores one small real pair; and the names that methods/build.py understands or refuses."""
+
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from scoring import listing
-from methods.build import build, parse
-from methods.model import Options
 import models
+from common.errors import UsageError
+from methods.build import build, parse
+from methods.metrics import METRICS
+from methods.model import Options
+from scoring import listing
 from scoring.engine import score_plan
 from scoring.plan import ImageFile, Plan
-from common.errors import UsageError
-from methods.metrics import METRICS
 
 NAMES = list(dict.fromkeys(row[0] for row in listing.method_rows()))
 PASSES = {base: [n for n in NAMES if parse(n)[0] == base and n not in METRICS] for base in models.BACKBONES}
@@ -30,6 +31,7 @@ def test_every_method_of_the_paper_is_listed():
 def pair(tmp_path_factory):
     """A 224 x 224 crop of a photograph that scikit-image carries, and the same with noise."""
     from skimage import data
+
     folder = tmp_path_factory.mktemp("pair")
     pixels = data.astronaut()[:224, 100:324].astype(float)
     noisy = pixels + np.random.default_rng(0).normal(0, 20, pixels.shape)
@@ -40,7 +42,11 @@ def pair(tmp_path_factory):
 
 @pytest.mark.parametrize("base", PASSES)
 def test_scores_a_real_pair(base, pair):
-    distances = ["l2", "cos"] + ["skld", "jsd", "wsd"] * (models.BACKBONES[base].kind == "tokens") if base in models.BACKBONES else []
+    distances = (
+        ["l2", "cos"] + ["skld", "jsd", "wsd"] * (models.BACKBONES[base].kind == "tokens")
+        if base in models.BACKBONES
+        else []
+    )
     [model] = build(PASSES[base], distances, Options(weights="random", precision="fp32"))
     reference, distorted = (ImageFile(path, 224, 224) for path in pair)
     plan = Plan(model, [(reference, reference), (distorted, reference)], [("none", 0.0)], None, 8)
@@ -57,15 +63,18 @@ def test_scores_a_real_pair(base, pair):
             assert abs(same) < 2e-6 and other > 3 * abs(same) + 1e-8, column
 
 
-@pytest.mark.parametrize("names, distances, told", [
-    (["dinov3"], ["l2"], "unknown method 'dinov3'; nearest known: dinov2, dinov1"),
-    (["dinov1"], ["l3"], "unknown distance 'l3'"),
-    (["dinov1"], [], "a backbone needs a distance"),
-    (["psnr"], ["l2"], "take no distance"),
-    (["embed_dinov1"], ["l2"], "takes the distance cos only"),
-    (["clip_rn50"], ["skld"], "not defined for the maps of a CNN"),
-    (["embed_st_vgg16"], ["cos"], "has no embedding|unknown method"),
-])
+@pytest.mark.parametrize(
+    "names, distances, told",
+    [
+        (["dinov3"], ["l2"], "unknown method 'dinov3'; nearest known: dinov2, dinov1"),
+        (["dinov1"], ["l3"], "unknown distance 'l3'"),
+        (["dinov1"], [], "a backbone needs a distance"),
+        (["psnr"], ["l2"], "take no distance"),
+        (["embed_dinov1"], ["l2"], "takes the distance cos only"),
+        (["clip_rn50"], ["skld"], "not defined for the maps of a CNN"),
+        (["embed_st_vgg16"], ["cos"], "has no embedding|unknown method"),
+    ],
+)
 def test_what_is_refused(names, distances, told):
     with pytest.raises(UsageError, match=told):
         build(names, distances, Options())
@@ -73,16 +82,26 @@ def test_what_is_refused(names, distances, told):
 
 def test_one_pass_a_backbone_and_what_is_not_the_default_is_in_the_name():
     built = build(["dinov1", "embed_dinov1", "psnr", "msssim"], ["l2", "cos"], Options())
-    assert [[c.name for c in m.columns] for m in built] == [["dinov1_l2", "dinov1_cos", "embed_dinov1_cos"], ["psnr", "msssim"]]
+    assert [[c.name for c in m.columns] for m in built] == [
+        ["dinov1_l2", "dinov1_cos", "embed_dinov1_cos"],
+        ["psnr", "msssim"],
+    ]
     odd = Options(weights="random", layers=(0, 1, 2, 11), normalize="imagenet", window=240)
-    assert build(["dinov1"], ["l2"], odd)[0].columns[0].name == "dinov1-random-layers0-2.11-norm-imagenet-window240-stride200_l2"
+    assert (
+        build(["dinov1"], ["l2"], odd)[0].columns[0].name
+        == "dinov1-random-layers0-2.11-norm-imagenet-window240-stride200_l2"
+    )
     assert build(["timm:test_vit.r160_in1k"], ["l2"], Options())[0].columns[0].name == "timm-test_vit.r160_in1k_l2"
 
 
-@pytest.mark.parametrize("name, distance, told", [
-    ("timm:test_resnet.r160_in1k", "skld", "-d skld: not defined for the maps of a CNN"),
-    ("timm:test_resnet.nosuch", "l2", "timm knows no weights of that tag"),
-    ("st_alexnet", "l2", "--normalize model: st_alexnet normalises its input by itself")])
+@pytest.mark.parametrize(
+    "name, distance, told",
+    [
+        ("timm:test_resnet.r160_in1k", "skld", "-d skld: not defined for the maps of a CNN"),
+        ("timm:test_resnet.nosuch", "l2", "timm knows no weights of that tag"),
+        ("st_alexnet", "l2", "--normalize model: st_alexnet normalises its input by itself"),
+    ],
+)
 def test_what_is_known_only_when_loading(name, distance, told):
     options = Options(weights="random", normalize="model")
     with pytest.raises(UsageError, match=told):
@@ -91,7 +110,8 @@ def test_what_is_known_only_when_loading(name, distance, told):
 
 def test_float32_is_not_tf32():
     import torch
-    torch.backends.cudnn.allow_tf32 = True   # PyTorch's default
+
+    torch.backends.cudnn.allow_tf32 = True  # PyTorch's default
     build(["stlpips_alex"], [], Options())[0].load()
     assert not torch.backends.cudnn.allow_tf32 and not torch.backends.cuda.matmul.allow_tf32
 
@@ -100,11 +120,17 @@ def test_the_page_of_methods_is_what_the_registries_say(capsys):
     """docs/methods.md is `python -m scoring.listing`; every file of weights has its sources, in order, and its licence."""
     listing.main([])
     page = capsys.readouterr().out
-    assert (Path(__file__).parents[1] / "docs" / "methods.md").read_text() == page, "python -m scoring.listing > docs/methods.md"
+    assert (Path(__file__).parents[1] / "docs" / "methods.md").read_text() == page, (
+        "python -m scoring.listing > docs/methods.md"
+    )
     rows = list(listing.weight_rows())
     assert all(sources and licence and citation for _, sources, licence, citation in rows)
     for entry in models.BACKBONES.values():
         places = [page.find(str(source)) for source in entry.weights.sources] if entry.weights else []
         assert -1 not in places and places == sorted(places)
     [clip] = [sources for name, sources, *_ in rows if name.startswith("clip_vitb32.pt")]
-    assert [s.split("/")[2] for s in clip] == ["openaipublic.azureedge.net", "openaipublic.blob.core.windows.net", "huggingface.co"]
+    assert [s.split("/")[2] for s in clip] == [
+        "openaipublic.azureedge.net",
+        "openaipublic.blob.core.windows.net",
+        "huggingface.co",
+    ]

@@ -1,4 +1,5 @@
 """methods/metrics.py: published scores, piq, slow references written from the formulas, and properties that every metric must have."""
+
 import csv
 import importlib.metadata
 import subprocess
@@ -13,16 +14,25 @@ from scipy.signal import convolve2d
 from scipy.special import rel_entr, softmax
 
 import distances
-from methods import metrics
 import robustness
+from methods import metrics
 from methods.metrics import FEATURES, METRICS
 from networks.weights import package_file
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
 EFFICIENT = [name for name in METRICS if name.endswith("_eff")]
-NAMES = ["psnr", "msssim", "fsim", "lpips", "lpips_vgg", "dists", "stlpips_alex", "stlpips_vgg",
-         *(f"deep_{d}_{net}" for net in ("vgg", "eff") for d in ("kld", "jsd", "wsd"))]
+NAMES = [
+    "psnr",
+    "msssim",
+    "fsim",
+    "lpips",
+    "lpips_vgg",
+    "dists",
+    "stlpips_alex",
+    "stlpips_vgg",
+    *(f"deep_{d}_{net}" for net in ("vgg", "eff") for d in ("kld", "jsd", "wsd")),
+]
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +45,7 @@ def features():
         if key not in built:
             built[key] = FEATURES[key[0]](protocol=protocol, random_seed=0)
         return built[key]
+
     return of
 
 
@@ -45,19 +56,24 @@ def score(features, name, distorted, reference, protocol="paper"):
 
 # ---- the registry
 
+
 def test_every_metric_of_the_tables_is_there():
     assert sorted(METRICS) == sorted(NAMES)
 
 
 @pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
 def test_entries_are_whole(metric):
-    assert metric.features in FEATURES and metric.licence and metric.citation and metric.higher_is in ("worse", "better")
+    assert (
+        metric.features in FEATURES and metric.licence and metric.citation and metric.higher_is in ("worse", "better")
+    )
     for weights in metric.weights:
         assert weights.licence and weights.citation
-        assert all(s.url.startswith("https://") and s.sha256[:8] in s.url and len(s.sha256) in (8, 64) for s in weights.sources)
+        assert all(
+            s.url.startswith("https://") and s.sha256[:8] in s.url and len(s.sha256) in (8, 64) for s in weights.sources
+        )
     assert all(package_file(name).is_file() for name in metric.carried)
     for package in metric.packages:
-        importlib.metadata.version(package)   # the name serves to record its version
+        importlib.metadata.version(package)  # the name serves to record its version
 
 
 def test_notes_say_what_the_printed_rows_are():
@@ -68,13 +84,16 @@ def test_notes_say_what_the_printed_rows_are():
 
 
 def test_psnr_and_msssim_load_no_other_package():
-    code = ("import sys, torch; from methods import metrics; x = torch.rand(1, 3, 170, 170); f = metrics.FEATURES['pixels'](); "
-            "[metrics.METRICS[m].distance(f(x), f(x)) for m in ('psnr', 'msssim')]; "
-            "sys.exit(bool({'torchvision', 'timm', 'piq', 'lpips', 'skimage'} & set(sys.modules)))")
+    code = (
+        "import sys, torch; from methods import metrics; x = torch.rand(1, 3, 170, 170); f = metrics.FEATURES['pixels'](); "
+        "[metrics.METRICS[m].distance(f(x), f(x)) for m in ('psnr', 'msssim')]; "
+        "sys.exit(bool({'torchvision', 'timm', 'piq', 'lpips', 'skimage'} & set(sys.modules)))"
+    )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 
 # ---- properties
+
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_pair_scores_alike_in_every_batch_and_more_noise_scores_worse(features, name):
@@ -109,6 +128,7 @@ def test_min_side_is_the_smallest_that_works(features, name):
 
 # ---- figures
 
+
 def published(path, names, perturbations):
     if not path.is_file():
         return []
@@ -118,6 +138,7 @@ def published(path, names, perturbations):
 
 def image(name, role, perturbation):
     from PIL import Image
+
     found = next(p for p in (SHARED / "data" / "TID2013").rglob("*") if p.name.lower() == name.lower())
     pixels = np.array(robustness.perturb(Image.open(found).convert("RGB"), role, perturbation, 1))
     return torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
@@ -128,10 +149,16 @@ def check_figures(rows, features, abs=0.0, rel=0.0):
         x = image(row["dis"], "distorted", row["perturbation"])
         y = image(row["dis"][:3] + ".bmp", "reference", row["perturbation"])
         value = float(METRICS[row["method"]].distance(features(x), features(y), "paper"))
-        assert value == pytest.approx(float(row["pred"]), abs=abs, rel=rel), (row["method"], row["dis"], row["perturbation"])
+        assert value == pytest.approx(float(row["pred"]), abs=abs, rel=rel), (
+            row["method"],
+            row["dis"],
+            row["perturbation"],
+        )
 
 
-@pytest.mark.parametrize("name, most", [("psnr", 12), ("msssim", 12), ("fsim", 12), ("stlpips_alex", 2), ("stlpips_vgg", 1)])
+@pytest.mark.parametrize(
+    "name, most", [("psnr", 12), ("msssim", 12), ("fsim", 12), ("stlpips_alex", 2), ("stlpips_vgg", 1)]
+)
 def test_published_scores(name, most):
     """The authors' released scores of real TID2013 pairs (golden/published.csv), as they stored them."""
     rows = published(SHARED / "golden" / "published.csv", (name,), ("none", "tra", "sca", "rot"))[:most]
@@ -155,15 +182,18 @@ def test_distribution_metrics_equal_the_authors_code(tmp_path):
 
 def test_psnr_and_fsim_equal_piq(features):
     import piq
+
     x, y = pair(150, 131)
     assert float(score(features, "psnr", x, y)) == pytest.approx(float(piq.psnr(x, y, data_range=1.0)), rel=1e-7)
-    assert float(score(features, "fsim", x, y)) == pytest.approx((1 - float(piq.fsim(x, y, data_range=1.0))) / 2, rel=1e-6)
+    assert float(score(features, "fsim", x, y)) == pytest.approx(
+        (1 - float(piq.fsim(x, y, data_range=1.0))) / 2, rel=1e-6
+    )
 
 
 def slow_msssim(x, y):
     """MS-SSIM with scipy's direct convolution, on integer luma; METHOD.md section 7."""
     a, b = (np.floor(((i[0].permute(1, 2, 0) * 255).numpy().round() @ [299, 587, 114] + 500) / 1000) for i in (x, y))
-    line = np.exp(-np.arange(-5, 6) ** 2 / 4.5)
+    line = np.exp(-(np.arange(-5, 6) ** 2) / 4.5)
     window = np.outer(line, line) / np.outer(line, line).sum()
     terms = []
     for scale in range(5):
@@ -172,18 +202,22 @@ def slow_msssim(x, y):
         terms.append(np.mean(cs * (2 * ma * mb + 6.5025) / (ma**2 + mb**2 + 6.5025) if scale == 4 else cs))
         odd = [(s % 2, s % 2) for s in a.shape]
         a, b = (np.pad(z, odd) for z in (a, b))
-        a, b = (z[:z.shape[0] // 2 * 2, :z.shape[1] // 2 * 2].reshape(z.shape[0] // 2, 2, -1, 2).mean((1, 3)) for z in (a, b))
+        a, b = (
+            z[: z.shape[0] // 2 * 2, : z.shape[1] // 2 * 2].reshape(z.shape[0] // 2, 2, -1, 2).mean((1, 3))
+            for z in (a, b)
+        )
     return (1 - np.prod(np.array(terms) ** [0.0448, 0.2856, 0.3001, 0.2363, 0.1333])) / 2
 
 
 @pytest.mark.parametrize("height, width, inverted", [(161, 176, False), (170, 163, False), (164, 164, True)])
 def test_msssim_equals_a_slow_reference(features, height, width, inverted):
     x, y = pair(height, width, strength=50)
-    x = 1 - x if inverted else x   # opposed structure: the contrast-structure map is clipped at 0
-    assert float(score(features, "msssim", x, y)) == pytest.approx(slow_msssim(x, y), abs=2e-6)   # ties of the luma
+    x = 1 - x if inverted else x  # opposed structure: the contrast-structure map is clipped at 0
+    assert float(score(features, "msssim", x, y)) == pytest.approx(slow_msssim(x, y), abs=2e-6)  # ties of the luma
 
 
 # ---- distribution metrics, one level, column by column
+
 
 def slow_columns(level):
     """(C, H, W) array -> (64, M): zeros added (or values dropped) at the left and at the bottom, element by element."""
@@ -229,18 +263,20 @@ def slow_level(name, x, y, protocol):
 
 @pytest.mark.parametrize("protocol", ["paper", "corrected"])
 @pytest.mark.parametrize("name", [n for n in NAMES if n.startswith("deep")])
-@pytest.mark.parametrize("shape", [(4, 16, 24), (3, 13, 21), (5, 9, 12)])   # padded; cropped below and padded left
+@pytest.mark.parametrize("shape", [(4, 16, 24), (3, 13, 21), (5, 9, 12)])  # padded; cropped below and padded left
 def test_distribution_metrics_equal_a_slow_reference(name, protocol, shape):
     rng = np.random.default_rng(0)
     x, y = np.abs(rng.normal(1, 1, shape)), np.abs(rng.normal(1, 2, shape))
     level = [[torch.from_numpy(z)[None]] for z in (x, y)]
     assert float(METRICS[name].distance(*level, protocol)) == pytest.approx(slow_level(name, x, y, protocol), rel=1e-6)
     float32 = [[torch.from_numpy(z)[None].float()] for z in (x, y)]
-    assert float(METRICS[name].distance(*float32, protocol)) == pytest.approx(slow_level(name, x, y, protocol), rel=1e-4)
+    assert float(METRICS[name].distance(*float32, protocol)) == pytest.approx(
+        slow_level(name, x, y, protocol), rel=1e-4
+    )
 
 
 def test_wsd_vgg_weights_of_faint_levels():
-    x = torch.rand(1, 64, 5) * 1e-8   # the 1e-6 under the fraction counts
+    x = torch.rand(1, 64, 5) * 1e-8  # the 1e-6 under the fraction counts
     torch.testing.assert_close(metrics.energy(x, "paper"), x * x / (x.sum() + 1e-6), rtol=1e-5, atol=0)
 
 
@@ -256,17 +292,19 @@ def test_levels_weigh_alike_before_the_logarithm():
     x, y = ([torch.rand(1, 4, 8 * n, 16, generator=rng) for n in (1, 2)] for _ in "xy")
     distance = METRICS["deep_kld_vgg"].distance
     whole, *levels = (float(distance(a, b)) for a, b in ((x, y), (x[:1], y[:1]), (x[1:], y[1:])))
-    s = np.mean([np.expm1(level ** 4) for level in levels])
+    s = np.mean([np.expm1(level**4) for level in levels])
     assert whole == pytest.approx(np.log1p(s) ** 0.25, rel=1e-6)
 
 
 def test_underflowing_softmax_counts_nothing_in_vgg_and_is_bounded_in_eff():
     """METHOD.md section 7: without an epsilon an infinite sum of a column counts 0; with 1e-17 in the log it is finite."""
     x, y = torch.zeros(1, 1, 8, 8), torch.zeros(1, 1, 8, 8)
-    x[0, 0, 0, 0], y[0, 0, 0, 1] = 300, 300   # one column of 64: p and q underflow to 0 at each other's peak
+    x[0, 0, 0, 0], y[0, 0, 0, 1] = 300, 300  # one column of 64: p and q underflow to 0 at each other's peak
     euclid = 2 * 300**2
     assert float(METRICS["deep_kld_vgg"].distance([x], [y])) == pytest.approx(
-        np.log1p(euclid / (np.exp(-1 / 10) ** 0.5 * 100)) ** 0.25, rel=1e-5)
-    d = -np.log(1e-17)   # 1 * log(1 / 1e-17), in each direction
+        np.log1p(euclid / (np.exp(-1 / 10) ** 0.5 * 100)) ** 0.25, rel=1e-5
+    )
+    d = -np.log(1e-17)  # 1 * log(1 / 1e-17), in each direction
     assert float(METRICS["deep_kld_eff"].distance([x], [y])) == pytest.approx(
-        np.log1p(d + euclid / (np.exp(-1 / (d + 10)) ** 0.5 * (d + 10) ** 2)) ** 0.25, rel=1e-5)
+        np.log1p(d + euclid / (np.exp(-1 / (d + 10)) ** 0.5 * (d + 10) ** 2)) ** 0.25, rel=1e-5
+    )

@@ -1,4 +1,5 @@
 """models.py and networks/trunks.py: layouts, blocks, embeddings, precision, checkpoints in other layouts, and what is refused."""
+
 import pytest
 import torch
 
@@ -23,7 +24,9 @@ def test_registry_entries_are_whole():
     assert len(BACKBONES) == 10
     for name, entry in BACKBONES.items():
         assert entry.kind in ("tokens", "maps") and entry.what
-        assert entry.weights is None or (entry.weights.name == name and entry.weights.licence and entry.weights.citation)
+        assert entry.weights is None or (
+            entry.weights.name == name and entry.weights.licence and entry.weights.citation
+        )
 
 
 def test_blocks_are_the_outputs_of_the_blocks_prefix_tokens_first(small):
@@ -49,7 +52,9 @@ def test_blocks_after_the_last_one_needed_are_not_run(small):
     assert torch.equal(found.blocks[0], whole.blocks[0]) and torch.equal(found.blocks[1], whole.blocks[2])
 
 
-@pytest.mark.parametrize("name", ["timm:test_resnet.r160_in1k", "timm:test_convnext.r160_in1k", "timm:test_efficientnet.r160_in1k"])
+@pytest.mark.parametrize(
+    "name", ["timm:test_resnet.r160_in1k", "timm:test_convnext.r160_in1k", "timm:test_efficientnet.r160_in1k"]
+)
 def test_any_timm_model_with_intermediates(name):
     backbone = load_backbone(name, weights="random")
     with torch.inference_mode():
@@ -81,12 +86,20 @@ def test_lower_precision_is_near_and_returns_float32(small, precision, most):
 def test_clip_is_rounded_to_float16_and_computes_in_it_only_under_paper():
     paper = load_backbone("clip_rn50", weights="random")
     full = load_backbone("clip_rn50", weights="random", precision="fp32")
-    assert paper.trunk.visual.conv1.weight.dtype == torch.float16 and full.trunk.visual.conv1.weight.dtype == torch.float32
+    assert (
+        paper.trunk.visual.conv1.weight.dtype == torch.float16 and full.trunk.visual.conv1.weight.dtype == torch.float32
+    )
     assert torch.equal(paper.trunk.visual.conv1.weight.float(), full.trunk.visual.conv1.weight)
     assert paper.trunk.visual.bn1.weight.dtype == torch.float32
     with torch.inference_mode():
         found = full(windows(1), embedding=True)
-    assert [b.shape[1:] for b in found.blocks] == [(64, 56, 56), (256, 56, 56), (512, 28, 28), (1024, 14, 14), (2048, 7, 7)]
+    assert [b.shape[1:] for b in found.blocks] == [
+        (64, 56, 56),
+        (256, 56, 56),
+        (512, 28, 28),
+        (1024, 14, 14),
+        (2048, 7, 7),
+    ]
     assert found.embedding.shape == (1, 1, 1024)
 
 
@@ -99,10 +112,17 @@ def huggingface(state):
             for name, part in zip(("query", "key", "value"), value.chunk(3)):
                 found[f"vit.encoder.layer.{block}.attention.attention.{name}.{kind}"] = part
             continue
-        for ours, theirs in (("cls_token", "embeddings.cls_token"), ("pos_embed", "embeddings.position_embeddings"),
-                             ("patch_embed.proj", "embeddings.patch_embeddings.projection"), ("blocks.", "encoder.layer."),
-                             ("attn.proj", "attention.output.dense"), ("mlp.fc1", "intermediate.dense"), ("mlp.fc2", "output.dense"),
-                             ("norm1", "layernorm_before"), ("norm2", "layernorm_after")):
+        for ours, theirs in (
+            ("cls_token", "embeddings.cls_token"),
+            ("pos_embed", "embeddings.position_embeddings"),
+            ("patch_embed.proj", "embeddings.patch_embeddings.projection"),
+            ("blocks.", "encoder.layer."),
+            ("attn.proj", "attention.output.dense"),
+            ("mlp.fc1", "intermediate.dense"),
+            ("mlp.fc2", "output.dense"),
+            ("norm1", "layernorm_before"),
+            ("norm2", "layernorm_after"),
+        ):
             key = key.replace(ours, theirs)
         key = key.replace("norm.", "layernorm.") if key.startswith("norm.") else key
         found[("classifier" + key[4:]) if key.startswith("head") else f"vit.{key}"] = value
@@ -111,6 +131,7 @@ def huggingface(state):
 
 def test_huggingface_checkpoints_are_accepted():
     import timm
+
     state = timm.create_model("vit_tiny_patch16_224", num_classes=10).state_dict()
     back = trunks.from_huggingface(huggingface(state))
     assert set(back) == set(state) and all(torch.equal(back[k], state[k]) for k in state)
@@ -124,36 +145,46 @@ def test_dinov2_positions_are_resized_by_the_scale_factor_without_antialias():
     found = trunks.resize_dinov2(state, 224)["pos_embed"]
     assert found.shape == (1, 257, 8) and torch.equal(found[:, 0], state["pos_embed"][:, 0])
     grid = state["pos_embed"][0, 1:].T.reshape(1, 8, 37, 37)
-    by_size = torch.nn.functional.interpolate(grid, size=(16, 16), mode="bicubic")   # what later libraries do
+    by_size = torch.nn.functional.interpolate(grid, size=(16, 16), mode="bicubic")  # what later libraries do
     assert 1e-3 < (found[0, 1:].T.reshape(1, 8, 16, 16) - by_size).abs().max() < 2
 
 
 def test_a_checkpoint_of_another_architecture_names_its_keys(tmp_path):
     import timm
+
     torch.save(timm.create_model("test_vit2").state_dict(), tmp_path / "timm-test_vit.r160_in1k.pth")
-    with pytest.raises(UsageError, match=r"timm-test_vit.r160_in1k.pth: .*not of the architecture.*(blocks|size mismatch|eys)"):
+    with pytest.raises(
+        UsageError, match=r"timm-test_vit.r160_in1k.pth: .*not of the architecture.*(blocks|size mismatch|eys)"
+    ):
         load_backbone(SMALL, weights_dir=tmp_path)
     torch.save({"a": torch.zeros(1)}, tmp_path / "clip_rn50.pth")
     with pytest.raises(UsageError, match="not of the architecture OpenAI CLIP; missing: .*unexpected: a"):
         load_backbone("clip_rn50", weights_dir=tmp_path)
-    torch.save(timm.create_model("test_vit").state_dict(), tmp_path / "clip_vitb32.pth")   # the keys of DINO's ViT
-    with pytest.raises(UsageError, match=r"clip_vitb32.pth: .*OpenAI CLIP; missing: class_embedding, .*unexpected: cls_token, pos_embed, "
-                       "patch_embed.proj.weight"):
+    torch.save(timm.create_model("test_vit").state_dict(), tmp_path / "clip_vitb32.pth")  # the keys of DINO's ViT
+    with pytest.raises(
+        UsageError,
+        match=r"clip_vitb32.pth: .*OpenAI CLIP; missing: class_embedding, .*unexpected: cls_token, pos_embed, "
+        "patch_embed.proj.weight",
+    ):
         load_backbone("clip_vitb32", weights_dir=tmp_path)
 
 
-SMALL_CLIP = {"vit": ("ClipViT", (32, 2, 64, 8), 32), "resnet": ("ClipResNet", (32, (1, 1, 2, 1), 8, None), 64)}   # trunk, size, window
+SMALL_CLIP = {
+    "vit": ("ClipViT", (32, 2, 64, 8), 32),
+    "resnet": ("ClipResNet", (32, (1, 1, 2, 1), 8, None), 64),
+}  # trunk, size, window
 
 
 def openai_state(trunk, size, window):
     """Seeded weights of a small CLIP under OpenAI's keys, text tower included -> in float32 as the hub has them, and as OpenAI
     stores them, with those weights in float16 that the package computes in float16."""
     from clip.model import CLIP, convert_weights
+
     embed_dim, layers, width, patch = size
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = CLIP(embed_dim, window, layers, width, patch, 8, 32, 64, 1, 1)
-        for name, tensor in model.state_dict().items():   # in batch norms that do something
+        for name, tensor in model.state_dict().items():  # in batch norms that do something
             if "bn" in name and tensor.is_floating_point():
                 tensor.uniform_(0.5, 1.5)
     plain = {name: tensor.clone() for name, tensor in model.state_dict().items()}
@@ -165,14 +196,19 @@ def timm_state(state, kind):
     """The same under timm's keys, by timm's own converter: an independent judge of ours."""
     if kind == "vit":
         from timm.models.vision_transformer import _convert_openai_clip
+
         return _convert_openai_clip(state, None)
     import types
 
     import timm
     from timm.models.byobnet import _convert_openai_clip
+
     head = timm.create_model("resnet50_clip.openai").head
-    return {k: v for k, v in _convert_openai_clip(state, types.SimpleNamespace(head=head)).items()
-            if k.startswith(("stem", "stages", "head"))}
+    return {
+        k: v
+        for k, v in _convert_openai_clip(state, types.SimpleNamespace(head=head)).items()
+        if k.startswith(("stem", "stages", "head"))
+    }
 
 
 @pytest.mark.parametrize("kind", SMALL_CLIP)
@@ -180,6 +216,7 @@ def timm_state(state, kind):
 def test_the_hubs_copies_of_clip_give_openais_scores(tmp_path, monkeypatch, kind, layout):
     """A seeded checkpoint in the hub's formats scores as in OpenAI's, to 1e-6 in float32."""
     import distances
+
     trunk, size, window = SMALL_CLIP[kind]
     state, rounded = openai_state(trunk, size, window)
     visual = {k: v for k, v in state.items() if k.startswith("visual.")}
@@ -198,7 +235,9 @@ def test_the_hubs_copies_of_clip_give_openais_scores(tmp_path, monkeypatch, kind
         with torch.inference_mode():
             f, g = loaded(x, embedding=True), loaded(y, embedding=True)
             found = distances.compare(["l2", "cos"], f, g, "paper")
-        scores.append(torch.stack([found["l2"], found["cos"], (f.embedding - g.embedding).square().sum((1, 2))]).double())
+        scores.append(
+            torch.stack([found["l2"], found["cos"], (f.embedding - g.embedding).square().sum((1, 2))]).double()
+        )
     assert (scores[0] - scores[1]).abs().max() <= 1e-6 * scores[0].abs().max() and (scores[0][:2] > 1e-4).all()
 
 
@@ -211,6 +250,7 @@ def test_a_timm_projection_with_a_bias_is_not_openais():
 
 def test_own_weights_are_loaded_from_the_folder(tmp_path):
     import timm
+
     model = timm.create_model("test_vit", img_size=224).eval()
     torch.save(model.state_dict(), tmp_path / "timm-test_vit.r160_in1k.pth")
     with torch.inference_mode():
@@ -219,13 +259,16 @@ def test_own_weights_are_loaded_from_the_folder(tmp_path):
     assert torch.allclose(found.embedding, want, atol=1e-5)
 
 
-@pytest.mark.parametrize("arguments, told", [
-    (dict(name="dinov3"), "unknown backbone 'dinov3'; nearest known: dinov"),
-    (dict(name="timm:vit_giant_nonsense"), "unknown timm model"),
-    (dict(name=SMALL, weights="random", precision="tf32"), "tf32 needs a CUDA device"),
-    (dict(name=SMALL, weights="random", layers=[0, 99]), "has the blocks 0 to"),
-    (dict(name="dinov1", weights_dir="/nowhere"), "/nowhere"),
-])
+@pytest.mark.parametrize(
+    "arguments, told",
+    [
+        (dict(name="dinov3"), "unknown backbone 'dinov3'; nearest known: dinov"),
+        (dict(name="timm:vit_giant_nonsense"), "unknown timm model"),
+        (dict(name=SMALL, weights="random", precision="tf32"), "tf32 needs a CUDA device"),
+        (dict(name=SMALL, weights="random", layers=[0, 99]), "has the blocks 0 to"),
+        (dict(name="dinov1", weights_dir="/nowhere"), "/nowhere"),
+    ],
+)
 def test_what_is_refused(arguments, told):
     with pytest.raises(UsageError, match=told):
         load_backbone(**arguments)

@@ -1,16 +1,17 @@
 """One's own metric: it joins a benchmark from its file, under a name that a file's name can carry; its errors are named."""
+
 import hashlib
 import json
 
 import pytest
+from photographs import astronaut, printed, saved
 
-from methods.build import build
-from methods.model import Options
 import run
 import run_single_img
-from scorefiles.read import parse_name, read, stem
 from common.errors import UsageError, WorkError
-from photographs import astronaut, printed, saved
+from methods.build import build
+from methods.model import Options
+from scorefiles.read import parse_name, read, stem
 
 METRIC = '''
 def mae(reference, distorted):
@@ -49,24 +50,31 @@ def files(tmp_path):
 
 def test_a_function_scores_a_pair(tmp_path, files, capsys):
     import numpy as np
+
     x = np.asarray(astronaut(48, 40), float) / 255
     mae = np.abs(x - (np.asarray(astronaut(48, 40)) // 2) / 255).mean()
     names = [f"{tmp_path}/my_metric.py:{f}" for f in ("mae", "lost", "similarity")]
     document = json.loads(printed(capsys, *files, "-m", *names, "--json"))
     found = document["scores"][0]
     assert found["my_metric-mae"] == pytest.approx(mae, rel=1e-5)
-    assert found["my_metric-lost"] == pytest.approx(mae, rel=1e-5)     # (reference, distorted): the distorted is darker
+    assert found["my_metric-lost"] == pytest.approx(mae, rel=1e-5)  # (reference, distorted): the distorted is darker
     assert found["my_metric-similarity"] == pytest.approx(1 - mae, rel=1e-5)
     assert list(document["settings"]["higher_is"].values()) == ["worse", "worse", "better"]
     digest = hashlib.sha256(METRIC.encode()).hexdigest()
     assert [w["sha256"] for w in document["settings"]["weights"]] == [digest] * 3
 
 
-@pytest.mark.parametrize("name, told", [
-    ("none.py:f", "there is no file"), ("my_metric.py:maee", "no function 'maee'; it has mae, lost"), ("bad.py:f", "SyntaxError"),
-    ("raises.py:f", "cannot be imported: RuntimeError: at import .line 2"), ("my_metric.py:odd", "found 'up'"),
-    ("my_metric.py:", "no function ''"),
-])
+@pytest.mark.parametrize(
+    "name, told",
+    [
+        ("none.py:f", "there is no file"),
+        ("my_metric.py:maee", "no function 'maee'; it has mae, lost"),
+        ("bad.py:f", "SyntaxError"),
+        ("raises.py:f", "cannot be imported: RuntimeError: at import .line 2"),
+        ("my_metric.py:odd", "found 'up'"),
+        ("my_metric.py:", "no function ''"),
+    ],
+)
 def test_files_without_a_metric(tmp_path, files, name, told):
     (tmp_path / "bad.py").write_text("def f(:\n")
     (tmp_path / "raises.py").write_text("\nraise RuntimeError('at import')\n")
@@ -74,8 +82,14 @@ def test_files_without_a_metric(tmp_path, files, name, told):
         run_single_img.main([*files, "-m", f"{tmp_path}/{name}"])
 
 
-@pytest.mark.parametrize("name, told", [("broken", r"my_metric.py:broken failed: TypeError: .* \(line 15\)"),
-                                        ("image", "expected a number, found Tensor"), ("infinite", "NaN or infinite")])
+@pytest.mark.parametrize(
+    "name, told",
+    [
+        ("broken", r"my_metric.py:broken failed: TypeError: .* \(line 15\)"),
+        ("image", "expected a number, found Tensor"),
+        ("infinite", "NaN or infinite"),
+    ],
+)
 def test_what_a_function_gets_wrong_is_named(tmp_path, files, name, told):
     with pytest.raises(WorkError, match=told):
         run_single_img.main([*files, "-m", f"{tmp_path}/my_metric.py:{name}"])
@@ -92,7 +106,10 @@ def test_a_run_of_it_is_a_score_file_like_any_other(tmp_path, files, capsys):
     argv = ["-dat", str(tmp_path / "set.csv"), "-m", f"{tmp_path}/my_metric.py:similarity"]
     argv += ["-sdir", str(tmp_path / "results"), "--plot"]
     assert run.main(argv) == 0
-    assert "plot: " in capsys.readouterr().out and (tmp_path / "results" / "set_my_metric-similarity.png").stat().st_size > 5000
+    assert (
+        "plot: " in capsys.readouterr().out
+        and (tmp_path / "results" / "set_my_metric-similarity.png").stat().st_size > 5000
+    )
     found = read(tmp_path / "results" / "set_my_metric-similarity.csv")
     assert (found.dataset, found.method, found.perturbation, found.sign) == ("set", "my_metric-similarity", "none", -1)
     (tmp_path / "my_metric.py").write_text(METRIC + "# changed\n")
@@ -101,15 +118,17 @@ def test_a_run_of_it_is_a_score_file_like_any_other(tmp_path, files, capsys):
 
 
 def test_perturbations_reach_it(tmp_path, files):
-    model, = build([f"{tmp_path}/my_metric.py:mae"], [], Options())
+    (model,) = build([f"{tmp_path}/my_metric.py:mae"], [], Options())
     assert model.window is None and model.columns[0].name == "my_metric-mae"
     name = stem("demo", model.columns[0].name, "rot", 1) + ".csv"
     assert parse_name(name) == ("demo", "my_metric-mae", "rot", 1.0)
 
 
 def test_numbers_stand_where_the_images_are():
-    from methods import own
     import torch
+
+    from methods import own
+
     image = torch.empty(3, 4, 4, device="meta")
     assert own.call(lambda reference, distorted: 0.5, "m.py:f", image, image).device.type == "meta"
 

@@ -1,13 +1,14 @@
 """Pictures: a file of the kind asked for, with the points, types and direction that the score file has."""
+
 import numpy as np
 import pandas as pd
 import pytest
+from made_scores import put, scores
 from PIL import Image
 
-from scoring import plots
-from scorefiles.read import read
 from common.errors import UsageError
-from made_scores import put, scores
+from scorefiles.read import read
+from scoring import plots
 
 
 def drawn(monkeypatch, path):
@@ -25,11 +26,14 @@ def test_every_pair_is_a_point_of_its_type(tmp_path, monkeypatch):
     assert len(clouds) == 24 and sum(len(c.get_offsets()) for c in clouds) == 3000
     assert [t.get_text() for t in fig.legends[0].get_texts()] == [f"{i:02}" for i in range(1, 25)]
     looks = {(tuple(c.get_facecolor()[0]), c.get_paths()[0].vertices.tobytes()) for c in clouds}
-    assert len(looks) == 24     # no two types alike
+    assert len(looks) == 24  # no two types alike
     table = pd.read_csv(path)
     first = table[table["dis"].str.contains("_01_")]
     assert np.allclose(np.sort(clouds[0].get_offsets()[:, 0]), np.sort(first["pred"]))
-    assert fig.axes[0].get_xlabel() == "psnr (higher is better)" and "100 - MOS (higher is worse)" in fig.axes[0].get_ylabel()
+    assert (
+        fig.axes[0].get_xlabel() == "psnr (higher is better)"
+        and "100 - MOS (higher is worse)" in fig.axes[0].get_ylabel()
+    )
 
 
 def test_files_are_drawn_beside_themselves(tmp_path, capsys):
@@ -52,4 +56,6 @@ def test_formats(tmp_path):
     found = {"a": (np.array([1, 2.0]), np.array([30, 31.0])), "b": (np.array([1, 3.0]), np.array([29, 33.0]))}
     for name in ("c.png", "c.svg", "c.pdf"):
         plots.curves(tmp_path / name, "psnr", "better", found)
-    assert (tmp_path / "c.svg").read_text().lstrip().startswith("<?xml") and (tmp_path / "c.pdf").read_bytes()[:4] == b"%PDF"
+    assert (tmp_path / "c.svg").read_text().lstrip().startswith("<?xml") and (tmp_path / "c.pdf").read_bytes()[
+        :4
+    ] == b"%PDF"

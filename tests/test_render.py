@@ -1,4 +1,5 @@
 """render.py: every format holds the same numbers, is well formed, and marks the best where it can."""
+
 import csv
 import json
 import re
@@ -7,10 +8,10 @@ import subprocess
 from html.parser import HTMLParser
 
 import pytest
-
-from reports.tables import render
-import tables
 from made_scores import put, run, scores
+
+import tables
+from reports.tables import render
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +26,7 @@ def filled(tmp_path_factory):
 
 class Balanced(HTMLParser):
     """Counts the tags of a page, and refuses one that closes another."""
+
     def __init__(self):
         super().__init__()
         self.open, self.count, self.links = [], {}, []
@@ -44,7 +46,7 @@ def test_html_is_one_page_of_its_own(filled, capsys):
     page = Balanced()
     page.feed(out)
     assert not page.open and not page.links and "@import" not in out and "url(" not in out and "<script" not in out
-    assert page.count["table"] == 3 and page.count["td"] == 756 + 5 + 5 + 7       # a cell a number, an empty one a heading
+    assert page.count["table"] == 3 and page.count["td"] == 756 + 5 + 5 + 7  # a cell a number, an empty one a heading
     assert "width=device-width" in out and "<b><u>0.8" in out and "17/3000" in out and "<sup>a</sup>" in out
 
 
@@ -57,8 +59,12 @@ def test_latex_compiles(filled, tmp_path, capsys):
             assert line.count(" & ") in (8, 16, 12)
     if not shutil.which("pdflatex"):
         pytest.skip("pdflatex is not installed: the LaTeX was checked, but not compiled")
-    done = subprocess.run(["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"], cwd=tmp_path,
-                          capture_output=True, text=True)
+    done = subprocess.run(
+        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stdout[-2000:]
     assert "3 pages" in done.stdout and "too large" not in done.stdout and "Overfull" not in done.stdout
 
@@ -68,7 +74,9 @@ def test_markdown_csv_json(filled, capsys):
     assert {line.count("|") for line in out.splitlines() if line.startswith("|")} == {10} and "**<u>0.8" in out
     rows = list(csv.DictReader(run(capsys, "--scores", filled, "--format", "csv")[1].splitlines()))
     cells = json.loads(run(capsys, "--scores", filled, "--format", "json")[1])["cells"]
-    assert [float(r["score"]) if r["score"] else None for r in rows] == [c["score"] for c in cells] and len(cells) == 756
+    assert [float(r["score"]) if r["score"] else None for r in rows] == [c["score"] for c in cells] and len(
+        cells
+    ) == 756
 
 
 def test_text_fits_the_terminal_and_marks_only_there(filled, monkeypatch):

@@ -1,4 +1,5 @@
 """run.py on folders in every state: full, read-only, begun, finished, of other settings, with images that are missing."""
+
 import errno
 import json
 import os
@@ -7,9 +8,9 @@ import shutil
 import subprocess
 
 import pytest
+from small_dataset import bytes_of, call, finished, make, refused, spawn
 
 from scoring import engine
-from small_dataset import bytes_of, call, finished, make, refused, spawn
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def limit_file_size(most):
 def test_a_disk_that_takes_no_more_of_a_file(tiny, tmp_path, capsys):
     """The system cuts a write short in the middle of a line, as a full disk does."""
     make(tmp_path / "data", pairs=40)
-    process = spawn(*tiny, preexec_fn=lambda: limit_file_size(1100))   # the JSON is smaller, the 40 rows are not
+    process = spawn(*tiny, preexec_fn=lambda: limit_file_size(1100))  # the JSON is smaller, the 40 rows are not
     printed, told = process.communicate()
     assert process.returncode == 1 and printed == "" and len(told.splitlines()) == 1, told
     assert "cannot be written: File too large" in told and "start again" in told
@@ -50,7 +51,9 @@ def small_disk(tmp_path):
 def test_a_small_file_system(tiny, small_disk, capsys):
     tiny[-1] = small_disk / "out"
     free = os.statvfs(small_disk)
-    (small_disk / "filler").write_bytes(bytes(free.f_bavail * free.f_frsize - 4096))   # one page for all the files to come
+    (small_disk / "filler").write_bytes(
+        bytes(free.f_bavail * free.f_frsize - 4096)
+    )  # one page for all the files to come
     assert "No space left on device" in refused(capsys, *tiny, code=1)
     (small_disk / "filler").unlink()
     assert call(capsys, *tiny)[0] == 0 and "tiny_psnr.csv" in finished(small_disk / "out")
@@ -64,11 +67,12 @@ def test_savedirs_that_cannot_be_written(tiny, tmp_path, capsys, monkeypatch):
         assert f"-sdir {place}: cannot be written to" in refused(capsys, *tiny)
     from filelock import FileLock
 
-    def forbidden(*_, **__):   # permissions do not hold for root, so the refusal is played
+    def forbidden(*_, **__):  # permissions do not hold for root, so the refusal is played
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
     def without_locks(*_, **__):
         raise NotImplementedError("FileSystem does not appear to support flock")
+
     tiny[-1] = tmp_path / "out"
     for refusal, told in ((forbidden, "Permission denied"), (without_locks, "support flock")):
         monkeypatch.setattr(FileLock, "acquire", refusal)
@@ -82,7 +86,7 @@ def test_limit_is_continued_and_finished_files_are_used(tiny, tmp_path, capsys, 
     assert set(bytes_of(tmp_path / "out")) == {"correlations.csv", "tiny_psnr.csv.partial", "tiny_psnr.json.partial"}
     assert call(capsys, *tiny, "--limit", "2")[0] == 0
     assert call(capsys, *tiny)[0] == 0 and finished(tmp_path / "out") == finished(tmp_path / "whole")
-    monkeypatch.setattr(engine, "Engine", None)   # nothing is computed again
+    monkeypatch.setattr(engine, "Engine", None)  # nothing is computed again
     code, printed, _ = call(capsys, *tiny, "--overwrite")
     assert code == 0 and "psnr" in printed and finished(tmp_path / "out") == finished(tmp_path / "whole")
 
@@ -123,13 +127,19 @@ def test_skip_bad_scores_the_rest_and_lists_what_was_left_out(tiny, tmp_path, ca
     (tmp_path / "data/d7.png").unlink()
     assert "2 of 10 images can't be used" in refused(capsys, *tiny) or "d7.png" in refused(capsys, *tiny)
     assert call(capsys, *tiny, "--skip-bad", "--limit", "3")[0] == 0
-    code, printed, told = call(capsys, *tiny, "--skip-bad")   # what is left out does not depend on --limit: it goes on
+    code, printed, told = call(capsys, *tiny, "--skip-bad")  # what is left out does not depend on --limit: it goes on
     assert code == 0 and "6/8" in printed and "2 pairs left out (--skip-bad), named in the JSON" in printed
     assert "2 of 8 pairs left out" in told
     about = json.loads((tmp_path / "out/tiny_psnr.json").read_text())
-    assert about["settings"]["left_out"] == ["d2.png", "d7.png"] and about["pairs_used"] == 6 and about["pairs_expected"] == 8
-    assert about["left_out"] == {"d2.png": "d2.png: an empty file (0 bytes)",
-                                 "d7.png": "d7.png: cannot be read (No such file or directory)"}
+    assert (
+        about["settings"]["left_out"] == ["d2.png", "d7.png"]
+        and about["pairs_used"] == 6
+        and about["pairs_expected"] == 8
+    )
+    assert about["left_out"] == {
+        "d2.png": "d2.png: an empty file (0 bytes)",
+        "d7.png": "d7.png: cannot be read (No such file or directory)",
+    }
     with open(tmp_path / "out/correlations.csv") as file:
         assert ",6,8,tiny_psnr.csv" in file.read()
 
@@ -148,7 +158,19 @@ def test_a_broken_correlations_file(broken, tiny, tmp_path, capsys):
 
 
 def test_noise_floors_keep_to_their_own_names(tiny, tmp_path, capsys):
-    asked = [*tiny[:2], "-m", "psnr * st_alexnet_l2^0.5", "--window", "64", "-rob", "tra", "-sdir", tmp_path / "floors", "--device", "cpu"]
+    asked = [
+        *tiny[:2],
+        "-m",
+        "psnr * st_alexnet_l2^0.5",
+        "--window",
+        "64",
+        "-rob",
+        "tra",
+        "-sdir",
+        tmp_path / "floors",
+        "--device",
+        "cpu",
+    ]
     assert call(capsys, *asked, "--noise-floor")[0] == 0
     names = {p.name for p in (tmp_path / "floors").glob("*.csv")}
     assert len(names) == 3 and all(name.endswith("_tra-1.floor.csv") for name in names)

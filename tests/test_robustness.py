@@ -1,4 +1,5 @@
 """robustness.py: torchvision as the independent implementation, the released hashes, and what each perturbation leaves alone."""
+
 import csv
 import hashlib
 import math
@@ -17,6 +18,7 @@ SIZES = [(512, 384), (288, 288), (301, 255)]
 
 def photograph(width, height):
     from skimage import data
+
     return Image.fromarray(data.astronaut()).crop((0, 0, 512, 512)).resize((width, height))
 
 
@@ -25,7 +27,7 @@ def photograph(width, height):
 def test_translation_crops_the_two_on_opposite_sides(width, height, pct):
     image, shift = photograph(width, height), math.ceil(pct / 100 * width)
     pixels = np.asarray(image)
-    assert np.array_equal(np.asarray(perturb(image, "reference", "tra", pct)), pixels[:, :width - shift])
+    assert np.array_equal(np.asarray(perturb(image, "reference", "tra", pct)), pixels[:, : width - shift])
     assert np.array_equal(np.asarray(perturb(image, "distorted", "tra", pct)), pixels[:, shift:])
 
 
@@ -35,11 +37,14 @@ def test_dilation_is_resize_and_centre_crop(width, height, pct):
     image = photograph(width, height)
     grown = [side + 2 * math.ceil(pct * side / 200) for side in (height, width)]
     large = functional.resize(image, grown, InterpolationMode.BILINEAR)
-    want = functional.resize(functional.center_crop(large, [2 * math.ceil(height / 2), 2 * math.ceil(width / 2)]), [height, width],
-                             InterpolationMode.BILINEAR)
+    want = functional.resize(
+        functional.center_crop(large, [2 * math.ceil(height / 2), 2 * math.ceil(width / 2)]),
+        [height, width],
+        InterpolationMode.BILINEAR,
+    )
     found = perturb(image, "distorted", "sca", pct)
     assert found.size == image.size
-    if width % 2 == height % 2 == 0:   # where a side is odd torchvision rounds the crop's corner another way
+    if width % 2 == height % 2 == 0:  # where a side is odd torchvision rounds the crop's corner another way
         assert np.array_equal(np.asarray(found), np.asarray(want))
 
 
@@ -58,7 +63,9 @@ def test_what_is_left_alone():
     assert set(PERTURBATIONS) == {"none", "tra", "sca", "rot"}
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the TID2013 images and their hashes lie in ../shared, which is not here")
+@pytest.mark.skipif(
+    not SHARED.is_dir(), reason="the TID2013 images and their hashes lie in ../shared, which is not here"
+)
 def test_released_images_to_the_byte():
     folders = {"reference": "reference_images", "distorted": "distorted_images"}
     with open(SHARED / "golden" / "perturbations.csv", newline="") as file:

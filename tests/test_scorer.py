@@ -1,20 +1,19 @@
 """Scorer: the scores of run_single_img.py for images in memory, what it refuses and why, and its gradients."""
+
 import re
 
 import numpy as np
 import pytest
 import torch
+from photographs import astronaut, printed, saved
 from PIL import Image, ImageFilter
 
 import distances
-from scoring import scorer
-from methods import metrics
 from common.errors import UsageError
-from photographs import astronaut, printed, saved
-from scoring import Scorer
+from methods import metrics
+from scoring import Scorer, scorer
 
-
-TINY = "timm:vit_tiny_patch16_224"   # a transformer with seeded random weights
+TINY = "timm:vit_tiny_patch16_224"  # a transformer with seeded random weights
 
 
 def pair(width=224, height=224):
@@ -26,9 +25,18 @@ def tensor(image):
     return torch.from_numpy(np.array(image)).permute(2, 0, 1) / 255
 
 
-@pytest.mark.parametrize("method, distance, size", [
-    ("psnr", None, (90, 70)), ("msssim", None, (180, 170)), ("stlpips_alex", None, (90, 70)), ("st_alexnet", "l2", (250, 224)),
-    ("st_alexnet", "cos", (224, 224)), (TINY, "jsd", (250, 224)), ("embed_" + TINY, None, (224, 224))])
+@pytest.mark.parametrize(
+    "method, distance, size",
+    [
+        ("psnr", None, (90, 70)),
+        ("msssim", None, (180, 170)),
+        ("stlpips_alex", None, (90, 70)),
+        ("st_alexnet", "l2", (250, 224)),
+        ("st_alexnet", "cos", (224, 224)),
+        (TINY, "jsd", (250, 224)),
+        ("embed_" + TINY, None, (224, 224)),
+    ],
+)
 def test_it_scores_as_the_terminal_does(tmp_path, capsys, method, distance, size):
     reference, distorted = pair(*size)
     files = ["-ref", saved(tmp_path, "r.png", reference), "-dis", saved(tmp_path, "d.png", distorted)]
@@ -45,7 +53,7 @@ def test_every_kind_of_input_gives_the_same_score():
     arrays = [np.asarray(i) / 255 for i in (reference, distorted)]
     assert float(score(*arrays)) == pytest.approx(expected, rel=1e-6)
     assert float(score(*(a.astype(np.float32) for a in arrays))) == pytest.approx(expected, rel=1e-6)
-    assert float(score(*(a[:, ::-1] for a in arrays))) == pytest.approx(expected, rel=1e-5)     # negative strides
+    assert float(score(*(a[:, ::-1] for a in arrays))) == pytest.approx(expected, rel=1e-5)  # negative strides
     assert float(score(tensor(reference), tensor(distorted))) == pytest.approx(expected, rel=1e-6)
     assert float(score(tensor(reference).double(), tensor(distorted).double())) == pytest.approx(expected, rel=1e-6)
     assert float(score(reference, tensor(distorted))) == pytest.approx(expected, rel=1e-6)
@@ -68,15 +76,28 @@ def test_a_batch_is_its_images_one_by_one(method, distance):
 X = torch.rand(3, 40, 30, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize("image, told", [
-    (X * 255, r"found 0\.\d+ to 25\d.*: in \[0, 255\]\? Divide by 255"), ((X * 255).byte(), "uint8: in .0, 255.. Divide by 255"),
-    (2 * X - 1, r"in \[-1, 1\]\? Use \(x \+ 1\) / 2"), (X.movedim(0, -1), "channels last .*movedim"),
-    (X.numpy(), r"numpy array \(H, W, 3\).*channels first"), (X[0], "grey without channels"),
-    (X[:2], "grey or with transparency"), ((X - 0.45) / 0.22, "normalised by mean and std"), (X * float("nan"), "NaN"),
-    (X.movedim(0, -1).numpy() * 255, "Divide by 255"), ((X.movedim(0, -1).numpy() * 255).astype(np.uint8), "uint8"),
-    ("a.png", "found str"), (Image.new("RGBA", (30, 40)), "mode RGB or L, found RGBA"),
-    ([Image.new("RGB", (30, 40)), Image.new("RGB", (30, 41))], "one size in a batch"), (X[:, 1:], "images of one size"),
-    (X[None].expand(2, -1, -1, -1), "images of one size"), ([], "found list")])
+@pytest.mark.parametrize(
+    "image, told",
+    [
+        (X * 255, r"found 0\.\d+ to 25\d.*: in \[0, 255\]\? Divide by 255"),
+        ((X * 255).byte(), "uint8: in .0, 255.. Divide by 255"),
+        (2 * X - 1, r"in \[-1, 1\]\? Use \(x \+ 1\) / 2"),
+        (X.movedim(0, -1), "channels last .*movedim"),
+        (X.numpy(), r"numpy array \(H, W, 3\).*channels first"),
+        (X[0], "grey without channels"),
+        (X[:2], "grey or with transparency"),
+        ((X - 0.45) / 0.22, "normalised by mean and std"),
+        (X * float("nan"), "NaN"),
+        (X.movedim(0, -1).numpy() * 255, "Divide by 255"),
+        ((X.movedim(0, -1).numpy() * 255).astype(np.uint8), "uint8"),
+        ("a.png", "found str"),
+        (Image.new("RGBA", (30, 40)), "mode RGB or L, found RGBA"),
+        ([Image.new("RGB", (30, 40)), Image.new("RGB", (30, 41))], "one size in a batch"),
+        (X[:, 1:], "images of one size"),
+        (X[None].expand(2, -1, -1, -1), "images of one size"),
+        ([], "found list"),
+    ],
+)
 def test_what_is_refused_is_named(image, told):
     with pytest.raises(ValueError, match=told):
         Scorer("psnr")(X, image)
@@ -98,12 +119,27 @@ def test_the_check_of_the_range_can_be_left_out():
 
 # ---- gradients
 
-EVERY = [(name, None) for name in metrics.METRICS] + [("st_alexnet", "l2"), ("st_alexnet", "cos")] \
-    + [(TINY, d) for d in distances.DISTANCES] + [("embed_" + TINY, "cos")]
-LONG = {"deep_kld_vgg", "deep_jsd_vgg", "deep_wsd_vgg", "deep_kld_eff", "deep_jsd_eff", "deep_wsd_eff", "lpips_vgg", "stlpips_vgg"}
+EVERY = (
+    [(name, None) for name in metrics.METRICS]
+    + [("st_alexnet", "l2"), ("st_alexnet", "cos")]
+    + [(TINY, d) for d in distances.DISTANCES]
+    + [("embed_" + TINY, "cos")]
+)
+LONG = {
+    "deep_kld_vgg",
+    "deep_jsd_vgg",
+    "deep_wsd_vgg",
+    "deep_kld_eff",
+    "deep_jsd_eff",
+    "deep_wsd_eff",
+    "lpips_vgg",
+    "stlpips_vgg",
+}
 
 
-@pytest.mark.parametrize("method, distance", [pytest.param(*e, marks=[pytest.mark.slow] if e[0] in LONG else []) for e in EVERY])
+@pytest.mark.parametrize(
+    "method, distance", [pytest.param(*e, marks=[pytest.mark.slow] if e[0] in LONG else []) for e in EVERY]
+)
 def test_gradients_are_finite_everywhere(method, distance):
     """At zero (identical images, flat black ones too) and away from it, where they are not all zero."""
     side = 224 if distance else 176
@@ -117,7 +153,9 @@ def test_gradients_are_finite_everywhere(method, distance):
     assert image.grad.abs().max() > 0
 
 
-@pytest.mark.parametrize("method, distance", [("psnr", None), ("stlpips_alex", None), ("st_alexnet", "l2"), (TINY, "skld")])
+@pytest.mark.parametrize(
+    "method, distance", [("psnr", None), ("stlpips_alex", None), ("st_alexnet", "l2"), (TINY, "skld")]
+)
 def test_gradients_are_the_slope(method, distance):
     """Along a random direction, against a difference of two scores in float32."""
     score = Scorer(method, distance, weights="random", precision="fp32")
@@ -126,10 +164,12 @@ def test_gradients_are_the_slope(method, distance):
     generator = torch.Generator().manual_seed(1)
     image = (reference + 0.1 * (torch.rand(reference.shape, generator=generator) - 0.5)).requires_grad_()
     score(reference, image).backward()
-    direction = image.grad.sign()      # where the slope is steepest, so that rounding matters least
+    direction = image.grad.sign()  # where the slope is steepest, so that rounding matters least
     step = 2e-3
     with torch.no_grad():
-        difference = (score(reference, image + step * direction) - score(reference, image - step * direction)) / (2 * step)
+        difference = (score(reference, image + step * direction) - score(reference, image - step * direction)) / (
+            2 * step
+        )
     assert float((image.grad * direction).sum()) == pytest.approx(float(difference), rel=0.05)
 
 
@@ -139,8 +179,8 @@ def test_the_epsilon_is_in_the_slope_alone():
     assert torch.equal(value, (s + 1).log() ** 0.25)
     value.sum().backward()
     t = (s.detach().double() + 1).log()
-    assert s.grad[0] == pytest.approx(0.25 * distances.EPSILON ** -0.75, rel=1e-5)
-    assert s.grad[2:].tolist() == pytest.approx((0.25 * t ** -0.75 / (s.detach() + 1))[2:].tolist(), rel=1e-4)
+    assert s.grad[0] == pytest.approx(0.25 * distances.EPSILON**-0.75, rel=1e-5)
+    assert s.grad[2:].tolist() == pytest.approx((0.25 * t**-0.75 / (s.detach() + 1))[2:].tolist(), rel=1e-4)
 
 
 @pytest.mark.parametrize("scale", [1, 40, 200])
@@ -176,8 +216,10 @@ def test_it_is_a_module_without_parameters():
 
 
 def test_no_gradient_is_said(tmp_path):
-    (tmp_path / "m.py").write_text("def f(reference, distorted):\n    return (reference - distorted).abs().mean().item()\n"
-                                   "def g(reference, distorted):\n    return (reference - distorted).abs().mean()\n")
+    (tmp_path / "m.py").write_text(
+        "def f(reference, distorted):\n    return (reference - distorted).abs().mean().item()\n"
+        "def g(reference, distorted):\n    return (reference - distorted).abs().mean()\n"
+    )
     with pytest.raises(ValueError, match="m-f gives no gradient"):
         Scorer(f"{tmp_path}/m.py:f")(X, X.clone().requires_grad_())
     image = (X * 0.5).requires_grad_()

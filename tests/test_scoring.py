@@ -1,4 +1,5 @@
 """scoring.py: the engine against the naive path, and what must change no score: batches, order, workers, caching."""
+
 import csv
 import io
 from pathlib import Path
@@ -8,12 +9,12 @@ import pytest
 import torch
 from PIL import Image
 
+from common.errors import UsageError, WorkError
+from methods.build import build
+from methods.model import Options
 from scoring import naive
 from scoring.engine import score_plan
 from scoring.plan import ImageFile, Plan, check_sizes, starts, tiles
-from methods.build import build
-from methods.model import Options
-from common.errors import UsageError, WorkError
 
 SMALL = "timm:test_vit.r160_in1k"
 NONE, TRA, SCA, ROT = ("none", 0.0), ("tra", 1.0), ("sca", 1.0), ("rot", 1.0)
@@ -24,6 +25,7 @@ WINDOWS = "224:0 225:0,1 230:0,6 288:0,64 384:0,160 424:0,200 425:0,200,201 512:
 def photographs(tmp_path_factory):
     """Two references of different size, four distorted images of each."""
     from skimage import data
+
     folder, random = tmp_path_factory.mktemp("pairs"), np.random.default_rng(0)
     pairs = []
     for name, size in (("astronaut", (288, 256)), ("coffee", (430, 240))):
@@ -32,7 +34,9 @@ def photographs(tmp_path_factory):
         Image.fromarray(pixels.astype(np.uint8)).save(reference)
         for i in range(4):
             path = folder / f"{name}{i}.png"
-            Image.fromarray((pixels + random.normal(0, 5 + 10 * i, pixels.shape)).clip(0, 255).astype(np.uint8)).save(path)
+            Image.fromarray((pixels + random.normal(0, 5 + 10 * i, pixels.shape)).clip(0, 255).astype(np.uint8)).save(
+                path
+            )
             pairs.append(tuple(ImageFile(str(p), *size) for p in (path, reference)))
     return pairs
 
@@ -51,7 +55,7 @@ def scores(made, pairs, asked=(NONE,), batch=8, workers=0, wanted=None):
 
 
 def test_window_starts_as_in_the_golden_table():
-    for line in WINDOWS.split():   # METHOD.md section 2
+    for line in WINDOWS.split():  # METHOD.md section 2
         length, places = line.split(":")
         assert starts(int(length), 224, 200) == [int(s) for s in places.split(",")]
     golden = Path(__file__).parents[2] / "shared" / "golden" / "windows.csv"
@@ -67,7 +71,13 @@ def test_engine_equals_the_naive_path(photographs):
     for i, (distorted, reference) in enumerate(photographs[2:6]):
         for (column, perturbation), values in found.items():
             if i in (0, 3) or perturbation in (TRA, ROT):
-                want = naive.score(lambda x: features(x).blocks, distorted.path, reference.path, column.rsplit("_", 1)[1], perturbation[0])
+                want = naive.score(
+                    lambda x: features(x).blocks,
+                    distorted.path,
+                    reference.path,
+                    column.rsplit("_", 1)[1],
+                    perturbation[0],
+                )
                 assert values[i, 0] == pytest.approx(want, rel=2e-5), (column, perturbation)
 
 
@@ -106,7 +116,9 @@ def test_interrupted_units_are_the_same_to_the_last_bit(photographs):
     plan = Plan(made, photographs, [NONE, ROT], None, 2)
     units = [u for _, us in plan.blocks for u in us]
     assert len(units) > 2
-    rest = scores(made, photographs, [NONE, ROT], batch=2, wanted=lambda p, u: made.columns if p == ROT and u in units[1:] else [])
+    rest = scores(
+        made, photographs, [NONE, ROT], batch=2, wanted=lambda p, u: made.columns if p == ROT and u in units[1:] else []
+    )
     for (column, perturbation), values in rest.items():
         done = [i for u in units[1:] for i in u]
         assert perturbation == ROT and np.array_equal(values[done], whole[column, ROT][done])
@@ -136,8 +148,10 @@ def test_whole_image_metrics_share_the_engine(photographs):
         assert found["psnr", NONE][i, 0] == pytest.approx(-10 * np.log10(((a - b) ** 2).mean() + 1e-8), abs=1e-4)
 
 
-@pytest.mark.parametrize("size, asked, told", [((220, 300), NONE, "the smallest -r that works is 224"),
-                                               ((226, 300), TRA, "the smallest -r that works is 227")])
+@pytest.mark.parametrize(
+    "size, asked, told",
+    [((220, 300), NONE, "the smallest -r that works is 224"), ((226, 300), TRA, "the smallest -r that works is 227")],
+)
 def test_too_small_an_image_names_the_side_that_works(size, asked, told):
     image = ImageFile("a.png", *size)
     with pytest.raises(UsageError, match=told):
@@ -150,5 +164,3 @@ def test_features_that_are_not_finite_stop_with_the_pair_s_name(photographs):
     made.loader = lambda _: lambda x: loaded(x).map(lambda t: t.masked_fill(x.std() > 0.3, torch.nan))
     with pytest.raises(WorkError, match=r"\.png under .* NaN or infinite"):
         scores(made, photographs)
-
-

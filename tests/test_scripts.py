@@ -1,4 +1,5 @@
 """scripts/*.sh: which calls of run.py they make, how they go on past what is missing, and a table end to end, twice."""
+
 import os
 import subprocess
 import sys
@@ -6,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from made_scores import put, scores
 from PIL import Image
 
 import tables
-from made_scores import put, scores
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 
@@ -34,9 +35,14 @@ def script(tmp_path):
 
     def run(name, *flags, answer="", code=0, **environment):
         calls.unlink(missing_ok=True)
-        environment = os.environ | {"PYTHON": str(stub), "CALLS": str(calls), "ANSWER": answer, "CODE": str(code)} | environment
-        done = subprocess.run([SCRIPTS / name, *map(str, flags)], cwd=tmp_path, env=environment, capture_output=True, text=True)
+        environment = (
+            os.environ | {"PYTHON": str(stub), "CALLS": str(calls), "ANSWER": answer, "CODE": str(code)} | environment
+        )
+        done = subprocess.run(
+            [SCRIPTS / name, *map(str, flags)], cwd=tmp_path, env=environment, capture_output=True, text=True
+        )
         return done, calls.read_text().splitlines() if calls.exists() else []
+
     return run
 
 
@@ -54,8 +60,8 @@ def test_what_is_missing_is_named_at_the_end_and_the_rest_is_done(script):
     done, calls = script("all.sh", answer=missing, code=1)
     assert len(calls) == len(tables.commands(tables.published("123")))
     assert done.returncode == 1 and "756 missing" in done.stdout
-    assert done.stderr.endswith("not everything could be scored:\n" + missing)       # once, though three calls said it
-    done, calls = script("table2.sh", answer="", code=1)       # it failed without a word
+    assert done.stderr.endswith("not everything could be scored:\n" + missing)  # once, though three calls said it
+    done, calls = script("table2.sh", answer="", code=1)  # it failed without a word
     assert done.returncode == 1 and "missing: run.py -dat live -m dinov1 " in done.stderr.splitlines()[-2]
 
 
@@ -80,12 +86,18 @@ def test_demo_is_content_without_dinov1_alone(script):
     had = "missing: dinov1: no weights for dinov1; use --weights-dir\n"
     done, calls = script("demo.sh", "--limit", 4)
     assert done.returncode == 0 and done.stdout == "a table of correlations\n"
-    assert calls == ["-dat demo -m psnr msssim fsim stlpips_alex st_alexnet dinov1 -d l2 cos -rob none tra sca rot "
-                     "--keep-going --limit 4"]
+    assert calls == [
+        "-dat demo -m psnr msssim fsim stlpips_alex st_alexnet dinov1 -d l2 cos -rob none tra sca rot "
+        "--keep-going --limit 4"
+    ]
     done, _ = script("demo.sh", answer=had, code=1)
     assert done.returncode == 0 and had in done.stdout
-    for answer, code in ((had + "missing: st_alexnet: no package\n", 1), ("missing: dinov1 on demo: disk full\n", 1),
-                         ("", 1), (had, 130)):
+    for answer, code in (
+        (had + "missing: st_alexnet: no package\n", 1),
+        ("missing: dinov1 on demo: disk full\n", 1),
+        ("", 1),
+        (had, 130),
+    ):
         assert script("demo.sh", answer=answer, code=code)[0].returncode == code
 
 
@@ -105,8 +117,13 @@ def pipal(root, side=288):
 
 
 def table3(folder, *flags, **environment):
-    return subprocess.run([SCRIPTS / "table3.sh", "--data-root", ".", "--weights", "random", *flags], cwd=folder,
-                          env=os.environ | {"PYTHON": sys.executable} | environment, capture_output=True, text=True)
+    return subprocess.run(
+        [SCRIPTS / "table3.sh", "--data-root", ".", "--weights", "random", *flags],
+        cwd=folder,
+        env=os.environ | {"PYTHON": sys.executable} | environment,
+        capture_output=True,
+        text=True,
+    )
 
 
 def files(folder):
@@ -130,13 +147,17 @@ def test_a_table_end_to_end_twice(tmp_path):
     perturbations = ("", "_tra-1", "_sca-1", "_rot-1")
     names = ("psnr", "embed_openclip_vitb32_laion_tecoa4-random_cos")
     pipal(tmp_path)
-    twice(tmp_path, [f"pipal_{name}{p}" for name in names for p in perturbations],
-          METHODS="psnr embed_openclip_vitb32_laion_tecoa4")
+    twice(
+        tmp_path,
+        [f"pipal_{name}{p}" for name in names for p in perturbations],
+        METHODS="psnr embed_openclip_vitb32_laion_tecoa4",
+    )
 
 
 @pytest.mark.slow
 def test_the_whole_of_table_3_twice(tmp_path):
     from methods.metrics import METRICS
+
     expected = set()
     for cell in tables.published("3"):
         method = cell.method
@@ -144,12 +165,16 @@ def test_the_whole_of_table_3_twice(tmp_path):
             method = f"{cell.model_flag}-random_{cell.distance_flag}"
         elif METRICS[method].weights:
             method += "-random"
-        suffix = {"original": "", "translation": "_tra-1", "dilation": "_sca-1", "rotation": "_rot-1"}[cell.perturbation]
+        suffix = {"original": "", "translation": "_tra-1", "dilation": "_sca-1", "rotation": "_rot-1"}[
+            cell.perturbation
+        ]
         expected.add(f"pipal_{method}{suffix}")
     pipal(tmp_path)
-    half = table3(tmp_path, "--limit", "2")      # is continued by the next run
+    half = table3(tmp_path, "--limit", "2")  # is continued by the next run
     assert half.returncode == 0, half.stderr[-2000:]
-    assert sorted(files(tmp_path / "results")) == sorted(f"{name}.{e}.partial" for name in expected for e in ("csv", "json"))
+    assert sorted(files(tmp_path / "results")) == sorted(
+        f"{name}.{e}.partial" for name in expected for e in ("csv", "json")
+    )
     twice(tmp_path, expected)
 
 
@@ -158,8 +183,14 @@ def test_all_scores_some_pairs_of_each_file_again_at_its_end(tmp_path):
 
     def all_(**more):
         environment = os.environ | {"PYTHON": sys.executable, "METHODS": "psnr"} | more
-        return subprocess.run([SCRIPTS / "all.sh", "--data-root", ".", "-sdir", "results"], cwd=tmp_path, env=environment,
-                              capture_output=True, text=True)
+        return subprocess.run(
+            [SCRIPTS / "all.sh", "--data-root", ".", "-sdir", "results"],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+
     done = all_(VERIFY="0")
     assert done.returncode == 0 and "verified" not in done.stderr
     done = all_()

@@ -107,14 +107,19 @@ def test_krasulas_resamples_equal_the_resample_written_out():
         return (np.sign(positive[:, None] - negative).mean() + 1) / 2
 
     for draw, *values in zip(
-        multiplicities(6, 5, 2), *(found[name].values[:, 0] for name in ("different_similar", "better_worse", "correct"))
+        multiplicities(6, 5, 2),
+        *(found[name].values[:, 0] for name in ("different_similar", "better_worse", "correct")),
     ):
         rows = np.repeat(np.arange(60), draw[cluster].astype(int))
         i, j, better = different(label[rows], error[rows])
         other = rows[i] != rows[j]  # an image is not compared with its own copy
         difference, better = (prediction[rows][i] - prediction[rows][j])[other], better[other]
         known, signed = better != 0, (difference * better)[better != 0]
-        expected = area(np.abs(difference)[known], np.abs(difference)[~known]), area(signed, -signed), np.mean(signed > 0)
+        expected = (
+            area(np.abs(difference)[known], np.abs(difference)[~known]),
+            area(signed, -signed),
+            np.mean(signed > 0),
+        )
         assert values == pytest.approx(expected, abs=1e-3)  # the areas of resamples are binned
         assert values[2] == pytest.approx(expected[2], abs=1e-12)
 

@@ -6,15 +6,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from layouts import MAKERS
+from test_compare import FAST, results, run, table, write
 
 import datasets
 from agreement.correlations import margin
-from layouts import MAKERS
 from loaders.spread import KINDS, Spread
-from test_compare import FAST, results, run, table, write
 
 LABELS = Path(__file__).parents[2] / "shared" / "data" / "labels"
-needs_labels = pytest.mark.skipif(not LABELS.is_dir(), reason="the datasets' label files (../shared/data/labels) are not there")
+needs_labels = pytest.mark.skipif(
+    not LABELS.is_dir(), reason="the datasets' label files (../shared/data/labels) are not there"
+)
 
 
 def test_standard_errors_and_half_widths_by_hand():
@@ -22,7 +24,9 @@ def test_standard_errors_and_half_widths_by_hand():
     assert Spread("sd", 16).standard_error(std) == pytest.approx([0.5, 1.0])
     assert Spread("se").standard_error(std) == pytest.approx([2.0, 4.0])
     assert Spread("ci95").standard_error(std) == pytest.approx([2 / 1.959964, 4 / 1.959964])
-    assert Spread("sd", 16).half_width(std) == pytest.approx([2.131449546 * 0.5, 2.131449546])  # Student's t, 15 degrees
+    assert Spread("sd", 16).half_width(std) == pytest.approx(
+        [2.131449546 * 0.5, 2.131449546]
+    )  # Student's t, 15 degrees
     assert Spread("se").half_width(std) == pytest.approx([1.959964 * 2, 1.959964 * 4])
     assert Spread("ci95").half_width(std) == pytest.approx([2.0, 4.0])
     for unusable in (Spread("unknown"), Spread("unknown", 16), Spread("sd")):
@@ -35,7 +39,9 @@ def test_every_dataset_says_what_its_spread_is_or_why_it_has_none():
     for entry in datasets.DATASETS.values():
         assert entry.spread or entry.no_spread, entry.name
         assert entry.spread is None or entry.spread.kind in KINDS and entry.spread.source, entry.name
-    kinds = {name: entry.spread and (entry.spread.kind, entry.spread.raters) for name, entry in datasets.DATASETS.items()}
+    kinds = {
+        name: entry.spread and (entry.spread.kind, entry.spread.raters) for name, entry in datasets.DATASETS.items()
+    }
     assert kinds["tid2013"] == ("se", None) and kinds["kadid10k"] == ("sd", 30) and kinds["csiq"] == ("sd", 6)
     assert kinds["live"] == ("unknown", None) and kinds["livedmos"] is None and kinds["pipal"] is None
 
@@ -49,11 +55,21 @@ def test_a_column_std_is_not_guessed_at(tmp_path):
     frame = table(0.1).assign(std=8.0)
     file = write(tmp_path, "toy_m", frame)
     group = results(file)["groups"][0]
-    assert "column std of the score file: what kind of number stands behind its spreads is not known" in group["krasula"]["refused"]
+    assert (
+        "column std of the score file: what kind of number stands behind its spreads is not known"
+        in group["krasula"]["refused"]
+    )
     assert "--raters N or --std-kind se|ci95" in group["krasula"]["refused"]
-    assert group["spread"] == {"refused": group["krasula"]["refused"]} and "rmse_star" not in group["fits"]["m"]["logistic4"]
+    assert (
+        group["spread"] == {"refused": group["krasula"]["refused"]}
+        and "rmse_star" not in group["fits"]["m"]["logistic4"]
+    )
     different = {}
-    for options, error in ((("--raters", 16), 2.0), (("--std-kind", "se"), 8.0), (("--std-kind", "ci95"), 8 / 1.959964)):
+    for options, error in (
+        (("--raters", 16), 2.0),
+        (("--std-kind", "se"), 8.0),
+        (("--std-kind", "ci95"), 8 / 1.959964),
+    ):
         label = frame["mos"].to_numpy()
         i, j = np.triu_indices(len(label), 1)
         expected = np.count_nonzero(np.abs(label[i] - label[j]) > 1.959964 * np.sqrt(2) * error)
@@ -85,7 +101,9 @@ def test_images_with_a_spread_of_zero_are_left_out_of_what_needs_one_and_of_noth
     assert group == whole
     page = tmp_path / "page.html"
     text = run(file, "--std-kind", "se", *FAST, "--html", page).stdout
-    line = "Zero for 2 of 120 images, which are left out of Krasula's analysis, RMSE* and outliers: r00_3.png, r01_7.png"
+    line = (
+        "Zero for 2 of 120 images, which are left out of Krasula's analysis, RMSE* and outliers: r00_3.png, r01_7.png"
+    )
     assert line in text and line in page.read_text().replace("&#x27;", "'")
     frame["std"] = 0.0
     assert "refused" in krasula(write(tmp_path, "toy_m", frame), "--std-kind", "se")

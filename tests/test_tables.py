@@ -1,4 +1,5 @@
 """tables.py: the published numbers, what fills a cell and what is refused, the commands, the marks, the exit codes."""
+
 import csv
 import json
 import re
@@ -9,16 +10,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from made_scores import labelled, put, run, scores
 from scipy import stats
 
 import tables
 from common.errors import UsageError
-from made_scores import labelled, put, run, scores
 from scorefiles.read import parse_name, stem
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared" / "paper"
-RELEASED = pytest.mark.skipif(not SHARED.is_dir(), reason="the authors' released score files are not beside the project")
+RELEASED = pytest.mark.skipif(
+    not SHARED.is_dir(), reason="the authors' released score files are not beside the project"
+)
 
 
 def found(capsys, *argv):
@@ -31,6 +34,7 @@ def found(capsys, *argv):
 @pytest.fixture
 def paper(tmp_path, monkeypatch):
     """A small paper: returns f({(dataset, perturbation, method): printed SRCC}, ...) that replaces the paper's tables.csv."""
+
     def write(numbers, note="", recomputable="yes"):
         file = tmp_path / "paper.csv"
         columns = [c.strip() for c in (ROOT / "reports/tables/paper" / "tables.csv").open().readline().split(",")]
@@ -39,22 +43,37 @@ def paper(tmp_path, monkeypatch):
             writer.writeheader()
             for (dataset, perturbation, method), value in numbers.items():
                 model, distance = method.rsplit("_", 1) if "_" in method else (method, "")
-                writer.writerow({"table": "3", "dataset": dataset, "perturbation": perturbation, "statistic": "srcc",
-                                 "model": model, "distance": distance, "feature": "features" if distance else "metric",
-                                 "value": f"{value:.3f}", "note": note, "recomputable": recomputable,
-                                 "scores_file": stem(dataset, method, tables.PERTURBATIONS[perturbation]) + ".csv"})
+                writer.writerow(
+                    {
+                        "table": "3",
+                        "dataset": dataset,
+                        "perturbation": perturbation,
+                        "statistic": "srcc",
+                        "model": model,
+                        "distance": distance,
+                        "feature": "features" if distance else "metric",
+                        "value": f"{value:.3f}",
+                        "note": note,
+                        "recomputable": recomputable,
+                        "scores_file": stem(dataset, method, tables.PERTURBATIONS[perturbation]) + ".csv",
+                    }
+                )
         monkeypatch.setattr(tables, "PAPER", file)
+
     return write
 
 
 # ---- the published numbers
 
+
 def test_the_published_numbers():
     cells = tables.published("123")
     assert [sum(c.table == t for c in cells) for t in "123"] == [80, 256, 420]
-    assert len({(c.table, c.dataset, c.perturbation, c.model, c.distance, c.feature, c.statistic) for c in cells}) == 756
-    assert sum("swapped" in c.note for c in cells) == 32              # Table 1: the labels of CLIP-RN50 and CLIP-ConvNeXt
-    assert sum(not c.recomputable and c.model != "efficientnet" for c in cells) == 3       # Table 3, ImageNet-ViT, original
+    assert (
+        len({(c.table, c.dataset, c.perturbation, c.model, c.distance, c.feature, c.statistic) for c in cells}) == 756
+    )
+    assert sum("swapped" in c.note for c in cells) == 32  # Table 1: the labels of CLIP-RN50 and CLIP-ConvNeXt
+    assert sum(not c.recomputable and c.model != "efficientnet" for c in cells) == 3  # Table 3, ImageNet-ViT, original
     assert all(not c.recomputable and c.note for c in cells if c.model == "efficientnet")
     assert all(c.note for c in cells if c.model.startswith("lpips"))
     for c in cells:
@@ -62,7 +81,9 @@ def test_the_published_numbers():
         assert (dataset, perturbation) == (c.dataset, tables.PERTURBATIONS[c.perturbation]) and pct in (None, 1)
         assert (c.feature == "embedding") == method.startswith("embed_")
         assert -1 <= c.published <= 1
-    values = {(c.table, c.dataset, c.perturbation, c.model, c.distance, c.feature, c.statistic): c.published for c in cells}
+    values = {
+        (c.table, c.dataset, c.perturbation, c.model, c.distance, c.feature, c.statistic): c.published for c in cells
+    }
     # three numbers read off the paper's Tables 1-3
     assert values["1", "pipal", "translation", "dinov2", "cos", "features", "srcc"] == 0.523
     assert values["2", "live", "original", "dinov1", "wsd", "features", "plcc"] == 0.954
@@ -71,8 +92,11 @@ def test_the_published_numbers():
 
 @RELEASED
 def test_published_numbers_are_those_of_the_source():
-    ours, theirs = (pd.read_csv(folder / "tables.csv", dtype=str, keep_default_na=False) for folder in (ROOT / "reports/tables/paper", SHARED))
-    columns = list(theirs.columns[:-1])     # all but the note, which is worded here
+    ours, theirs = (
+        pd.read_csv(folder / "tables.csv", dtype=str, keep_default_na=False)
+        for folder in (ROOT / "reports/tables/paper", SHARED)
+    )
+    columns = list(theirs.columns[:-1])  # all but the note, which is worded here
     pd.testing.assert_frame_equal(ours[columns], theirs[columns])
     assert (ours["note"] != "")[theirs["note"] != ""].all()
 
@@ -90,13 +114,18 @@ def test_released_files_give_the_printed_digits(capsys):
 
 # ---- cells
 
+
 def test_cells_against_scipy_and_their_states(tmp_path, capsys, paper):
-    files = {("tid2013", "original", "dinov1_l2"): 1, ("tid2013", "rotation", "dinov1_l2"): 2, ("pipal", "original", "psnr"): 3}
+    files = {
+        ("tid2013", "original", "dinov1_l2"): 1,
+        ("tid2013", "rotation", "dinov1_l2"): 2,
+        ("pipal", "original", "psnr"): 3,
+    }
     truth = {}
     for (dataset, perturbation, method), seed in files.items():
         table = scores(dataset, seed)
         sense = {"tid2013": 1, "pipal": -1}[dataset]
-        if method == "psnr":           # higher is better: negated once more
+        if method == "psnr":  # higher is better: negated once more
             table["pred"], sense = -table["pred"], 1
         put(tmp_path / "s", stem(dataset, method, tables.PERTURBATIONS[perturbation]) + ".csv", table)
         truth[dataset, perturbation, method] = stats.spearmanr(sense * table["pred"], table["mos"]).statistic
@@ -107,10 +136,16 @@ def test_cells_against_scipy_and_their_states(tmp_path, capsys, paper):
     code, cells, summary = found(capsys, "--table", "3", "--scores", tmp_path / "s")
     assert code == 0 and all(value > 0.5 for value in truth.values())
     equal, differs = cells["tid2013_dinov1_l2.csv", "srcc"], cells["tid2013_dinov1_l2_rot-1.csv", "srcc"]
-    assert equal["score"] == pytest.approx(truth["tid2013", "original", "dinov1_l2"], abs=1e-12) and equal["state"] == "equal"
+    assert (
+        equal["score"] == pytest.approx(truth["tid2013", "original", "dinov1_l2"], abs=1e-12)
+        and equal["state"] == "equal"
+    )
     assert differs["state"] == "differs" and differs["difference"] == pytest.approx(-0.1, abs=0.0006)
     assert cells["pipal_psnr.csv", "srcc"]["state"] == "equal"
-    assert cells["pipal_psnr_tra-1.csv", "srcc"] | {"state": "missing", "score": None} == cells["pipal_psnr_tra-1.csv", "srcc"]
+    assert (
+        cells["pipal_psnr_tra-1.csv", "srcc"] | {"state": "missing", "score": None}
+        == cells["pipal_psnr_tra-1.csv", "srcc"]
+    )
     assert (summary["cells"], summary["equal"], summary["differs"], summary["missing"]) == (4, 2, 1, 1)
     assert summary["commands"] == ["-dat pipal -m psnr -rob tra"]
 
@@ -122,12 +157,22 @@ def test_a_reversed_sign_shows(tmp_path, capsys, paper):
     assert found(capsys, "--scores", tmp_path / "s")[1]["tid2013_dinov1_l2.csv", "srcc"]["score"] < -0.5
 
 
-@pytest.mark.parametrize("score, state", [(0.5004, "equal"), (0.5005, "equal"), (0.4995, "equal"), (0.50051, "differs"),
-                                          (0.49949, "differs"), (-0.5, "differs")])
+@pytest.mark.parametrize(
+    "score, state",
+    [
+        (0.5004, "equal"),
+        (0.5005, "equal"),
+        (0.4995, "equal"),
+        (0.50051, "differs"),
+        (0.49949, "differs"),
+        (-0.5, "differs"),
+    ],
+)
 def test_equal_to_the_printed_digit(score, state, paper):
     class OneScore:
         def look_up(self, name):
             return {"srcc": score}, 3000, 3000
+
     paper({("tid2013", "original", "psnr"): 0.5})
     cells = tables.published("3")
     tables.fill(cells, OneScore())
@@ -145,7 +190,9 @@ def test_strict(tmp_path, capsys, paper):
     assert run(capsys, "--scores", tmp_path / "s")[0] == 0
     paper({key: value + 0.1}, note="printed from another run", recomputable="no")
     code, out = run(capsys, "--scores", tmp_path / "s", "--strict")
-    assert code == 0 and "[a] printed from another run" in out and "1 differ where the print cannot be recomputed" in out
+    assert (
+        code == 0 and "[a] printed from another run" in out and "1 differ where the print cannot be recomputed" in out
+    )
     paper({key: value, ("tid2013", "rotation", "psnr"): 0.1})
     assert run(capsys, "--scores", tmp_path / "s", "--strict")[0] == 1
 
@@ -154,7 +201,7 @@ def test_an_empty_folder_says_what_to_run(tmp_path, capsys, monkeypatch):
     code, out = run(capsys, "--scores", tmp_path)
     assert code == 0 and "756 missing" in out
     assert "\n  python run.py -dat pipal -m imagenet_vit -d l2 cos -rob none tra sca rot\n" in out
-    monkeypatch.chdir(tmp_path)       # nor is the default folder there
+    monkeypatch.chdir(tmp_path)  # nor is the default folder there
     assert run(capsys)[1] == out
     assert run(capsys, "--strict")[0] == 1
     with pytest.raises(UsageError, match="nowhere: no such folder"):
@@ -162,7 +209,13 @@ def test_an_empty_folder_says_what_to_run(tmp_path, capsys, monkeypatch):
 
 
 def test_partial_files_never_fill_a_cell(tmp_path, capsys, paper):
-    paper({("tid2013", "original", "psnr"): 0.1, ("tid2013", "rotation", "psnr"): 0.1, ("tid2013", "dilation", "psnr"): 0.1})
+    paper(
+        {
+            ("tid2013", "original", "psnr"): 0.1,
+            ("tid2013", "rotation", "psnr"): 0.1,
+            ("tid2013", "dilation", "psnr"): 0.1,
+        }
+    )
     put(tmp_path / "s", "tid2013_psnr.csv.partial", scores("tid2013", rows=4))
     # complete for a folder that holds seven of the pairs, but not the dataset of the paper
     put(tmp_path / "s", "tid2013_psnr_rot-1.csv", scores("tid2013", rows=7), pairs_expected=7)
@@ -180,11 +233,13 @@ def test_random_weights_never_fill_a_cell(tmp_path, capsys, paper):
     paper({("tid2013", "original", "dinov1_l2"): 0.1, ("tid2013", "rotation", "dinov1_l2"): 0.1})
     random = {"weights": [{"name": "random", "seed": 0}]}
     put(tmp_path / "s", "tid2013_dinov1-random_l2.csv", scores("tid2013"), settings=random)
-    put(tmp_path / "s", "tid2013_dinov1_l2_rot-1.csv", scores("tid2013"), settings=random)      # run.py --saveas can do that
+    put(
+        tmp_path / "s", "tid2013_dinov1_l2_rot-1.csv", scores("tid2013"), settings=random
+    )  # run.py --saveas can do that
     _, cells, summary = found(capsys, "--scores", tmp_path / "s")
     assert {c["state"] for c in cells.values()} == {"missing"}
     assert len(summary["ignored"]) == 1 and "random weights" in summary["ignored"][0]
-    put(tmp_path / "t", "tid2013_dinov1_l2_rot-1.csv", scores("tid2013"))      # a later folder may hold the real one
+    put(tmp_path / "t", "tid2013_dinov1_l2_rot-1.csv", scores("tid2013"))  # a later folder may hold the real one
     cells = found(capsys, "--scores", tmp_path / "s", tmp_path / "t")[1]
     assert cells["tid2013_dinov1_l2_rot-1.csv", "srcc"]["state"] == "differs"
 
@@ -202,15 +257,35 @@ def test_live_by_order_and_label(tmp_path, capsys, paper):
         tables.main(["--scores", str(tmp_path / "s")])
 
 
-BAD = {     # what is done to a good file, its settings, the error after the file's name
-    "NaN": (lambda t: t.assign(pred=t["pred"].where(t.index != 5)), {}, r"line 7: pred: expected a finite number, found ''"),
+BAD = {  # what is done to a good file, its settings, the error after the file's name
+    "NaN": (
+        lambda t: t.assign(pred=t["pred"].where(t.index != 5)),
+        {},
+        r"line 7: pred: expected a finite number, found ''",
+    ),
     "column": (lambda t: t.drop(columns="mos"), {}, r"line 1: expected the columns .* missing mos"),
     "too few": (lambda t: t[:2999], {}, r"line 3000: the file ends after 2999 pairs, expected 3000 of tid2013"),
-    "too many": (lambda t: pd.concat([t, t[:1].assign(dis="i99_01_1.bmp")]), {}, r"line 3002: the file ends after 3001 pairs"),
+    "too many": (
+        lambda t: pd.concat([t, t[:1].assign(dis="i99_01_1.bmp")]),
+        {},
+        r"line 3002: the file ends after 3001 pairs",
+    ),
     "twice": (lambda t: pd.concat([t[:2999], t[8:9].assign(pred=1.0)]), {}, r"line 3001: .* stands in an earlier line"),
-    "label": (lambda t: labelled(t, 12, 3.5), {}, r"line 12: the label of I01_03_1.bmp is 3.5, but [\d.]+ in .*csv, line 12"),
-    "stranger": (lambda t: t.assign(dis=t["dis"].where(t.index != 3, "x.bmp")), {}, r"line 5: x.bmp is not where it should be"),
-    "protocol": (lambda t: t, {"protocol": "corrected"}, r"line 1: scored under protocol corrected, but .*psnr.csv under paper"),
+    "label": (
+        lambda t: labelled(t, 12, 3.5),
+        {},
+        r"line 12: the label of I01_03_1.bmp is 3.5, but [\d.]+ in .*csv, line 12",
+    ),
+    "stranger": (
+        lambda t: t.assign(dis=t["dis"].where(t.index != 3, "x.bmp")),
+        {},
+        r"line 5: x.bmp is not where it should be",
+    ),
+    "protocol": (
+        lambda t: t,
+        {"protocol": "corrected"},
+        r"line 1: scored under protocol corrected, but .*psnr.csv under paper",
+    ),
     "constant": (lambda t: t.assign(pred=1.0), {}, r".*predictions that differ"),
 }
 
@@ -244,17 +319,24 @@ def test_settings_that_no_file_name_shows_are_said(tmp_path, capsys, paper):
 
 # ---- commands and rows
 
+
 @pytest.mark.parametrize("which", ["1", "2", "3", "123"])
 def test_commands_make_exactly_what_the_tables_need(which):
     """One call a dataset and backbone; what run.py makes of each call covers every score file; none is made twice."""
     from methods.build import build
     from methods.model import Options
+
     cells, made, backbones = tables.published(which), [], []
     for call in tables.commands(cells):
         flags = {part.split()[0]: part.split()[1:] for part in re.split(r" (?=-)", call)}
         models = build(flags["-m"], flags.get("-d", []), Options())
-        made += [f"{stem(dataset, column.name, rob)}.csv" for dataset in flags["-dat"] for model in models
-                 for column in model.columns for rob in flags["-rob"]]
+        made += [
+            f"{stem(dataset, column.name, rob)}.csv"
+            for dataset in flags["-dat"]
+            for model in models
+            for column in model.columns
+            for rob in flags["-rob"]
+        ]
         backbones.append((*flags["-dat"], flags["-m"][-1].removeprefix("embed_") if "-d" in flags else ""))
     assert len(made) == len(set(made)) and len(backbones) == len(set(backbones))
     assert {c.scores_file for c in cells} == set(made)
@@ -267,7 +349,8 @@ def test_only_and_extra(tmp_path, capsys):
     assert {"PSNR", "DINOv1 L2 feats.", "fused2"} <= set(rows) and "FSIMc" not in out and "-- beyond the paper -" in out
     assert f"{-stats.pearsonr(*scores('pipal')[['pred', 'mos']].T.to_numpy()).statistic:.3f} " in out
     assert run(capsys, "--table", "2", "--only", "dinov1", "--commands")[1].splitlines() == [
-        f"-dat {dataset} -m dinov1 -d skld jsd wsd l2 cos -rob none tra sca rot" for dataset in ("live", "tid2013")]
+        f"-dat {dataset} -m dinov1 -d skld jsd wsd l2 cos -rob none tra sca rot" for dataset in ("live", "tid2013")
+    ]
     with pytest.raises(UsageError, match="unknown method 'dinov3'; nearest known: dinov2, dinov1"):
         tables.main(["--only", "dinov3"])
 
@@ -277,7 +360,7 @@ def test_best_marks_against_brute_force():
     cells = tables.published("3")
     for cell in cells:
         cell.score, cell.state = rng.uniform(-1, 1), "differs"
-    table, = tables.tables_of(cells)
+    (table,) = tables.tables_of(cells)
     top = max((c for c in cells if (c.perturbation, c.statistic) == ("dilation", "plcc")), key=lambda c: c.score)
     column = list(table.columns).index(("pipal", "dilation", "plcc"))
     lines = [(heading, shown[column]) for heading, rows in table.lines() for _, _, shown in rows]
@@ -291,11 +374,18 @@ def test_best_marks_against_brute_force():
 
 # ---- the terminal
 
+
 def test_as_a_script(tmp_path):
     def tables_py(*argv):
         return subprocess.run([sys.executable, ROOT / "tables.py", *argv], cwd=tmp_path, capture_output=True, text=True)
+
     bad = tables_py("--scores", "nowhere")
-    assert bad.returncode == 2 and bad.stderr.count("\n") == 1 and "nowhere: no such folder" in bad.stderr and not bad.stdout
+    assert (
+        bad.returncode == 2
+        and bad.stderr.count("\n") == 1
+        and "nowhere: no such folder" in bad.stderr
+        and not bad.stdout
+    )
     assert tables_py("--table", "4").returncode == 2
     good = tables_py("--table", "1", "-o", "t.txt")
     assert good.returncode == 0 and not good.stdout and "80 missing" in (tmp_path / "t.txt").read_text()

@@ -3,6 +3,7 @@
 The runs are real processes. Most are forked from a server that has imported PyTorch already, so that the time goes into the
 scoring; some are started as a person starts them.
 """
+
 import itertools
 import multiprocessing
 import os
@@ -14,10 +15,10 @@ import time
 from pathlib import Path
 
 import pytest
-
-from common import terminal
-import run
 from small_dataset import ROOT, finished, make, spawn
+
+import run
+from common import terminal
 
 KILLS = 20
 WHAT = "-m st_alexnet psnr -d l2 cos -rob none tra --window 64 --batch-size 1 --device cpu".split()
@@ -41,11 +42,13 @@ def nothing():
 def slowly():
     """A pause after each unit that is written, so that the run does not end before it can be killed."""
     from scorefiles import write
+
     append = write.Output.append
 
     def paused(*arguments):
         append(*arguments)
         time.sleep(0.01)
+
     write.Output.append = paused
 
 
@@ -80,6 +83,7 @@ def start(server, tmp_path):
         process.log = lambda: log.read_text() if log.exists() else ""
         started.append(process)
         return process
+
     yield begin
     for process in started:
         process.kill()
@@ -99,7 +103,9 @@ def whole(server, tmp_path_factory):
     """(dataset's folder, the files of an undisturbed run)."""
     home = tmp_path_factory.mktemp("whole")
     make(home / "data", pairs=40, references=4)
-    process = server.Process(target=child, args=(argv_of(home / "data/tiny.csv", home / "out"), str(home / "log"), nothing))
+    process = server.Process(
+        target=child, args=(argv_of(home / "data/tiny.csv", home / "out"), str(home / "log"), nothing)
+    )
     process.start()
     process.join()
     assert process.exitcode == 0, (home / "log").read_text()
@@ -142,7 +148,7 @@ def test_killed_at_20_random_moments(start, whole, data, tmp_path):
     size = sum(len(whole[1][name]) for name in scores_of(whole[1]))
     killed, moments = 0, []
     while killed < KILLS:
-        target = max(rows(out) + 1, size * (killed + rng.random()) / (KILLS + 1))   # one in each part of the work
+        target = max(rows(out) + 1, size * (killed + rng.random()) / (KILLS + 1))  # one in each part of the work
         as_typed = killed in (3, 7, 10)
         process = spawn(*argv_of(data / "tiny.csv", out)) if as_typed else start(out, prepare=slowly)
         alive = wait_for(process, lambda: rows(out) >= target)
@@ -153,10 +159,13 @@ def test_killed_at_20_random_moments(start, whole, data, tmp_path):
         killed += 1
         moments.append(rows(out))
         partial = list(out.glob("*.csv.partial"))
-        if partial and killed % 3 == 0:   # what a power failure leaves besides: the end of a file lost
+        if partial and killed % 3 == 0:  # what a power failure leaves besides: the end of a file lost
             torn = rng.choice(sorted(partial))
             os.truncate(torn, max(0, torn.stat().st_size - rng.randrange(1, 60)))
-    assert len(set(moments)) > KILLS // 2 and max(moments) > 0.8 * size, (moments, size)   # they were spread over the work
+    assert len(set(moments)) > KILLS // 2 and max(moments) > 0.8 * size, (
+        moments,
+        size,
+    )  # they were spread over the work
     go_on(start, out, whole)
 
 
@@ -179,7 +188,7 @@ def children(pid):
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:   # it has just ended
+        except OSError:  # it has just ended
             continue
         if int(fields[1]) == pid and fields[0] != "Z":
             found.append(int(stat.parent.name))
@@ -214,12 +223,17 @@ def test_a_killed_run_with_workers_leaves_no_lasting_lock(start, whole, data, tm
     go_on(start, out, whole)
 
 
-@pytest.mark.parametrize("loss, told", [
-    (lambda path: path.unlink(), "cannot be read (No such file or directory)"),
-    (lambda path: path.write_bytes(path.read_bytes()[:500]), "broken image"),
-    (lambda path: shutil.copy(path.with_name("larger.png"), path), "80 x 72 pixels, 72 x 64 when the run began")])
+@pytest.mark.parametrize(
+    "loss, told",
+    [
+        (lambda path: path.unlink(), "cannot be read (No such file or directory)"),
+        (lambda path: path.write_bytes(path.read_bytes()[:500]), "broken image"),
+        (lambda path: shutil.copy(path.with_name("larger.png"), path), "80 x 72 pixels, 72 x 64 when the run began"),
+    ],
+)
 def test_a_file_that_vanishes_or_changes(loss, told, start, whole, data, tmp_path):
     from PIL import Image
+
     Image.new("RGB", (80, 72)).save(data / "larger.png")
     kept = (data / "d39.png").read_bytes()
     process = start(tmp_path / "out")
@@ -227,7 +241,9 @@ def test_a_file_that_vanishes_or_changes(loss, told, start, whole, data, tmp_pat
     loss(data / "d39.png")
     process.join()
     [line] = process.log().splitlines()
-    assert process.exitcode == 1 and f"{data / 'd39.png'}" in line and told in line and "start again to go on" in line, line
+    assert (
+        process.exitcode == 1 and f"{data / 'd39.png'}" in line and told in line and "start again to go on" in line
+    ), line
     (data / "d39.png").write_bytes(kept)
     go_on(start, tmp_path / "out", whole)
 
@@ -280,6 +296,7 @@ def test_shards_at_once_make_one_file(start, whole, data, tmp_path):
 
 # ---- the soak: python -m pytest --slow -s -k soak
 
+
 def resident(pid):
     """MB in memory of a process."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
@@ -290,7 +307,9 @@ def resident(pid):
 def test_soak_of_2000_pairs_in_flat_memory(tmp_path):
     pairs = 2000
     make(tmp_path / "data", pairs=pairs, references=100, size=(128, 128))
-    process = spawn("-dat", tmp_path / "data/tiny.csv", *"-m st_alexnet -d l2 --window 128 -sdir".split(), tmp_path / "out")
+    process = spawn(
+        "-dat", tmp_path / "data/tiny.csv", *"-m st_alexnet -d l2 --window 128 -sdir".split(), tmp_path / "out"
+    )
     partial, seen = tmp_path / "out/tiny_st_alexnet-window128-stride200_l2.csv.partial", []
     for tenth in range(1, 10):
         if wait_for(process, lambda: partial.exists() and partial.read_bytes().count(b"\n") > pairs * tenth / 10, 1800):

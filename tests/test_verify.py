@@ -1,27 +1,32 @@
 """run.py --verify: scores that still follow from the JSON agree, and everything that changed is noticed by name."""
+
 import json
 
 import pytest
+from small_dataset import call, make, refused
 
-from scoring import verify
 from methods.build import build
 from methods.model import Options
-from small_dataset import call, make, refused
+from scoring import verify
 
 
 @pytest.fixture(scope="module")
 def scored(tmp_path_factory):
     """A folder with finished files of a backbone, metrics, a fused one and one's own, plain and perturbed."""
-    from common import terminal
     import run
+    from common import terminal
+
     home = tmp_path_factory.mktemp("scored")
     make(home / "data")
     (home / "mine.py").write_text("def far(reference, distorted):\n    return (reference - distorted).abs().mean()\n")
     asked = ["-dat", home / "data/tiny.csv", "-sdir", home / "out", "--device", "cpu"]
-    for more in (["-m", "psnr", "--noise-floor", "-rob", "tra"], ["-m", "psnr", f"{home / 'mine.py'}:far", "-rob", "none", "sca"],
-                 ["-m", "st_alexnet", "-d", "l2", "cos", "--window", "64", "--per-layer", "-rob", "tra"],
-                 ["-m", "psnr * st_alexnet_l2^0.5", "--window", "64", "--layers", "0-2"],
-                 ["-m", "st_alexnet_l2 * msssim^0.5", "-r", "224", "--precision", "fp16"]):
+    for more in (
+        ["-m", "psnr", "--noise-floor", "-rob", "tra"],
+        ["-m", "psnr", f"{home / 'mine.py'}:far", "-rob", "none", "sca"],
+        ["-m", "st_alexnet", "-d", "l2", "cos", "--window", "64", "--per-layer", "-rob", "tra"],
+        ["-m", "psnr * st_alexnet_l2^0.5", "--window", "64", "--layers", "0-2"],
+        ["-m", "st_alexnet_l2 * msssim^0.5", "-r", "224", "--precision", "fp16"],
+    ):
         with pytest.raises(SystemExit) as left:
             terminal.run_main(run.main, [str(a) for a in [*asked, *more]])
         assert left.value.code == 0
@@ -31,6 +36,7 @@ def scored(tmp_path_factory):
 @pytest.fixture
 def home(scored, tmp_path):
     import shutil
+
     return shutil.copytree(scored, tmp_path / "home")
 
 
@@ -52,7 +58,9 @@ def test_all_kinds_of_files_agree(home, capsys):
     code, said = verified(capsys, home)
     assert code == 0 and len(said) == 12 and "correlations.csv" not in said
     assert said.pop("tiny_psnr_tra-1.floor.csv") == "agrees, 2 of 2 pairs scored again, largest relative difference 0"
-    assert all(text == "agrees, 3 of 8 pairs scored again, largest relative difference 0" for text in said.values()), said
+    assert all(text == "agrees, 3 of 8 pairs scored again, largest relative difference 0" for text in said.values()), (
+        said
+    )
     code, said = verified(capsys, home, home / "out/tiny_psnr.csv", n=99)
     assert code == 0 and "8 of 8 pairs" in said["tiny_psnr.csv"]
 
@@ -82,9 +90,13 @@ def test_two_percent_in_16_bits():
         with pytest.raises(verify.Differs, match="a.png: 1 in the file"):
             verify.compare_scores(names, row, [[score]], loose, False, 1.0)
     options = dict(device="cpu", weights="random")
-    for name, precision, protocol, loose in (("clip_rn50", "paper", "paper", True), ("clip_rn50", "paper", "corrected", False),
-                                             ("clip_rn50", "fp32", "paper", False), ("dinov1", "paper", "paper", False),
-                                             ("dinov1", "bf16", "paper", True)):
+    for name, precision, protocol, loose in (
+        ("clip_rn50", "paper", "paper", True),
+        ("clip_rn50", "paper", "corrected", False),
+        ("clip_rn50", "fp32", "paper", False),
+        ("dinov1", "paper", "paper", False),
+        ("dinov1", "bf16", "paper", True),
+    ):
         [model] = build([name], ["l2"], Options(precision=precision, protocol=protocol, **options))
         assert verify.coarse([model]) == loose
 
@@ -99,20 +111,36 @@ def test_one_step_of_float32_below_the_fourth_root():
     assert not verify.rooted({"distance": "l2"}) and not verify.rooted({"distance": None, "method": "psnr"})
 
 
-@pytest.mark.parametrize("change, told", [
-    (lambda home: edit(home / "data/tiny.csv", "7.5", "7.25"), "DIFFERS: dataset_sha256: "),
-    (lambda home: edit(home / "mine.py", "mean", "max"), "DIFFERS: weights: "),
-    (lambda home: edit(home / "out/tiny_mine-far.json", '"scoring": 1', '"scoring": 0'), "DIFFERS: scoring: 0 there, 1 now"),
-    (lambda home: edit(home / "out/tiny_mine-far.csv", ",0.5,", ",0.25,"), "DIFFERS: line 2: not a row of this dataset"),
-    (lambda home: edit(home / "out/tiny_mine-far.csv", "d0.png", "d9.png"), "DIFFERS: line 2: not a row of this dataset"),
-    (lambda home: edit(home / "out/tiny_mine-far.csv", "d0.png,r0.png,0.5,", ""), "cannot be verified: "),
-    (lambda home: (home / "data/d3.png").write_bytes((home / "data/d4.png").read_bytes()), "DIFFERS: "),
-    (lambda home: (home / "out/tiny_mine-far.json").unlink(), "cannot be verified: there is no tiny_mine-far.json beside it"),
-    (lambda home: (home / "out/tiny_mine-far.json").write_text('{"settings": {}}'), "cannot be verified: "),
-    (lambda home: (home / "out/tiny_mine-far.json").write_text("{"), "cannot be verified: "),
-    (lambda home: (home / "data/tiny.csv").unlink(), "cannot be verified: "),
-    (lambda home: (home / "data/d5.png").unlink(), "cannot be verified: "),
-    (lambda home: (home / "out/tiny_mine-far.csv").unlink(), "cannot be verified: ")])
+@pytest.mark.parametrize(
+    "change, told",
+    [
+        (lambda home: edit(home / "data/tiny.csv", "7.5", "7.25"), "DIFFERS: dataset_sha256: "),
+        (lambda home: edit(home / "mine.py", "mean", "max"), "DIFFERS: weights: "),
+        (
+            lambda home: edit(home / "out/tiny_mine-far.json", '"scoring": 1', '"scoring": 0'),
+            "DIFFERS: scoring: 0 there, 1 now",
+        ),
+        (
+            lambda home: edit(home / "out/tiny_mine-far.csv", ",0.5,", ",0.25,"),
+            "DIFFERS: line 2: not a row of this dataset",
+        ),
+        (
+            lambda home: edit(home / "out/tiny_mine-far.csv", "d0.png", "d9.png"),
+            "DIFFERS: line 2: not a row of this dataset",
+        ),
+        (lambda home: edit(home / "out/tiny_mine-far.csv", "d0.png,r0.png,0.5,", ""), "cannot be verified: "),
+        (lambda home: (home / "data/d3.png").write_bytes((home / "data/d4.png").read_bytes()), "DIFFERS: "),
+        (
+            lambda home: (home / "out/tiny_mine-far.json").unlink(),
+            "cannot be verified: there is no tiny_mine-far.json beside it",
+        ),
+        (lambda home: (home / "out/tiny_mine-far.json").write_text('{"settings": {}}'), "cannot be verified: "),
+        (lambda home: (home / "out/tiny_mine-far.json").write_text("{"), "cannot be verified: "),
+        (lambda home: (home / "data/tiny.csv").unlink(), "cannot be verified: "),
+        (lambda home: (home / "data/d5.png").unlink(), "cannot be verified: "),
+        (lambda home: (home / "out/tiny_mine-far.csv").unlink(), "cannot be verified: "),
+    ],
+)
 def test_what_changed_is_said(change, told, home, capsys):
     change(home)
     code, said = verified(capsys, home, home / "out/tiny_mine-far.csv", n=8)
@@ -127,13 +155,15 @@ def test_every_other_value_in_the_json_gives_one_line(home, capsys):
         for value in (None, "x", [], 7, {"a": 1}):
             path.write_text(json.dumps(whole | {"settings": whole["settings"] | {key: value}}))
             code, said = verified(capsys, home, home / "out/tiny_psnr.csv")
-            harmless = value == whole["settings"][key] or (key, value) == ("pct", 7)   # no perturbation, no magnitude
+            harmless = value == whole["settings"][key] or (key, value) == ("pct", 7)  # no perturbation, no magnitude
             assert len(said) == 1 and code in ((0,) if harmless else (1, 2)), (key, value, said)
 
 
 def test_usage(home, capsys):
     assert "expected one or more finished score files" in refused(capsys, "--verify", 2)
-    assert "files go with --verify only" in refused(capsys, "-dat", "demo", "-m", "psnr", "--", home / "out/tiny_psnr.csv")
+    assert "files go with --verify only" in refused(
+        capsys, "-dat", "demo", "-m", "psnr", "--", home / "out/tiny_psnr.csv"
+    )
     code, said = verified(capsys, home, home / "out/tiny_psnr.csv", more=None)
     assert code == 2 and "name its file by -dat tiny.csv" in said["tiny_psnr.csv"]
     (home / "out/tiny_psnr.csv").rename(home / "out/tiny_psnr.csv.partial")

@@ -1,4 +1,5 @@
 """networks/weights.py: files are found and checked, nothing in them is run, broken ones are told apart."""
+
 import hashlib
 import os
 import pickle
@@ -19,7 +20,7 @@ from networks import weights
 from networks.weights import Source, Weights, find, match, read_state
 
 ROOT = Path(__file__).parents[1]
-STATE = {"layer.weight": torch.arange(12.).reshape(3, 4), "layer.bias": torch.ones(3), "steps": torch.tensor(7)}
+STATE = {"layer.weight": torch.arange(12.0).reshape(3, 4), "layer.bias": torch.ones(3), "steps": torch.tensor(7)}
 
 
 def save_zip(state, path):
@@ -39,6 +40,7 @@ def same(state):
 
 # ---- finding
 
+
 @pytest.mark.parametrize("ending", weights.ENDINGS)
 def test_find_takes_any_ending(tmp_path, ending):
     path = tmp_path / f"vgg19{ending}"
@@ -49,9 +51,12 @@ def test_find_takes_any_ending(tmp_path, ending):
 
 def test_find_names_file_sources_and_remedy(tmp_path):
     some = Weights("some", (Source("https://example.org/some-0.pth"), Source(hub="timm/some_model")))
-    with pytest.raises(UsageError, match=r"some\.pth: no such file \(nor \.pt nor \.safetensors\); get it from https://example\.org/some-0\.pth, "
-                       r"else https://huggingface\.co/timm/some_model.*rename model\.safetensors to some\.safetensors.*"
-                       rf"--fetch-weights {tmp_path} -m embed_some`"):
+    with pytest.raises(
+        UsageError,
+        match=r"some\.pth: no such file \(nor \.pt nor \.safetensors\); get it from https://example\.org/some-0\.pth, "
+        r"else https://huggingface\.co/timm/some_model.*rename model\.safetensors to some\.safetensors.*"
+        rf"--fetch-weights {tmp_path} -m embed_some`",
+    ):
         find(some, tmp_path, "embed_some")
     with pytest.raises(UsageError, match="--fetch-weights .* -m` with the method that needs it") as told:
         find(some, tmp_path)
@@ -66,8 +71,24 @@ def test_find_names_file_sources_and_remedy(tmp_path):
 def test_an_empty_folder_names_the_method_asked_for(tmp_path):
     """Through the command line: the method as it was typed, not the file that it needs."""
     for method, distance in (("embed_clip_vitb32", ["-d", "cos"]), ("deep_kld_vgg", [])):
-        done = subprocess.run([sys.executable, ROOT / "run.py", "-dat", "demo", "-m", method, *distance, "--weights-dir", tmp_path,
-                               "--device", "cpu"], capture_output=True, text=True, cwd=tmp_path)
+        done = subprocess.run(
+            [
+                sys.executable,
+                ROOT / "run.py",
+                "-dat",
+                "demo",
+                "-m",
+                method,
+                *distance,
+                "--weights-dir",
+                tmp_path,
+                "--device",
+                "cpu",
+            ],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+        )
         assert done.returncode == 2 and len(done.stderr.splitlines()) == 1, done.stderr
         assert f"--fetch-weights {tmp_path} -m {method}`" in done.stderr
 
@@ -94,15 +115,24 @@ def test_what_is_published_is_known_by_its_hash(tmp_path):
     path = tmp_path / "a.pth"
     path.write_bytes(b"one")
     this, other, unknown = Source("a", sha256=weights.sha256(path)[:8]), Source("b", sha256="00000000"), Source("c")
-    for sources, told in (((this,), True), ((other, this), True), ((unknown, this), True), ((other,), False), ((other, unknown), None),
-                          ((unknown,), None)):
+    for sources, told in (
+        ((this,), True),
+        ((other, this), True),
+        ((unknown, this), True),
+        ((other,), False),
+        ((other, unknown), None),
+        ((unknown,), None),
+    ):
         assert weights.is_published(Weights("a", sources), path) is told
 
 
 # ---- reading
 
-@pytest.mark.parametrize("kind, ending", [("zip", ".pth"), ("zip", ".pt"), ("legacy", ".pth"), ("safetensors", ".safetensors"),
-                                          ("safetensors", ".pth")])
+
+@pytest.mark.parametrize(
+    "kind, ending",
+    [("zip", ".pth"), ("zip", ".pt"), ("legacy", ".pth"), ("safetensors", ".safetensors"), ("safetensors", ".pth")],
+)
 def test_every_format_is_read(tmp_path, kind, ending):
     path = tmp_path / f"net{ending}"
     FORMATS[kind](STATE, path)
@@ -133,7 +163,9 @@ class Payload:
         return os.mkdir, (self.path,)
 
 
-@pytest.mark.parametrize("wrap", [lambda p: p, lambda p: {**STATE, "extra": p}, lambda p: {"state_dict": STATE, "optimizer": p}])
+@pytest.mark.parametrize(
+    "wrap", [lambda p: p, lambda p: {**STATE, "extra": p}, lambda p: {"state_dict": STATE, "optimizer": p}]
+)
 @pytest.mark.parametrize("kind", ["zip", "legacy", "pickle"])
 def test_no_code_in_a_checkpoint_runs(tmp_path, kind, wrap):
     path, mark = tmp_path / "evil.pth", tmp_path / "executed"
@@ -142,7 +174,7 @@ def test_no_code_in_a_checkpoint_runs(tmp_path, kind, wrap):
     with pytest.raises(UsageError, match="evil.pth: refused"):
         read_state(path)
     assert not mark.exists()
-    if kind == "pickle":   # the payload is a real one: an unguarded reader runs it
+    if kind == "pickle":  # the payload is a real one: an unguarded reader runs it
         pickle.loads(path.read_bytes())
     else:
         torch.load(path, weights_only=False)
@@ -173,15 +205,18 @@ def test_the_conversion_that_the_refusal_names_works(tmp_path):
     assert read_state(tmp_path / "new.pth").keys() == {"weight", "bias"}
 
 
-@pytest.mark.parametrize("content, told", [
-    (b"", "empty"),
-    (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n", "git-LFS pointer"),
-    (b"<!DOCTYPE html><html>Not found</html>", "web page"),
-    (b"\n  <html>", "web page"),
-    (b"not a checkpoint at all", "refused|damaged"),
-    (b"PK\x03\x04 and then nothing", "half a download"),
-    ((2**40).to_bytes(8, "little") + b'{"a":', "half a download"),
-])
+@pytest.mark.parametrize(
+    "content, told",
+    [
+        (b"", "empty"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n", "git-LFS pointer"),
+        (b"<!DOCTYPE html><html>Not found</html>", "web page"),
+        (b"\n  <html>", "web page"),
+        (b"not a checkpoint at all", "refused|damaged"),
+        (b"PK\x03\x04 and then nothing", "half a download"),
+        ((2**40).to_bytes(8, "little") + b'{"a":', "half a download"),
+    ],
+)
 def test_what_is_no_checkpoint_is_named(tmp_path, content, told):
     path = tmp_path / "net.pth"
     path.write_bytes(content)
@@ -201,8 +236,10 @@ def test_every_half_download_is_noticed(tmp_path, kind):
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(kind=st.sampled_from(sorted(FORMATS)),
-       edits=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), min_size=1, max_size=8))
+@given(
+    kind=st.sampled_from(sorted(FORMATS)),
+    edits=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), min_size=1, max_size=8),
+)
 def test_a_damaged_file_gives_tensors_or_one_error(tmp_path, kind, edits):
     path = tmp_path / "fuzz.pth"
     FORMATS[kind](STATE, path)
@@ -218,15 +255,18 @@ def test_a_damaged_file_gives_tensors_or_one_error(tmp_path, kind, edits):
         assert all(isinstance(v, torch.Tensor) and v.numel() * v.element_size() <= len(content) for v in state.values())
 
 
-@pytest.mark.parametrize("content, told", [
-    ([torch.ones(2)], "expected a dict of tensors, found list"),
-    ({}, "empty"),
-    ({"a": torch.ones(2), "b": 3}, "found int under 'b'"),
-    ({1: torch.ones(2)}, "found Tensor under 1"),
-    ({"a": torch.zeros(1).expand(10**12)}, "absurd shape"),
-    ({"a": torch.zeros((1,) * 9)}, "absurd shape"),
-    ({"a": torch.eye(3).to_sparse()}, "plain dense tensor"),
-])
+@pytest.mark.parametrize(
+    "content, told",
+    [
+        ([torch.ones(2)], "expected a dict of tensors, found list"),
+        ({}, "empty"),
+        ({"a": torch.ones(2), "b": 3}, "found int under 'b'"),
+        ({1: torch.ones(2)}, "found Tensor under 1"),
+        ({"a": torch.zeros(1).expand(10**12)}, "absurd shape"),
+        ({"a": torch.zeros((1,) * 9)}, "absurd shape"),
+        ({"a": torch.eye(3).to_sparse()}, "plain dense tensor"),
+    ],
+)
 def test_what_is_no_dict_of_plain_tensors_is_refused(tmp_path, content, told):
     torch.save(content, tmp_path / "net.pth")
     with pytest.raises(UsageError, match=told):
@@ -257,7 +297,9 @@ def test_a_compressed_archive_is_refused(tmp_path):
 def test_match_names_the_first_keys_that_differ():
     expected = {"a": torch.ones(2, 3), "b": (4,), "bn.num_batches_tracked": torch.tensor(0)}
     match(expected, {"a": torch.zeros(2, 3), "b": torch.zeros(4)}, "net.pth")
-    with pytest.raises(UsageError, match=r"net\.pth.*missing: b.*unexpected: c, d.*shape: a \(3, 2\) instead of \(2, 3\)"):
+    with pytest.raises(
+        UsageError, match=r"net\.pth.*missing: b.*unexpected: c, d.*shape: a \(3, 2\) instead of \(2, 3\)"
+    ):
         match(expected, {"a": torch.ones(3, 2), "c": torch.ones(1), "d": torch.ones(1)}, "net.pth")
     with pytest.raises(UsageError, match="missing: 0, 1, 2 and 7 more"):
         match({str(i): (1,) for i in range(10)}, {}, "net.pth")
@@ -272,6 +314,8 @@ def test_package_files_are_found_without_importing_the_package():
 
 
 def test_importing_loads_no_torch():
-    code = ("import sys, methods.metrics, networks.download, networks.weights; "
-            "sys.exit(bool({'torch', 'huggingface_hub', 'torchvision', 'piq', 'timm'} & set(sys.modules)))")
+    code = (
+        "import sys, methods.metrics, networks.download, networks.weights; "
+        "sys.exit(bool({'torch', 'huggingface_hub', 'torchvision', 'piq', 'timm'} & set(sys.modules)))"
+    )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

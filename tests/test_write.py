@@ -1,25 +1,41 @@
 """Score files in every state a run can leave or meet: torn, changed, of other settings, of shards, on a full disk."""
+
 import errno
 import json
 import os
 import threading
 
 import pytest
-
-from scorefiles import write
-from common.errors import UsageError, WorkError
-from loaders.pairs import Pair
 from small_dataset import bytes_of, finished
 
-PAIRS = [Pair("größe 1.png", "r.png", 1.0, ""), Pair('a "b",c.png', "r.png", 0.1, ""), Pair("d.png", "日本.png", -2.5, ""),
-         Pair("e.png", "r.png", 1e-300, "")]
+from common.errors import UsageError, WorkError
+from loaders.pairs import Pair
+from scorefiles import write
+
+PAIRS = [
+    Pair("größe 1.png", "r.png", 1.0, ""),
+    Pair('a "b",c.png', "r.png", 0.1, ""),
+    Pair("d.png", "日本.png", -2.5, ""),
+    Pair("e.png", "r.png", 1e-300, ""),
+]
 SCORES = [[0.1], [1 / 3], [2e-7], [12345.678901234567]]
 
 
 def document(environment=(), **settings):
-    same = {"scoring": 1, "dataset": "x", "dataset_sha256": "aa", "method": "m", "protocol": "paper", "precision": "paper",
-            "weights": [{"name": "m", "sha256": "bb"}]}
-    return {"settings": same | settings, "environment": {"batch_size": 8, "device": "cpu"} | dict(environment), "label": "mos"}
+    same = {
+        "scoring": 1,
+        "dataset": "x",
+        "dataset_sha256": "aa",
+        "method": "m",
+        "protocol": "paper",
+        "precision": "paper",
+        "weights": [{"name": "m", "sha256": "bb"}],
+    }
+    return {
+        "settings": same | settings,
+        "environment": {"batch_size": 8, "device": "cpu"} | dict(environment),
+        "label": "mos",
+    }
 
 
 def output(folder, shard=None, environment=(), **settings):
@@ -36,8 +52,9 @@ def filled(folder, n=len(PAIRS), shard=None, first=0, **settings):
 
 # ---- whole lines
 
+
 def test_every_cut_of_a_partial_file_ends_in_the_same_bytes(tmp_path, monkeypatch):
-    monkeypatch.setattr(os, "fsync", lambda file: None)   # 160 cuts, 7 waits for the disk each
+    monkeypatch.setattr(os, "fsync", lambda file: None)  # 160 cuts, 7 waits for the disk each
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     whole.mkdir()
     assert filled(whole).finish()
@@ -46,12 +63,12 @@ def test_every_cut_of_a_partial_file_ends_in_the_same_bytes(tmp_path, monkeypatc
     partial = cut / "x_m.csv.partial"
     data = partial.read_bytes()
     assert data.count(b"\n") == 5
-    for end in range(len(data) + 1):   # also within a header, a quoted name, a character of two bytes
+    for end in range(len(data) + 1):  # also within a header, a quoted name, a character of two bytes
         filled(cut) if not partial.exists() else None
         partial.write_bytes(data[:end])
         again = output(cut).open()
         assert len(again.done) == max(0, data[:end].count(b"\n") - 1)
-        again.append(range(len(PAIRS)), SCORES)   # a unit of which some rows may be there
+        again.append(range(len(PAIRS)), SCORES)  # a unit of which some rows may be there
         assert again.finish() and finished(cut) == finished(whole)
         (cut / "x_m.csv").unlink()
 
@@ -65,12 +82,24 @@ def test_order_of_rows_is_the_dataset_s(tmp_path):
     assert lines[0] == "dis,ref,mos,pred" and [line.split(",")[-1] for line in lines[1:]] == [repr(s) for [s] in SCORES]
 
 
-@pytest.mark.parametrize("change", [
-    lambda t: t.replace(b"0.3333", b"nan"), lambda t: t.replace(b"12345.678901234567", b"inf"),
-    lambda t: t.replace(b"d.png", b"f.png"), lambda t: t.replace(b",-2.5,", b",2.5,"), lambda t: t.replace(b",2e-07", b""),
-    lambda t: t.replace(b",2e-07", b",2e-07,1"),
-    lambda t: t + t.splitlines(True)[1].replace(b"0.1", b"0.2"), lambda t: t[:40] + bytes(20) + t[60:], lambda t: b"\xff" + t,
-    lambda t: t.replace(b"dis,ref", b"ref,dis"), lambda t: t[:-2], lambda t: b"".join(t.splitlines(True)[:-1]), lambda t: b""])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda t: t.replace(b"0.3333", b"nan"),
+        lambda t: t.replace(b"12345.678901234567", b"inf"),
+        lambda t: t.replace(b"d.png", b"f.png"),
+        lambda t: t.replace(b",-2.5,", b",2.5,"),
+        lambda t: t.replace(b",2e-07", b""),
+        lambda t: t.replace(b",2e-07", b",2e-07,1"),
+        lambda t: t + t.splitlines(True)[1].replace(b"0.1", b"0.2"),
+        lambda t: t[:40] + bytes(20) + t[60:],
+        lambda t: b"\xff" + t,
+        lambda t: t.replace(b"dis,ref", b"ref,dis"),
+        lambda t: t[:-2],
+        lambda t: b"".join(t.splitlines(True)[:-1]),
+        lambda t: b"",
+    ],
+)
 def test_a_finished_file_that_was_changed_is_not_used(change, tmp_path):
     filled(tmp_path).finish()
     path = tmp_path / "x_m.csv"
@@ -84,7 +113,9 @@ def test_a_finished_file_that_was_changed_is_not_used(change, tmp_path):
 def test_a_finished_file_is_used_and_nothing_is_written(tmp_path):
     filled(tmp_path).finish()
     before = bytes_of(tmp_path)
-    again = output(tmp_path, environment={"device": "cuda"}).open()   # another device: finished files are used all the same
+    again = output(
+        tmp_path, environment={"device": "cuda"}
+    ).open()  # another device: finished files are used all the same
     assert again.complete and again.has(range(4)) and again.finish() and bytes_of(tmp_path) == before
 
 
@@ -100,11 +131,19 @@ def test_remains_beside_a_finished_file_are_cleared(tmp_path):
 
 # ---- other settings
 
-@pytest.mark.parametrize("settings, told", [
-    ({"precision": "fp32"}, 'precision: "paper" there, "fp32" now'), ({"protocol": "corrected"}, 'protocol: "paper" there'),
-    ({"dataset_sha256": "ab"}, 'dataset_sha256: "aa" there, "ab" now'), ({"scoring": 2}, "scoring: 1 there, 2 now"),
-    ({"weights": [{"name": "m", "sha256": "bc"}]}, "weights: "), ({"resizeHW": 224}, "resizeHW: null there, 224 now"),
-    ({"left_out": ["e.png"]}, 'left_out: null there, ["e.png"] now')])
+
+@pytest.mark.parametrize(
+    "settings, told",
+    [
+        ({"precision": "fp32"}, 'precision: "paper" there, "fp32" now'),
+        ({"protocol": "corrected"}, 'protocol: "paper" there'),
+        ({"dataset_sha256": "ab"}, 'dataset_sha256: "aa" there, "ab" now'),
+        ({"scoring": 2}, "scoring: 1 there, 2 now"),
+        ({"weights": [{"name": "m", "sha256": "bc"}]}, "weights: "),
+        ({"resizeHW": 224}, "resizeHW: null there, 224 now"),
+        ({"left_out": ["e.png"]}, 'left_out: null there, ["e.png"] now'),
+    ],
+)
 def test_changed_settings_are_noticed_before_anything_is_written(settings, told, tmp_path):
     for finish in (False, True):
         one = filled(tmp_path, 4 if finish else 2) if not finish else output(tmp_path).open()
@@ -147,10 +186,14 @@ def test_overwrite_drops_what_was_made_otherwise_once_there_is_something_to_keep
     filled(tmp_path).finish()
     before = bytes_of(tmp_path)
     other = output(tmp_path, precision="fp32").open(overwrite=True)
-    assert bytes_of(tmp_path) == before and not other.has([0])   # nothing is lost if the run fails before its first score
+    assert bytes_of(tmp_path) == before and not other.has(
+        [0]
+    )  # nothing is lost if the run fails before its first score
     other.append([0], [SCORES[0]])
     assert set(bytes_of(tmp_path)) == {"x_m.csv.partial", "x_m.json.partial"}
-    again = output(tmp_path, precision="fp32").open(overwrite=True)   # killed, and started with the same command: it goes on
+    again = output(tmp_path, precision="fp32").open(
+        overwrite=True
+    )  # killed, and started with the same command: it goes on
     assert again.has([0]) and not again.has([1])
     again.append([1, 2, 3], SCORES[1:])
     assert again.finish() and json.loads((tmp_path / "x_m.json").read_text())["settings"]["precision"] == "fp32"
@@ -161,6 +204,7 @@ def test_overwrite_drops_what_was_made_otherwise_once_there_is_something_to_keep
 
 
 # ---- shards
+
 
 def test_shards_are_joined_by_the_last(tmp_path):
     whole = tmp_path / "whole"
@@ -176,13 +220,14 @@ def test_a_shard_of_other_settings_is_not_joined(tmp_path):
     filled(tmp_path, 3, (1, 2), precision="fp32")
     second = output(tmp_path, (2, 2)).open(overwrite=True)
     second.append([3], [SCORES[3]])
-    assert (tmp_path / "x_m.csv.partial.1of2").exists()   # another process may be writing it
+    assert (tmp_path / "x_m.csv.partial.1of2").exists()  # another process may be writing it
     with pytest.raises(UsageError, match='1of2: made with other settings .precision: "fp32" there'):
         second.finish()
     assert not (tmp_path / "x_m.csv").exists()
 
 
 # ---- the disk
+
 
 def no_space(*_):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -208,10 +253,13 @@ def test_a_partial_file_taken_away_while_scoring_is_begun_anew(tmp_path):
     (tmp_path / "x_m.csv.partial").unlink()
     one.append([2, 3], SCORES[2:])
     assert (tmp_path / "x_m.csv.partial").read_bytes().count(b"\n") == 3
-    assert one.finish() and len((tmp_path / "x_m.csv").read_text().splitlines()) == 5   # the first two were still in memory
+    assert (
+        one.finish() and len((tmp_path / "x_m.csv").read_text().splitlines()) == 5
+    )  # the first two were still in memory
 
 
 # ---- locks
+
 
 def test_a_second_run_waits_and_says_so(tmp_path, capsys):
     order, held = [], threading.Event()
@@ -220,6 +268,7 @@ def test_a_second_run_waits_and_says_so(tmp_path, capsys):
         held.wait()
         with write.locked(tmp_path, ["b", "a"]):
             order.append("second")
+
     thread = threading.Thread(target=second)
     thread.start()
     with write.locked(tmp_path, ["a"]):

@@ -1,8 +1,8 @@
 """Which metric agrees better with people, and with what certainty: score files in, results out (see compare.py).
 
-    from reports.compare import compare, Settings
-    from reports.compare.grouping import read_groups
-    results, measured = compare(read_groups(["live_psnr.csv", "live_fsim.csv"]), Settings())
+from reports.compare import compare, Settings
+from reports.compare.grouping import read_groups
+results, measured = compare(read_groups(["live_psnr.csv", "live_fsim.csv"]), Settings())
 """
 
 from common.errors import UsageError
@@ -10,7 +10,9 @@ from common.terminal import progress
 from reports.compare.audit import audit, stability
 from reports.compare.evidence import Settings, describe, measure
 
-FEW_REFERENCES = 30  # with fewer, 95 % intervals hold the truth more rarely than they say: the report states by how much
+FEW_REFERENCES = (
+    30  # with fewer, 95 % intervals hold the truth more rarely than they say: the report states by how much
+)
 
 
 def compare(groups, settings):

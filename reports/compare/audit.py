@@ -49,7 +49,13 @@ def stability(measured, settings):
                 references, floor = group.floors[metric]
                 worse = 1 if group.label_higher_is == "worse" else -1
                 row["floor"] = _or_refused(
-                    floor_percentile, floor, references, worse * before, group.references, settings.resamples, settings.seed
+                    floor_percentile,
+                    floor,
+                    references,
+                    worse * before,
+                    group.references,
+                    settings.resamples,
+                    settings.seed,
                 )
             else:
                 row["floor"] = {"refused": group.no_floors[metric]}
@@ -92,7 +98,8 @@ def _audited(key, rows, settings):
         for what, kind, difference in found:
             difference = turned_round(difference, sign * turn)
             checks.append(
-                {"group": group["name"], "what": what, "type": kind, "verdict": verdict(difference, settings)} | difference
+                {"group": group["name"], "what": what, "type": kind, "verdict": verdict(difference, settings)}
+                | difference
             )
     verdicts = {check["verdict"] for check in checks}
     overall = next((kind for kind in ("reverses", "ties", "holds") if kind in verdicts), "refused")
@@ -103,4 +110,6 @@ def turned_round(cell, sign):
     """The cell of b - a from that of a - b where sign is -1, itself where +1."""
     if sign > 0 or "refused" in cell:
         return cell
-    return {"value": -cell["value"]} | {method: [-cell[method][1], -cell[method][0]] for method in ("percentile", "bca")}
+    return {"value": -cell["value"]} | {
+        method: [-cell[method][1], -cell[method][0]] for method in ("percentile", "bca")
+    }

@@ -1,4 +1,5 @@
 """What every number in a report means, and where it was defined: read by report.py (names) and page.py (one click away)."""
+
 from typing import NamedTuple
 
 
@@ -13,159 +14,195 @@ DEFINITIONS = {
         "pairs, references",
         "A pair is a distorted image and its reference. Pairs of one reference are not independent, so certainty "
         "grows with the number of references, not of pairs.",
-        "Field, Welsh 2007. Bootstrapping clustered data. Journal of the Royal Statistical Society B 69(3), 369-390."),
+        "Field, Welsh 2007. Bootstrapping clustered data. Journal of the Royal Statistical Society B 69(3), 369-390.",
+    ),
     "plcc": Definition(
         "PLCC",
         "Pearson's linear correlation of predictions and labels, without any fitted mapping. Predictions are oriented"
         " by the metric's documented direction, so a negative value means disagreement with people.",
         "Pearson 1895. Notes on regression and inheritance in the case of two parents. Proceedings of the Royal "
-        "Society of London 58, 240-242."),
+        "Society of London 58, 240-242.",
+    ),
     "plcc_fit": Definition(
         "PLCC, fitted",
         "PLCC after a monotonic mapping fitted to all pairs of the group by least squares. In resamples the mapping "
         "is kept as fitted once, so its interval leaves out the (small) uncertainty of the mapping. Withheld where "
         "the fitted curve falls somewhere.",
-        "VQEG 2003. Final report on the validation of objective models of video quality assessment, phase II."),
+        "VQEG 2003. Final report on the validation of objective models of video quality assessment, phase II.",
+    ),
     "srcc": Definition(
         "SRCC",
         "Spearman's rank correlation: Pearson's of the ranks, ties at their mean rank.",
         "Spearman 1904. The proof and measurement of association between two things. American Journal of Psychology "
-        "15(1), 72-101."),
+        "15(1), 72-101.",
+    ),
     "krcc": Definition(
         "KRCC",
         "Kendall's tau-b: concordant minus discordant pairs of images, over the geometric mean of the numbers of "
         "pairs not tied in either variable.",
-        "Kendall 1945. The treatment of ties in ranking problems. Biometrika 33(3), 239-251."),
+        "Kendall 1945. The treatment of ties in ranking problems. Biometrika 33(3), 239-251.",
+    ),
     "per_reference": Definition(
         "mean of references",
         "The coefficient of each reference's own images, averaged over references: how well a metric orders the "
         "versions of one image.",
-        "ITU-T P.1401 (2020). Methods, metrics and procedures for statistical evaluation of objective quality models."),
+        "ITU-T P.1401 (2020). Methods, metrics and procedures for statistical evaluation of objective quality models.",
+    ),
     "interval": Definition(
         "95 % interval, percentile",
         "The 2.5 % and 97.5 % quantiles over resamples of the references (all pairs of a drawn reference come along),"
         " the same resamples for all metrics, so that differences are paired. The interval of a difference that holds"
         " zero is a tie.",
         "Efron, Tibshirani 1993. An introduction to the bootstrap. Chapman and Hall, chapter 13; Field, Welsh 2007 "
-        "(see references)."),
+        "(see references).",
+    ),
     "bca": Definition(
         "95 % interval, BCa",
         "The same, corrected for bias and acceleration by leaving each reference out once.",
         "Efron 1987. Better bootstrap confidence intervals. Journal of the American Statistical Association 82(397), "
-        "171-185."),
+        "171-185.",
+    ),
     "p_bootstrap": Definition(
         "p, bootstrap",
         "Twice the smaller share of resamples in which the difference lies on either side of zero, after Holm over "
         "all pairs of metrics.",
-        "Davison, Hinkley 1997. Bootstrap methods and their application. Cambridge University Press, chapter 4."),
+        "Davison, Hinkley 1997. Bootstrap methods and their application. Cambridge University Press, chapter 4.",
+    ),
     "williams": Definition(
         "p, Williams",
         "Test of two dependent correlations that share the label. It takes all pairs as independent, which pairs of "
         "one reference are not: read it beside the bootstrap.",
         "Williams 1959. The comparison of regression variables. Journal of the Royal Statistical Society B 21(2), "
-        "396-399; Steiger 1980, T2."),
+        "396-399; Steiger 1980, T2.",
+    ),
     "steiger": Definition(
         "p, Steiger",
         "The same question on Fisher's z, with the pooled correlation.",
-        "Steiger 1980. Tests for comparing elements of a correlation matrix. Psychological Bulletin 87(2), 245-251."),
+        "Steiger 1980. Tests for comparing elements of a correlation matrix. Psychological Bulletin 87(2), 245-251.",
+    ),
     "meng": Definition(
         "p, Meng",
         "The same question on Fisher's z, in the form of Meng, Rosenthal and Rubin.",
         "Meng, Rosenthal, Rubin 1992. Comparing correlated correlation coefficients. Psychological Bulletin 111(1), "
-        "172-175."),
+        "172-175.",
+    ),
     "zou": Definition(
         "Zou's interval",
         "95 % interval of the difference of two dependent correlations, from their separate intervals. Takes all "
         "pairs as independent.",
-        "Zou 2007. Toward using confidence intervals to compare correlations. Psychological Methods 12(4), 399-413."),
+        "Zou 2007. Toward using confidence intervals to compare correlations. Psychological Methods 12(4), 399-413.",
+    ),
     "r12": Definition(
         "r of the two predictions",
         "Correlation of the two metrics' predictions (of their ranks, for SRCC). Above 0.99 the classical tests call "
         "the smallest difference significant.",
-        "Steiger 1980. Tests for comparing elements of a correlation matrix. Psychological Bulletin 87(2), 245-251."),
+        "Steiger 1980. Tests for comparing elements of a correlation matrix. Psychological Bulletin 87(2), 245-251.",
+    ),
     "holm": Definition(
         "Holm's correction",
         "p-values adjusted so that the chance of any false alarm among all pairs of metrics stays below 5 %.",
         "Holm 1979. A simple sequentially rejective multiple test procedure. Scandinavian Journal of Statistics 6(2),"
-        " 65-70."),
+        " 65-70.",
+    ),
     "logistic4": Definition(
         "4-parameter logistic",
         "y = b2 + (b1 - b2) / (1 + exp(-(x - b3) / b4)).",
-        "VQEG 2003. Final report on the validation of objective models of video quality assessment, phase II."),
+        "VQEG 2003. Final report on the validation of objective models of video quality assessment, phase II.",
+    ),
     "logistic5": Definition(
         "5-parameter logistic",
         "y = b1 (1/2 - 1 / (1 + exp(b2 (x - b3)))) + b4 x + b5. Its linear term can make it fall.",
         "Sheikh, Sabir, Bovik 2006. A statistical evaluation of recent full reference image quality assessment "
-        "algorithms. IEEE Transactions on Image Processing 15(11), 3440-3451."),
+        "algorithms. IEEE Transactions on Image Processing 15(11), 3440-3451.",
+    ),
     "cubic": Definition(
         "third-order polynomial",
         "y = b1 + b2 x + b3 x^2 + b4 x^3, used only where it is monotonic over the data.",
-        "ITU-T P.1401 (2020). Methods, metrics and procedures for statistical evaluation of objective quality models."),
+        "ITU-T P.1401 (2020). Methods, metrics and procedures for statistical evaluation of objective quality models.",
+    ),
     "convergence": Definition(
         "starts agree",
         "How many of the starts of the fit ended at the minimum of the best one. Not converged: as a rule because the"
         " data do not level off, so that an asymptote lies out of sight: the curve is good, its parameters are "
         "arbitrary.",
         "Golub, Pereyra 1973. The differentiation of pseudo-inverses and nonlinear least squares problems whose "
-        "variables separate. SIAM J. Numer. Anal. 10(2)."),
+        "variables separate. SIAM J. Numer. Anal. 10(2).",
+    ),
     "rmse": Definition(
         "RMSE",
         "Root mean squared error after the mapping, on the label's scale, the mapping's parameters counted as degrees"
         " of freedom.",
-        "ITU-T P.1401 (2020). Methods, metrics and procedures for statistical evaluation of objective quality models."),
+        "ITU-T P.1401 (2020). Methods, metrics and procedures for statistical evaluation of objective quality models.",
+    ),
     "rmse_star": Definition(
         "RMSE*",
         "The same, counting only what an error exceeds the label's own 95 % interval by.",
-        "ITU-T P.1401 (2020). Methods, metrics and procedures for statistical evaluation of objective quality models."),
+        "ITU-T P.1401 (2020). Methods, metrics and procedures for statistical evaluation of objective quality models.",
+    ),
     "outlier_ratio": Definition(
         "outlier ratio",
         "Share of images whose error exceeds the label's own 95 % interval.",
-        "ITU-T P.1401 (2020). Methods, metrics and procedures for statistical evaluation of objective quality models."),
+        "ITU-T P.1401 (2020). Methods, metrics and procedures for statistical evaluation of objective quality models.",
+    ),
     "types": Definition(
         "distortion types",
         "The dataset's own codes or folder names. Coefficients within one type; the mapping is the one fitted to all "
         "pairs.",
-        "The dataset's own paper: see the README."),
+        "The dataset's own paper: see the README.",
+    ),
     "different_similar": Definition(
         "AUC different/similar",
         "How well |difference of predictions| detects the pairs of images whose scores differ significantly (two-"
         "sided 5 % z-test on the labels and their standard errors).",
         "Krasula, Fliegel, Le Callet, Klíma 2016. On the accuracy of objective image and video quality models: new "
-        "methodology for performance evaluation. QoMEX."),
+        "methodology for performance evaluation. QoMEX.",
+    ),
     "better_worse": Definition(
         "AUC better/worse",
         "How well the signed difference of predictions tells the better of two images that differ significantly.",
         "Krasula, Fliegel, Le Callet, Klíma 2016. On the accuracy of objective image and video quality models: new "
-        "methodology for performance evaluation. QoMEX."),
+        "methodology for performance evaluation. QoMEX.",
+    ),
     "correct": Definition(
         "correct",
         "Share of significantly different pairs of images whose order the metric gets right.",
         "Krasula, Fliegel, Le Callet, Klíma 2016. On the accuracy of objective image and video quality models: new "
-        "methodology for performance evaluation. QoMEX."),
+        "methodology for performance evaluation. QoMEX.",
+    ),
     "change": Definition(
         "change",
         "Coefficient on perturbed images minus coefficient on the plain ones, with the paired interval over "
         "references. It can be positive although the metric's verdicts have changed: see rank flips.",
-        "Ghildyal, Barman, Zadtootaghaj 2025. Foundation models boost low-level perceptual similarity metrics. "
-        "ICASSP."),
+        "Ghildyal, Barman, Zadtootaghaj 2025. Foundation models boost low-level perceptual similarity metrics. ICASSP.",
+    ),
     "flips": Definition(
         "rank flips",
         "Share of pairs of distorted images of one reference whose order under the metric is reversed by the "
         "perturbation. 0: no effect; 0.5: chance.",
-        "Kendall 1938. A new measure of rank correlation. Biometrika 30(1/2), 81-93 (the share of discordant pairs)."),
+        "Kendall 1938. A new measure of rank correlation. Biometrika 30(1/2), 81-93 (the share of discordant pairs).",
+    ),
     "floor": Definition(
         "noise floor",
         "The score of a reference against its own perturbed self, as a percentile among the real distortions of that "
         "reference, averaged over references. 0: the metric does not mind the perturbation; 50: it minds it as much "
         "as a middling distortion.",
         "Ghildyal, Liu 2022. Shift-tolerant perceptual similarity metric. ECCV (the question; the percentile is this "
-        "project's)."),
+        "project's).",
+    ),
     "audit": Definition(
         "audit",
-        "\"A beats B\" (A has the higher SRCC, averaged over the unperturbed groups) is checked in every coefficient, "
+        '"A beats B" (A has the higher SRCC, averaged over the unperturbed groups) is checked in every coefficient, '
         "group and distortion type. It holds where the interval of the difference is above zero, ties where it holds "
         "zero, reverses where it is below.",
-        "This project's summary of the intervals above."),
+        "This project's summary of the intervals above.",
+    ),
 }
-COLUMNS = {"plcc": "PLCC", "plcc_fit": "PLCC fitted", "srcc": "SRCC", "krcc": "KRCC",
-           "different_similar": "AUC different/similar", "better_worse": "AUC better/worse", "correct": "correct"}
+COLUMNS = {
+    "plcc": "PLCC",
+    "plcc_fit": "PLCC fitted",
+    "srcc": "SRCC",
+    "krcc": "KRCC",
+    "different_similar": "AUC different/similar",
+    "better_worse": "AUC better/worse",
+    "correct": "correct",
+}

@@ -19,7 +19,10 @@ from agreement.significance import TESTS, holm, zou
 from reports.compare.grouping import FEWEST_PAIRS
 
 STATISTICS = ("plcc", "plcc_fit", "srcc", "krcc")
-TESTED = {"plcc": plcc, "srcc": srcc}  # coefficients for which the classical tests are derived, or the usual approximation
+TESTED = {
+    "plcc": plcc,
+    "srcc": srcc,
+}  # coefficients for which the classical tests are derived, or the usual approximation
 NEARLY_ONE = 0.99
 ALPHA = 0.05
 
@@ -48,7 +51,9 @@ def measure(group, settings):
     """Fits and bootstraps of a Group -> Measured."""
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:  # the linear algebra lets go of the interpreter's lock
         fits = list(
-            pool.map(lambda prediction: {name: fit(name, prediction, group.label) for name in MAPPINGS}, group.predictions)
+            pool.map(
+                lambda prediction: {name: fit(name, prediction, group.label) for name in MAPPINGS}, group.predictions
+            )
         )
     pooled = _bootstrap(group, fits, slice(None), settings)
     types = {}
@@ -73,7 +78,9 @@ def _bootstrap(group, fits, rows, settings):
     if usable:
         mapped = np.stack([fits[m][settings.fit](group.predictions[m, rows]) for m in usable])
         of_usable = cluster_bootstrap(label, mapped, references, ("plcc",), **options)["plcc"]
-        for all_metrics, some in zip(fitted, (of_usable.estimate, of_usable.values, of_usable.jackknife, of_usable.each)):
+        for all_metrics, some in zip(
+            fitted, (of_usable.estimate, of_usable.values, of_usable.jackknife, of_usable.each)
+        ):
             all_metrics[..., usable] = some
     return found | {"plcc_fit": type(blank)(*fitted)}
 
@@ -139,7 +146,9 @@ def _cell_of(found, a, b=None):
     if isinstance(found, tuple):
         found, columns = found
         if not np.isfinite(columns[[a] if b is None else [a, b]]).all():
-            return {"refused": "a reference has constant predictions or labels, or one pair, or there is no monotonic fit"}
+            return {
+                "refused": "a reference has constant predictions or labels, or one pair, or there is no monotonic fit"
+            }
     return cell(found, a, b)
 
 
@@ -178,7 +187,9 @@ def _type(group, kind, found):
     if isinstance(found, str):
         return out | {"refused": found}
     return out | {
-        "coefficients": {metric: {name: cell(r, m) for name, r in found.items()} for m, metric in enumerate(group.metrics)}
+        "coefficients": {
+            metric: {name: cell(r, m) for name, r in found.items()} for m, metric in enumerate(group.metrics)
+        }
     }
 
 
@@ -199,7 +210,9 @@ def pairwise(measured, per_reference, settings):
                 for kind, found in measured.types.items()
                 if not isinstance(found, str)
             },
-            "p_bootstrap": {name: r.p_value(a, b) for name, r in measured.pooled.items() if "refused" not in cell(r, a, b)},
+            "p_bootstrap": {
+                name: r.p_value(a, b) for name, r in measured.pooled.items() if "refused" not in cell(r, a, b)
+            },
             "p_bootstrap_holm": {},
         }
         for name, coefficient in TESTED.items():
@@ -288,7 +301,8 @@ def _krasula(group, settings):
         "different": found["different"],
         "metrics": {metric: {name: cell(r, m) for name, r in areas.items()} for m, metric in enumerate(group.metrics)},
         "pairwise": [
-            {"a": group.metrics[a], "b": group.metrics[b]} | {name: cell(r, a, b) for name, r in areas.items()} for a, b in pairs
+            {"a": group.metrics[a], "b": group.metrics[b]} | {name: cell(r, a, b) for name, r in areas.items()}
+            for a, b in pairs
         ],
     }
     for name, r in areas.items():

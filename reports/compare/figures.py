@@ -45,7 +45,9 @@ def svg(draw, height, name, columns=1, rows=1, **options):
         figure = Figure(figsize=(WIDTH, height), layout="constrained")
         draw(figure, figure.subplots(rows, columns, squeeze=False, **options))
         out = io.StringIO()
-        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None}, dpi=170)
+        figure.savefig(
+            out, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None}, dpi=170
+        )
     text = out.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", text)
@@ -133,7 +135,11 @@ def bars(described, metric, settings):
 def curves(rows, dataset, perturbation, settings):
     """SRCC and rank flips of every metric against the magnitude of a perturbation; magnitude 0 is the plain file."""
     rows = sorted(
-        (row for row in rows if (row["dataset"], row["perturbation"]) == (dataset, perturbation) and "refused" not in row),
+        (
+            row
+            for row in rows
+            if (row["dataset"], row["perturbation"]) == (dataset, perturbation) and "refused" not in row
+        ),
         key=lambda row: row["pct"],
     )
     metrics = list(dict.fromkeys(row["metric"] for row in rows))
@@ -144,7 +150,14 @@ def curves(rows, dataset, perturbation, settings):
             shift = 0.02 * (k - (len(metrics) - 1) / 2)
             series = [(0, own[0]["plain"]["srcc"])] + [(row["pct"], row["perturbed"]["srcc"]) for row in own]
             _line(axes[0, 0], series, shift, settings, colour(k), metric)
-            _line(axes[1, 0], [(0, NO_FLIP)] + [(row["pct"], row["flips"]) for row in own], shift, settings, colour(k), None)
+            _line(
+                axes[1, 0],
+                [(0, NO_FLIP)] + [(row["pct"], row["flips"]) for row in own],
+                shift,
+                settings,
+                colour(k),
+                None,
+            )
         axes[0, 0].set(ylabel="SRCC", title=f"{dataset}, {perturbation}")
         axes[1, 0].set(ylabel="rank flips", xlabel="magnitude (-pct)")
         axes[1, 0].set_ylim(bottom=0)
@@ -152,7 +165,9 @@ def curves(rows, dataset, perturbation, settings):
         figure.legend(loc="outside lower center", ncols=2, frameon=False)
 
     return (
-        svg(draw, 3.6 + 0.14 * ((len(metrics) + 1) // 2), _id("curves", dataset, perturbation), rows=2, sharex=True) if rows else ""
+        svg(draw, 3.6 + 0.14 * ((len(metrics) + 1) // 2), _id("curves", dataset, perturbation), rows=2, sharex=True)
+        if rows
+        else ""
     )
 
 
@@ -166,7 +181,13 @@ def _line(ax, series, shift, settings, color, label):
     given = [(x + shift, cell) for x, cell in series if "value" in cell]
     if given:
         ax.plot(
-            [x for x, _ in given], [cell["value"] for _, cell in given], "o-", color=color, markersize=3, linewidth=1, label=label
+            [x for x, _ in given],
+            [cell["value"] for _, cell in given],
+            "o-",
+            color=color,
+            markersize=3,
+            linewidth=1,
+            label=label,
         )
         for x, cell in given:
             ax.plot([x, x], cell[settings.interval], color=color, linewidth=0.9)

@@ -33,7 +33,9 @@ class Group:
     std: np.ndarray | None = None  # (N,) spread of each label, None where unknown
     spread: object = None  # loaders.spread.Spread: what kind of number std is, None with it
     no_std: str = ""  # why it is unknown
-    floors: dict = field(default_factory=dict)  # metric -> (references (F,), predictions (F,)) of references against themselves
+    floors: dict = field(
+        default_factory=dict
+    )  # metric -> (references (F,), predictions (F,)) of references against themselves
     no_floors: dict = field(default_factory=dict)  # metric -> why it has none
 
     @property
@@ -49,6 +51,7 @@ def base(names):
 def no_spread(dataset, table):
     """Why there is no spread when none was given."""
     from datasets import DATASETS
+
     known = DATASETS[dataset].no_spread if dataset in DATASETS else ""
     return "no spread of the labels was given (a column std, --std or --data-root)" + (f"; {known}" if known else "")
 
@@ -132,9 +135,13 @@ def _group(key, files, template, higher_is, similarity, spread):
 
 def _refuse(file, table, first):
     if len(table) < FEWEST_PAIRS:
-        raise UsageError(f"{file.path}: {len(table)} pairs, expected at least {FEWEST_PAIRS}: too few to compare metrics on")
+        raise UsageError(
+            f"{file.path}: {len(table)} pairs, expected at least {FEWEST_PAIRS}: too few to compare metrics on"
+        )
     if not file.path.name.endswith(".csv") or file.expected not in (None, len(table), len(file.table)):
-        rest = "the others were left out by --skip-bad" if file.complete else "finish it with the command that started it"
+        rest = (
+            "the others were left out by --skip-bad" if file.complete else "finish it with the command that started it"
+        )
         raise UsageError(
             f"{file.path}: {len(table)} of {file.expected or '?'} pairs of {file.dataset}: a part of a dataset is not compared; {rest}"
         )
@@ -145,7 +152,9 @@ def _refuse(file, table, first):
         )
     for column, what in (("mos", "labels"), ("pred", "predictions")):
         if np.ptp(table[column].to_numpy()) == 0:
-            raise UsageError(f"{file.path}: all {len(table)} {what} are {table[column].iloc[0]:g}; a constant has no correlation")
+            raise UsageError(
+                f"{file.path}: all {len(table)} {what} are {table[column].iloc[0]:g}; a constant has no correlation"
+            )
 
 
 def _same_rows(first, own, file, table):
@@ -181,7 +190,9 @@ def _label_direction(dataset, files, higher_is):
     known = {file.document["label_higher_is"] for file in files if "label_higher_is" in file.document}
     known |= {DATASETS[dataset].higher_is} if dataset in DATASETS else set()
     if len(known) > 1:
-        raise UsageError(f"{files[0].path}: the files of {dataset} disagree on whether a higher label is better or worse")
+        raise UsageError(
+            f"{files[0].path}: the files of {dataset} disagree on whether a higher label is better or worse"
+        )
     if known and higher_is and {higher_is} != known:
         raise UsageError(
             f"{files[0].path}: a higher label of {dataset} means {known.pop()}, not {higher_is}; leave --higher-is out"

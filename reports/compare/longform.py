@@ -1,7 +1,8 @@
 """The results of compare.py in long form, for --format csv and for notebooks: every number with its place, one dict a row.
 
-    pandas.DataFrame(longform.flat(results))
+pandas.DataFrame(longform.flat(results))
 """
+
 import csv
 import io
 
@@ -33,7 +34,8 @@ def flat(results):
         for metric, scopes in group["coefficients"].items():
             for scope, cells in scopes.items():
                 yield from (
-                    row(name, scope, metric, "", statistic, cell, references=references) for statistic, cell in cells.items()
+                    row(name, scope, metric, "", statistic, cell, references=references)
+                    for statistic, cell in cells.items()
                 )
         for kind, found in group["types"].items():
             for metric, cells in found.get("coefficients", {}).items():
@@ -54,7 +56,9 @@ def flat(results):
                     )
                     for key in ("plcc", "rmse", "rmse_star", "outlier_ratio")
                 )
-                yield from (row(name, mapping, metric, "", f"b{k}", {"value": b}) for k, b in enumerate(fit["parameters"], 1))
+                yield from (
+                    row(name, mapping, metric, "", f"b{k}", {"value": b}) for k, b in enumerate(fit["parameters"], 1)
+                )
         for pair in group["pairwise"]:
             a, b = pair["a"], pair["b"]
             for statistic, cell in pair["pooled"].items():
@@ -77,19 +81,29 @@ def flat(results):
                 yield from (row(name, f"type {kind}", a, b, statistic, cell) for statistic, cell in cells.items())
             for statistic, tests in pair["tests"].items():
                 yield from (
-                    row(name, test, a, b, statistic, {"value": found["statistic"]}, p=found["p"], p_holm=found["p_holm"])
+                    row(
+                        name, test, a, b, statistic, {"value": found["statistic"]}, p=found["p"], p_holm=found["p_holm"]
+                    )
                     for test, found in tests.items()
                     if isinstance(found, dict)
                 )
         if "metrics" in group["krasula"]:
             for metric, cells in group["krasula"]["metrics"].items():
                 yield from (
-                    row(name, "krasula", metric, "", statistic, cell, references=references) for statistic, cell in cells.items()
+                    row(name, "krasula", metric, "", statistic, cell, references=references)
+                    for statistic, cell in cells.items()
                 )
             for pair in group["krasula"]["pairwise"]:
                 yield from (
                     row(
-                        name, "krasula", pair["a"], pair["b"], statistic, cell, p=cell.get("p", ""), p_holm=cell.get("p_holm", "")
+                        name,
+                        "krasula",
+                        pair["a"],
+                        pair["b"],
+                        statistic,
+                        cell,
+                        p=cell.get("p", ""),
+                        p_holm=cell.get("p_holm", ""),
                     )
                     for statistic, cell in pair.items()
                     if statistic not in ("a", "b")
@@ -102,11 +116,19 @@ def flat(results):
             key: found[key] for key in ("flips", "floor") if key in found
         }
         yield from (
-            row(name, "robustness", found["metric"], "", key, cell, references=found["references"]) for key, cell in cells.items()
+            row(name, "robustness", found["metric"], "", key, cell, references=found["references"])
+            for key, cell in cells.items()
         )
     for entry in results["audit"]:
         yield from (
-            row("audit", f"{check['group']} {check['what']}", entry["a"], entry["b"], check["verdict"] or "refused", check)
+            row(
+                "audit",
+                f"{check['group']} {check['what']}",
+                entry["a"],
+                entry["b"],
+                check["verdict"] or "refused",
+                check,
+            )
             for check in entry["checks"]
         )
 

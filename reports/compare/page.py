@@ -34,12 +34,12 @@ def table(head, rows, style=""):
     for row in rows:
         cells = [entry if isinstance(entry, tuple) else ("", entry) for entry in row]
         body.append(
-            "<tr>" + "".join(f'<td class="{kind}">{text}</td>' if kind else f"<td>{text}</td>" for kind, text in cells) + "</tr>"
+            "<tr>"
+            + "".join(f'<td class="{kind}">{text}</td>' if kind else f"<td>{text}</td>" for kind, text in cells)
+            + "</tr>"
         )
     head = "".join(f"<th>{entry}</th>" for entry in head)
-    return (
-        f'<div class="scroll"><table class="{style}"><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table></div>'
-    )
+    return f'<div class="scroll"><table class="{style}"><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table></div>'
 
 
 def drawn(figure, caption):
@@ -72,7 +72,8 @@ def page(results, measured):
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>Comparison of metrics</title><style>{CSS.read_text(encoding='utf-8')}</style></head><body>\n"
-        + "\n".join(parts) + "\n</body></html>\n"
+        + "\n".join(parts)
+        + "\n</body></html>\n"
     )
 
 
@@ -80,7 +81,10 @@ def _audit(entries, settings):
     """Pooled verdicts as a table of colours; every check, in words, one tap below it."""
     columns = list(
         dict.fromkeys(
-            (check["group"], check["what"]) for entry in entries for check in entry["checks"] if check["what"] in STATISTICS
+            (check["group"], check["what"])
+            for entry in entries
+            for check in entry["checks"]
+            if check["what"] in STATISTICS
         )
     )
     yield f"<h2>{link('audit', 'Audit')}: does “A beats B” survive?</h2>"
@@ -116,7 +120,11 @@ def _group(group, found, settings, options):
         + [link("per_reference", f"{COLUMNS[name]}, mean of references") for name in STATISTICS],
         [
             [escape(metric)]
-            + [cell_html(of[metric][scope][name], settings) for scope in ("pooled", "per_reference") for name in STATISTICS]
+            + [
+                cell_html(of[metric][scope][name], settings)
+                for scope in ("pooled", "per_reference")
+                for name in STATISTICS
+            ]
             for metric in order
         ],
     )
@@ -138,7 +146,8 @@ def _group(group, found, settings, options):
         + "</details>"
     )
     yield '<div class="figures">' + drawn(
-        figures.forest(group, order, options), f"Coefficients with their {link('interval', '95 % intervals')} over references."
+        figures.forest(group, order, options),
+        f"Coefficients with their {link('interval', '95 % intervals')} over references.",
     )
     yield (
         "".join(
@@ -181,7 +190,8 @@ def _group(group, found, settings, options):
             + [number(fit[key]) if key in fit else "–" for key in ("plcc", "rmse", "rmse_star", "outlier_ratio")]
             + [
                 f"{fit['agreeing']}/{fit['starts']}" + ("" if fit["converged"] else ", not converged"),
-                ", ".join(f"{b:.4g}" for b in fit["parameters"]) + ("" if fit["monotonic"] else " (not monotonic: withheld)"),
+                ", ".join(f"{b:.4g}" for b in fit["parameters"])
+                + ("" if fit["monotonic"] else " (not monotonic: withheld)"),
             ]
             for metric in order
             for name, fit in group["fits"][metric].items()
@@ -197,7 +207,10 @@ def _group(group, found, settings, options):
     yield f"<p>{krasula['different']} of {krasula['pairs']} pairs of images {differ}.</p>"
     yield table(
         ["metric"] + [link(name) for name in names],
-        [[escape(metric)] + [cell_html(krasula["metrics"][metric][name], settings) for name in names] for metric in order],
+        [
+            [escape(metric)] + [cell_html(krasula["metrics"][metric][name], settings) for name in names]
+            for metric in order
+        ],
     )
     yield table(
         ["A − B"] + [text for name in names for text in (link(name), link("p_bootstrap", "p"))],
@@ -232,7 +245,10 @@ def _pairwise(group, order, settings, options):
         ["A − B"] + [link(name) for name in STATISTICS],
         [
             [f"{escape(row['a'])} − {escape(row['b'])}"]
-            + [(verdict(row["pooled"][name], options) or "", cell_html(row["pooled"][name], settings)) for name in STATISTICS]
+            + [
+                (verdict(row["pooled"][name], options) or "", cell_html(row["pooled"][name], settings))
+                for name in STATISTICS
+            ]
             for row in group["pairwise"]
         ],
     )
@@ -243,7 +259,8 @@ def _pairwise(group, order, settings, options):
         [
             [f"{escape(row['a'])} − {escape(row['b'])}", link(name), number(tests["r23"], 4)]
             + (
-                [p_text(tests[test]["p_holm"]) for test in TESTS] + [f"[{number(tests['zou'][0])}, {number(tests['zou'][1])}]"]
+                [p_text(tests[test]["p_holm"]) for test in TESTS]
+                + [f"[{number(tests['zou'][0])}, {number(tests['zou'][1])}]"]
                 if "zou" in tests
                 else [f"refused: {escape(tests['refused'])}"] + [""] * len(TESTS)
             )
@@ -285,7 +302,7 @@ def _stability(rows, settings, options):
     yield f"<p>{escape(floor_refusal(given))}</p>"
     yield "".join(
         f"<p>{escape(row['dataset'])} {row['perturbation']}-{row['pct']:g} {escape(row['metric'])}: "
-            f"refused: {escape(row['refused'])}.</p>"
+        f"refused: {escape(row['refused'])}.</p>"
         for row in rows
         if "refused" in row
     )

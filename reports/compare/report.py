@@ -11,7 +11,11 @@ from reports.compare.longform import csv_text
 
 
 def number(value, digits=3):
-    return f"{value:.{digits}f}".replace("-0." + "0" * digits, "0." + "0" * digits) if abs(value) < 10000 else f"{value:.4g}"
+    return (
+        f"{value:.{digits}f}".replace("-0." + "0" * digits, "0." + "0" * digits)
+        if abs(value) < 10000
+        else f"{value:.4g}"
+    )
 
 
 def shown(cell, settings, digits=3):
@@ -27,7 +31,9 @@ def table(head, rows):
     rows = [[str(entry) for entry in row] for row in [head, *rows]]
     widths = [max(len(row[k]) for row in rows) for k in range(len(head))]
     return "\n".join(
-        "  ".join([row[0].ljust(widths[0])] + [entry.rjust(width) for entry, width in zip(row[1:], widths[1:])]).rstrip()
+        "  ".join(
+            [row[0].ljust(widths[0])] + [entry.rjust(width) for entry, width in zip(row[1:], widths[1:])]
+        ).rstrip()
         for row in rows
     )
 
@@ -51,7 +57,9 @@ def text(results):
     if results["audit"]:
         parts.append(
             "\n".join(
-                ['Audit: does "A beats B" survive? Every coefficient, pooled and per reference, and every distortion type [..]']
+                [
+                    'Audit: does "A beats B" survive? Every coefficient, pooled and per reference, and every distortion type [..]'
+                ]
                 + ["  " + audit_line(entry) for entry in results["audit"]]
             )
         )
@@ -66,14 +74,18 @@ def places(checks):
         types = [check["type"] for check in own if check["type"]]
         parts.append(
             f"{group}: "
-            + ", ".join([check["what"] for check in own if not check["type"]] + (["types " + " ".join(types)] if types else []))
+            + ", ".join(
+                [check["what"] for check in own if not check["type"]] + (["types " + " ".join(types)] if types else [])
+            )
         )
     return "; ".join(parts)
 
 
 def audit_line(entry):
     """'A beats B: ties. Holds in n of N; ties in k (where)'."""
-    by = {kind: [check for check in entry["checks"] if check["verdict"] == kind] for kind in ("holds", "ties", "reverses")}
+    by = {
+        kind: [check for check in entry["checks"] if check["verdict"] == kind] for kind in ("holds", "ties", "reverses")
+    }
     where = [f"; {kind} in {len(by[kind])} ({places(by[kind])})" for kind in ("reverses", "ties") if by[kind]]
     return (
         f"{entry['a']} beats {entry['b']}: {entry['verdict']}. Holds in {len(by['holds'])} of {sum(map(len, by.values()))}"
@@ -83,7 +95,9 @@ def audit_line(entry):
 
 def _group(group, settings):
     yield f"== {group['name']}: {group['pairs']} pairs of {group['references']} references; {'; '.join(group['notes'])}"
-    order = sorted(group["metrics"], key=lambda metric: -group["coefficients"][metric]["pooled"]["srcc"].get("value", -2))
+    order = sorted(
+        group["metrics"], key=lambda metric: -group["coefficients"][metric]["pooled"]["srcc"].get("value", -2)
+    )
     of = group["coefficients"]
     yield table(
         ["metric"] + [COLUMNS[name] for name in STATISTICS] + ["SRCC, mean of references"],
@@ -102,7 +116,8 @@ def _group(group, settings):
             + [number(fit[key]) if key in fit else "-" for key in ("plcc", "rmse", "rmse_star", "outlier_ratio")]
             + [
                 f"{fit['agreeing']}/{fit['starts']}" + ("" if fit["converged"] else ", not converged"),
-                " ".join(f"{b:.4g}" for b in fit["parameters"]) + ("" if fit["monotonic"] else " (not monotonic: withheld)"),
+                " ".join(f"{b:.4g}" for b in fit["parameters"])
+                + ("" if fit["monotonic"] else " (not monotonic: withheld)"),
             ]
             for metric in order
             for name, fit in group["fits"][metric].items()
@@ -147,7 +162,10 @@ def _group(group, settings):
         yield f"Krasula's analysis ({krasula['different']} of {krasula['pairs']} pairs of images differ significantly):"
         yield table(
             ["  metric"] + [COLUMNS[name] for name in names],
-            [[f"  {metric}"] + [shown(krasula["metrics"][metric][name], settings) for name in names] for metric in order],
+            [
+                [f"  {metric}"] + [shown(krasula["metrics"][metric][name], settings) for name in names]
+                for metric in order
+            ],
         )
         for row in krasula["pairwise"]:
             yield f"  {row['a']} - {row['b']}: " + ", ".join(
@@ -217,7 +235,9 @@ def latex(results):
                 cell = group["coefficients"][metric]["pooled"][name]
                 value = "--" if "refused" in cell else number(cell["value"])
                 interval = (
-                    "" if "refused" in cell else " {{\\scriptsize [{}, {}]}}".format(*map(number, cell[settings["interval"]]))
+                    ""
+                    if "refused" in cell
+                    else " {{\\scriptsize [{}, {}]}}".format(*map(number, cell[settings["interval"]]))
                 )
                 cells.append((rf"\textbf{{{value}}}" if metric in best[name] else value) + interval)
             lines.append(" & ".join([_escaped(metric)] + cells) + r" \\")
@@ -236,7 +256,9 @@ def latex(results):
 def _not_worse(group, name, settings):
     """The best metric in a statistic, and those whose difference from it holds zero in its interval."""
     values = {
-        metric: of["pooled"][name]["value"] for metric, of in group["coefficients"].items() if "value" in of["pooled"][name]
+        metric: of["pooled"][name]["value"]
+        for metric, of in group["coefficients"].items()
+        if "value" in of["pooled"][name]
     }
     if not values:
         return set()

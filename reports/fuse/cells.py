@@ -3,17 +3,18 @@
 Used by fuse.py and scoring/fused_files.py. What does not fit together is refused with the file and the reason; a cell that lacks a
 factor's file is left out and named.
 """
+
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from methods import fused
 from common.errors import UsageError, unknown
+from methods import fused
 from reports.compare.grouping import base
-from scorefiles.join import check_labels
 from robustness import PERTURBATIONS
+from scorefiles.join import check_labels
 from scorefiles.read import is_floor, parse_name, read
 
 BLOCK = re.compile(r"pred_\d+")
@@ -22,14 +23,15 @@ BLOCK = re.compile(r"pred_\d+")
 @dataclass(frozen=True)
 class Cell:
     """F factors on the N pairs of one dataset under one perturbation."""
+
     dataset: str
     perturbation: str
     pct: float | None
-    factors: tuple             # (F,) names
-    distances: np.ndarray      # (F, N) oriented, higher = worse, none below the floor
-    badness: np.ndarray        # (N,) label, higher = worse
-    references: np.ndarray     # (N,) names: the clusters
-    files: tuple               # the ScoreFiles, rows as in the file
+    factors: tuple  # (F,) names
+    distances: np.ndarray  # (F, N) oriented, higher = worse, none below the floor
+    badness: np.ndarray  # (N,) label, higher = worse
+    references: np.ndarray  # (N,) names: the clusters
+    files: tuple  # the ScoreFiles, rows as in the file
 
     @property
     def name(self):
@@ -53,10 +55,14 @@ class Folder:
                 self.cells.setdefault((dataset, perturbation, pct), {})[method] = file
         for name in datasets:
             if name not in self.datasets:
-                raise UsageError(f"--datasets {name}: no score file of it in {path}; found {', '.join(self.datasets) or 'none'}")
+                raise UsageError(
+                    f"--datasets {name}: no score file of it in {path}; found {', '.join(self.datasets) or 'none'}"
+                )
         chosen = [key for key in self.cells if not datasets or key[0] in datasets]
         order = list(PERTURBATIONS)
-        self.cells = {key: self.cells[key] for key in sorted(chosen, key=lambda key: (key[0], order.index(key[1]), key[2] or 0))}
+        self.cells = {
+            key: self.cells[key] for key in sorted(chosen, key=lambda key: (key[0], order.index(key[1]), key[2] or 0))
+        }
 
     @property
     def datasets(self):
@@ -82,12 +88,15 @@ class Folder:
         said = said, None if said == "none" else settings.get("pct", key[2])
         if said != key[1:]:
             by_json, by_name = (cell_name("", *which).strip() for which in (said, key[1:]))
-            raise UsageError(f"{path}: scored under {by_json} by its JSON, {by_name} by its name; "
-                             "factors must be of one perturbation")
+            raise UsageError(
+                f"{path}: scored under {by_json} by its JSON, {by_name} by its name; "
+                "factors must be of one perturbation"
+            )
         template = self.first.setdefault(file.dataset, file)
         if len(file.table) != len(template.table):
-            raise UsageError(f"{path}: {len(file.table)} pairs, {template.path} has {len(template.table)}; "
-                             "expected the same pairs")
+            raise UsageError(
+                f"{path}: {len(file.table)} pairs, {template.path} has {len(template.table)}; expected the same pairs"
+            )
         rows, places = check_labels(file, template)
         order = np.empty(len(rows), dtype=int)
         order[places] = rows
@@ -112,8 +121,10 @@ class Folder:
 
     def cell(self, key, factors):
         found = [self.read(key, name) for name in factors]
-        distances = [fused.distance(file.table["pred"], file.pred_higher_is, self.floor, line(file.path))[order]
-                     for file, order in found]
+        distances = [
+            fused.distance(file.table["pred"], file.pred_higher_is, self.floor, line(file.path))[order]
+            for file, order in found
+        ]
         return self.made(key, factors, distances, [file for file, _ in found])
 
     def made(self, key, names, distances, files):
@@ -136,8 +147,10 @@ class Folder:
             found = [c for c in file.table.columns if BLOCK.fullmatch(c)]
             names = names or found
             if len(found) < 2 or found != names:
-                raise UsageError(f"{file.path}: expected the columns pred_0, pred_1, ... of two blocks or more, the same in each "
-                                 f"file; found {', '.join(found) or 'none'}; score it with run.py --per-layer")
+                raise UsageError(
+                    f"{file.path}: expected the columns pred_0, pred_1, ... of two blocks or more, the same in each "
+                    f"file; found {', '.join(found) or 'none'}; score it with run.py --per-layer"
+                )
             distances = [fused.distance(file.table[c], "worse", self.floor, line(file.path))[order] for c in found]
             cells.append(self.made(key, found, distances, [file]))
         same(cells, lambda file: file.protocol, "under protocol")
@@ -174,8 +187,10 @@ def same(cells, setting, what):
     files = [file for cell in cells for file in cell.files]
     for file in files:
         if setting(file) != setting(files[0]):
-            raise UsageError(f"{file.path}: scored {what} {setting(file)}, {files[0].path} {what} {setting(files[0])}; "
-                             "factors must agree in it")
+            raise UsageError(
+                f"{file.path}: scored {what} {setting(file)}, {files[0].path} {what} {setting(files[0])}; "
+                "factors must agree in it"
+            )
 
 
 def enough(cells, lacking, what):
@@ -183,5 +198,7 @@ def enough(cells, lacking, what):
     datasets = list(dict.fromkeys(c.dataset for c in cells))
     if len(datasets) < 2:
         lacks = "".join(f"; {cell} lacks {', '.join(names)}" for cell, names in list(lacking.items())[:4])
-        raise UsageError(f"{what}: leaving one dataset out takes two datasets or more with files of all of them, found "
-                         f"{', '.join(datasets) or 'none'}{lacks}")
+        raise UsageError(
+            f"{what}: leaving one dataset out takes two datasets or more with files of all of them, found "
+            f"{', '.join(datasets) or 'none'}{lacks}"
+        )

@@ -1,22 +1,24 @@
 """Parameters of a fused metric chosen on some datasets' cells and held out from another: the choices that fuse.py reports."""
+
 from dataclasses import dataclass
 
 import numpy as np
 
 from agreement.exponents import Agreement, choose
 
-KINDS = {"exponents": (np.log, np.exp), "weights": (np.positive, np.positive)}   # distances -> X; p @ X -> fused score
-CURVE = (0, .01, .02, .03, .05, .07, .1, .15, .2, .3, .5, .7, 1, 2, 5, 10, 20, 50, 100)
+KINDS = {"exponents": (np.log, np.exp), "weights": (np.positive, np.positive)}  # distances -> X; p @ X -> fused score
+CURVE = (0, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 1, 2, 5, 10, 20, 50, 100)
 
 
 @dataclass(frozen=True)
 class Choice:
     """A combination and the datasets it was chosen on. held: the dataset left out, None for none."""
+
     held: str | None
     chosen_on: tuple
     names: tuple
     parameters: tuple
-    free: tuple       # names of the parameters that could move
+    free: tuple  # names of the parameters that could move
 
     def vector(self, factors):
         """Parameters (F,) of all factors, 0 for those that are not in it."""
@@ -46,7 +48,9 @@ def leaving_one_out(agreement, names, start, free):
     choices = []
     for held in [*agreement.datasets, None]:
         on = tuple(d for d in agreement.datasets if d != held)
-        choices.append(Choice(held, on, tuple(names), choose(agreement, on, start, free), tuple(names[i] for i in free)))
+        choices.append(
+            Choice(held, on, tuple(names), choose(agreement, on, start, free), tuple(names[i] for i in free))
+        )
     return choices
 
 
@@ -57,7 +61,15 @@ def curves(choices, agreement, factors):
         for name in choice.free:
             at, i = choice.vector(factors), factors.index(name)
             values = sorted({*CURVE, *(other.vector(factors)[i] for other in choices)})
-            means = agreement.mean([(*at[:i], v, *at[i + 1:]) for v in values], choice.chosen_on)
-            found.append({"held_out": choice.held, "chosen_on": list(choice.chosen_on), "parameter": name, "chosen": at[i],
-                          "values": values, "mean_srcc": [None if m == -1 else float(m) for m in means]})
+            means = agreement.mean([(*at[:i], v, *at[i + 1 :]) for v in values], choice.chosen_on)
+            found.append(
+                {
+                    "held_out": choice.held,
+                    "chosen_on": list(choice.chosen_on),
+                    "parameter": name,
+                    "chosen": at[i],
+                    "values": values,
+                    "mean_srcc": [None if m == -1 else float(m) for m in means],
+                }
+            )
     return found

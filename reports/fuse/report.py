@@ -2,6 +2,7 @@
 
 What was held out comes first; what is in sample comes last and says so.
 """
+
 import csv
 import io
 import json
@@ -20,40 +21,73 @@ def interval(low, high):
 
 
 def cell_row(line, tried):
-    row = (cell_name(line["dataset"], line["perturbation"], line["pct"]), "fused" if line["role"] == "fused" else line["metric"],
-           "" if line["role"] == "fused" else line["role"], *(f"{line[k]:.3f}" for k in ("srcc", "plcc", "krcc")),
-           signed(line["difference"]), interval(line["low"], line["high"]))
+    row = (
+        cell_name(line["dataset"], line["perturbation"], line["pct"]),
+        "fused" if line["role"] == "fused" else line["metric"],
+        "" if line["role"] == "fused" else line["role"],
+        *(f"{line[k]:.3f}" for k in ("srcc", "plcc", "krcc")),
+        signed(line["difference"]),
+        interval(line["low"], line["high"]),
+    )
     return row + ((interval(line["low_corrected"], line["high_corrected"]),) if tried else ())
 
 
 def sections(report):
     """[(title, heads or None, rows)] of a report: rows of strings under heads, or lines of text."""
     tried, found = report["tried"], []
-    found.append(("Held out: chosen without the dataset it is reported for",
-                  ("held out", "chosen on", "chosen", "mean SRCC", "best factor", "its mean", "gain"),
-                  [(h["held_out"], ", ".join(h["chosen_on"]), h["expression"], f"{h['mean_srcc']:.3f}", h["best_factor"],
-                    f"{h['best_factor_mean_srcc']:.3f}", signed(h["gain"])) for h in report["held_out"]]))
-    found.append(("Held out, cell by cell", HEADS + (("corrected",) if tried else ()),
-                  [cell_row(line, tried) for line in report["lines"]]))
+    found.append(
+        (
+            "Held out: chosen without the dataset it is reported for",
+            ("held out", "chosen on", "chosen", "mean SRCC", "best factor", "its mean", "gain"),
+            [
+                (
+                    h["held_out"],
+                    ", ".join(h["chosen_on"]),
+                    h["expression"],
+                    f"{h['mean_srcc']:.3f}",
+                    h["best_factor"],
+                    f"{h['best_factor_mean_srcc']:.3f}",
+                    signed(h["gain"]),
+                )
+                for h in report["held_out"]
+            ],
+        )
+    )
+    found.append(
+        (
+            "Held out, cell by cell",
+            HEADS + (("corrected",) if tried else ()),
+            [cell_row(line, tried) for line in report["lines"]],
+        )
+    )
     references = {line["dataset"]: line["references"] for line in report["lines"]}
-    notes = [f"interval: of the paired difference in SRCC, {report['resamples']} resamples of the references "
-             f"({', '.join(f'{d}: {n}' for d, n in references.items())}), BCa; few references carry little",
-             "best single: the best method of the folder in that cell, picked on that very cell, which favours it",
-             f"cells used: {', '.join(report['used'])}",
-             *(f"not used: {cell}, which lacks {', '.join(names)}" for cell, names in report["lacks"].items()),
-             f"floor of each factor: {report['floor']:g}"]
+    notes = [
+        f"interval: of the paired difference in SRCC, {report['resamples']} resamples of the references "
+        f"({', '.join(f'{d}: {n}' for d, n in references.items())}), BCa; few references carry little",
+        "best single: the best method of the folder in that cell, picked on that very cell, which favours it",
+        f"cells used: {', '.join(report['used'])}",
+        *(f"not used: {cell}, which lacks {', '.join(names)}" for cell, names in report["lacks"].items()),
+        f"floor of each factor: {report['floor']:g}",
+    ]
     if tried:
         count = tried["combinations"]
-        notes += [f"tried: {tried['pairs']} pairs, {tried['triples']} triples, {tried['forward']} larger sets by forward "
-                  f"selection: {count} combinations; for each dataset held out on the others alone",
-                  f"corrected: for {count} combinations tried (Bonferroni; Student's t with the bootstrap's standard error)",
-                  *tried["notes"]]
+        notes += [
+            f"tried: {tried['pairs']} pairs, {tried['triples']} triples, {tried['forward']} larger sets by forward "
+            f"selection: {count} combinations; for each dataset held out on the others alone",
+            f"corrected: for {count} combinations tried (Bonferroni; Student's t with the bootstrap's standard error)",
+            *tried["notes"],
+        ]
     found.append(("What this is", None, notes))
     found += curve_sections(report)
     sample = report["in_sample"]
     means = ", ".join(f"{dataset} {mean:.3f}" for dataset, mean in sample["mean_srcc"].items())
-    found.append(("In sample: chosen on all datasets, to be used on others; its numbers here prove nothing", None,
-                  [sample["expression"], f"mean SRCC in sample: {means}"]))
+    found.append(
+        (
+            "In sample: chosen on all datasets, to be used on others; its numbers here prove nothing",
+            None,
+            [sample["expression"], f"mean SRCC in sample: {means}"],
+        )
+    )
     return found
 
 
@@ -65,8 +99,10 @@ def curve_sections(report):
     found = []
     for name, curves in groups.items() if len(groups) <= 4 else ():
         values = sorted({v for c in curves for v in c["values"]})
-        heads = (f"{'exponent' if report['by'] == 'exponents' else 'weight'} of {name}",
-                 *(f"without {c['held_out']}" if c["held_out"] else "all" for c in curves))
+        heads = (
+            f"{'exponent' if report['by'] == 'exponents' else 'weight'} of {name}",
+            *(f"without {c['held_out']}" if c["held_out"] else "all" for c in curves),
+        )
         rows = []
         for v in values:
             cells = []
@@ -89,7 +125,7 @@ def text(report):
             previous = None
             for row in [heads, *rows]:
                 shown = [""] + list(row[1:]) if row[0] == previous else list(row)
-                if heads[:len(HEADS)] == HEADS and row[0] != previous and previous:
+                if heads[: len(HEADS)] == HEADS and row[0] != previous and previous:
                     page.append("")
                 page.append("  " + "  ".join(cell.ljust(w) for cell, w in zip(shown, widths)).rstrip())
                 previous = row[0]
@@ -101,8 +137,11 @@ def markdown(report):
     page = []
     for title, heads, rows in sections(report):
         page += [f"**{title}**", ""]
-        page += [f"- {row}" for row in rows] if heads is None else \
-            [f"| {' | '.join(cells)} |" for cells in (heads, ["---"] * len(heads), *rows)]
+        page += (
+            [f"- {row}" for row in rows]
+            if heads is None
+            else [f"| {' | '.join(cells)} |" for cells in (heads, ["---"] * len(heads), *rows)]
+        )
         page.append("")
     return "\n".join(page)
 

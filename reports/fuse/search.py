@@ -4,19 +4,20 @@ For each dataset held out, singles, all pairs and triples, and larger sets by fo
 datasets alone: roughly, with coarse exponents and at most THIN pairs of images a cell. The best of each size and the best few of
 all then get their exponents as agreement/exponents.py chooses them, on all pairs of images, and the best of these is what is reported.
 """
+
 from itertools import combinations
 
 import numpy as np
 
+from agreement.exponents import COARSE, Agreement, choose, two_digits
 from common.errors import UsageError
 from common.terminal import progress
-from agreement.exponents import COARSE, Agreement, choose, two_digits
 from reports.fuse.cells import enough
 from reports.fuse.choice import KINDS, Choice, agreement_of
 
 THIN = 3000
 FINALISTS = 3
-WORTH = 1e-3      # of mean SRCC that a larger set has to gain: what does not show in three decimals is not worth another network
+WORTH = 1e-3  # of mean SRCC that a larger set has to gain: what does not show in three decimals is not worth another network
 POWERS = COARSE[COARSE > 0]
 
 
@@ -38,9 +39,20 @@ def search(folder, asked, most):
         choices.append(final(agreement, ranked, pool, held, on))
         sizes |= {members: len(members) for members in ranked if len(members) > 1}
     counts = list(sizes.values())
-    return choices, agreement, cells, lacking, {
-        "pool": list(pool), "pairs": counts.count(2), "triples": counts.count(3), "forward": sum(n > 3 for n in counts),
-        "combinations": len(counts), "notes": [f"pool: {', '.join(pool)}", *notes]}
+    return (
+        choices,
+        agreement,
+        cells,
+        lacking,
+        {
+            "pool": list(pool),
+            "pairs": counts.count(2),
+            "triples": counts.count(3),
+            "forward": sum(n > 3 for n in counts),
+            "combinations": len(counts),
+            "notes": [f"pool: {', '.join(pool)}", *notes],
+        },
+    )
 
 
 def pool_of(folder):
@@ -51,17 +63,22 @@ def pool_of(folder):
         lacks = [d for d in folder.datasets if (d, "none", None) not in keys]
         files = [] if lacks else [folder.read(key, method)[0] for key in keys]
         settings = [file.settings for file in files]
-        reasons = {f"lacking {', '.join(lacks)}": lacks, "fused": any("fused" in s for s in settings),
-                   "of random weights": any(w.get("name") == "random" for s in settings for w in s.get("weights", ())),
-                   "with negative values": any((file.table["pred"] < -folder.floor).any() for file in files)}
+        reasons = {
+            f"lacking {', '.join(lacks)}": lacks,
+            "fused": any("fused" in s for s in settings),
+            "of random weights": any(w.get("name") == "random" for s in settings for w in s.get("weights", ())),
+            "with negative values": any((file.table["pred"] < -folder.floor).any() for file in files),
+        }
         why = next((reason for reason, holds in reasons.items() if holds), None)
         if why:
             left.setdefault(why, []).append(method)
         else:
             pool.append(method)
     if len(pool) < 2:
-        raise UsageError(f"--search: expected two methods or more with plain score files of each of {', '.join(folder.datasets)} "
-                         f"in {folder.path}, found {', '.join(pool) or 'none'}; choose among the datasets by --datasets")
+        raise UsageError(
+            f"--search: expected two methods or more with plain score files of each of {', '.join(folder.datasets)} "
+            f"in {folder.path}, found {', '.join(pool) or 'none'}; choose among the datasets by --datasets"
+        )
     return tuple(pool), [f"not in the pool, {why}: {', '.join(methods)}" for why, methods in left.items()]
 
 
@@ -104,7 +121,7 @@ def final(agreement, ranked, pool, held, on):
     mean, chosen, unit = -np.inf, None, None
     for members in sorted(finalists, key=lambda members: (len(members), members)):
         exponents = np.array(ranked[members][1])
-        first = int(exponents.argmax())    # the unit, to which the others are relative
+        first = int(exponents.argmax())  # the unit, to which the others are relative
         start = [float(two_digits(v)[0]) for v in exponents / exponents[first]]
         parameters = choose(agreement, on, start, [i for i in members if i != first])
         reached = float(agreement.mean([parameters], on)[0])

@@ -1,6 +1,6 @@
 """Two folders of score files, pair by pair: how far their scores differ.
 
-    python tables.py --check DIR1 DIR2        # is the command for it
+python tables.py --check DIR1 DIR2        # is the command for it
 """
 
 import json
@@ -19,12 +19,16 @@ def check(first, second):
     """
     import numpy as np
     import pandas as pd
+
     from agreement.correlations import srcc
+
     found = [score_paths(folder) for folder in (first, second)]
     common = sorted(found[0].keys() & found[1].keys())
     if not common:
-        raise UsageError(f"--check: no score file of the same name in {first} ({len(found[0])} of them) and {second} "
-                         f"({len(found[1])}); expected names like tid2013_dinov1_l2.csv in both")
+        raise UsageError(
+            f"--check: no score file of the same name in {first} ({len(found[0])} of them) and {second} "
+            f"({len(found[1])}); expected names like tid2013_dinov1_l2.csv in both"
+        )
     files, worst = [], []
     for name in common:
         a, b = (read(side[name]) for side in found)
@@ -34,8 +38,15 @@ def check(first, second):
         pairs["absolute"] = np.abs(x - y)
         pairs["relative"] = pairs["absolute"] / np.maximum(np.maximum(np.abs(x), np.abs(y)), np.finfo(float).tiny)
         constant = (x == x[0]).all() or (y == y[0]).all()
-        files.append({"file": name, "pairs": len(i), "absolute": pairs["absolute"].max(), "relative": pairs["relative"].max(),
-                      "spearman": None if constant else srcc(x, y)})
+        files.append(
+            {
+                "file": name,
+                "pairs": len(i),
+                "absolute": pairs["absolute"].max(),
+                "relative": pairs["relative"].max(),
+                "spearman": None if constant else srcc(x, y),
+            }
+        )
         worst.append(pairs.nlargest(10, "relative"))
     return pd.DataFrame(files), pd.concat(worst).nlargest(10, "relative")
 
@@ -43,12 +54,15 @@ def check(first, second):
 def check_text(files, worst):
     """The result of check() for a person."""
     from datasets import dataset_note
+
     named = dict.fromkeys(parse_name(name)[0] for name in files["file"])
     notes = "".join(f"{name}: {note}\n" for name in named if (note := dataset_note(name)))
-    return notes + (f"{files.to_string(index=False)}\n\n{len(files)} common files, {files['pairs'].sum()} common pairs; "
-            f"largest difference {files['absolute'].max():.3g} absolute, {files['relative'].max():.3g} relative; "
-            f"lowest Spearman {files['spearman'].min():.6f}\n\nthe ten worst pairs, by relative difference:\n"
-            f"{worst.to_string(index=False)}\n")
+    return notes + (
+        f"{files.to_string(index=False)}\n\n{len(files)} common files, {files['pairs'].sum()} common pairs; "
+        f"largest difference {files['absolute'].max():.3g} absolute, {files['relative'].max():.3g} relative; "
+        f"lowest Spearman {files['spearman'].min():.6f}\n\nthe ten worst pairs, by relative difference:\n"
+        f"{worst.to_string(index=False)}\n"
+    )
 
 
 def check_json(files, worst):

@@ -3,6 +3,7 @@
 To add a format, write a function (tables, cells, summary, terminal) -> str and enter it in FORMATS. Its arguments: Tables, the
 flat list of tables.Cell they are made of, tables.summarise's dict, and whether the output goes to a terminal.
 """
+
 import csv
 import html
 import io
@@ -12,29 +13,46 @@ from dataclasses import asdict, dataclass, field
 from itertools import groupby
 from typing import NamedTuple
 
-MODELS = {"psnr": "PSNR", "msssim": "MS-SSIM", "fsim": "FSIMc", "dists": "DISTS", "lpips": "LPIPS (AlexNet)",
-          "lpips_vgg": "LPIPS (VGG16)", "stlpips_alex": "ST-LPIPS (AlexNet)", "stlpips_vgg": "ST-LPIPS (VGG16)", "vgg": "VGG",
-          "efficientnet": "EfficientNet", "clip_vitb32": "CLIP-ViT-B/32", "clip_rn50": "CLIP-RN50",
-          "clip_convnext": "CLIP-ConvNeXt", "rclip_vitb32": "R-CLIP_T",
-          "imagenet_vit": "ImageNet-ViT", "dinov1": "DINOv1", "dinov2": "DINOv2"}
+MODELS = {
+    "psnr": "PSNR",
+    "msssim": "MS-SSIM",
+    "fsim": "FSIMc",
+    "dists": "DISTS",
+    "lpips": "LPIPS (AlexNet)",
+    "lpips_vgg": "LPIPS (VGG16)",
+    "stlpips_alex": "ST-LPIPS (AlexNet)",
+    "stlpips_vgg": "ST-LPIPS (VGG16)",
+    "vgg": "VGG",
+    "efficientnet": "EfficientNet",
+    "clip_vitb32": "CLIP-ViT-B/32",
+    "clip_rn50": "CLIP-RN50",
+    "clip_convnext": "CLIP-ConvNeXt",
+    "rclip_vitb32": "R-CLIP_T",
+    "imagenet_vit": "ImageNet-ViT",
+    "dinov1": "DINOv1",
+    "dinov2": "DINOv2",
+}
 DISTANCES = {"skld": "SKLD", "jsd": "JSD", "wsd": "WSD", "l2": "L2", "cos": "cosine"}
 FEATURES = {"features": "feats.", "embedding": "emb."}
 DATASETS = {"live": "LIVE", "tid2013": "TID2013", "pipal": "PIPAL"}
-WIDTH = 230   # of text that does not go to a terminal: every table in one panel
+WIDTH = 230  # of text that does not go to a terminal: every table in one panel
 LEGEND = "bold is best of those scored, underlined best in its group; n/N: only n of N pairs scored; -: no score file"
 
 
 def label(model, distance="", feature=""):
     """What a row is: ('dinov1', 'l2', 'features') -> 'DINOv1 L2 feats.'"""
-    return " ".join(filter(None, (MODELS.get(model, model), DISTANCES.get(distance, distance), FEATURES.get(feature, ""))))
+    return " ".join(
+        filter(None, (MODELS.get(model, model), DISTANCES.get(distance, distance), FEATURES.get(feature, "")))
+    )
 
 
 class Shown(NamedTuple):
     """What is printed of one cell."""
+
     score: str = ""
-    sign: str = ""         # = or ≠ between score and print, | where there is no score
+    sign: str = ""  # = or ≠ between score and print, | where there is no score
     printed: str = ""
-    letter: str = ""       # of the cell's own footnote
+    letter: str = ""  # of the cell's own footnote
     best: bool = False
     group_best: bool = False
     state: str = ""
@@ -53,10 +71,11 @@ class Shown(NamedTuple):
 @dataclass
 class Table:
     """Rows in groups; columns are (dataset, perturbation, statistic)."""
+
     title: str
-    groups: dict = field(default_factory=dict)      # heading -> {row key: {column: tables.Cell}}
-    columns: dict = field(default_factory=dict)     # an ordered set
-    notes: dict = field(default_factory=dict)       # note -> its letter
+    groups: dict = field(default_factory=dict)  # heading -> {row key: {column: tables.Cell}}
+    columns: dict = field(default_factory=dict)  # an ordered set
+    notes: dict = field(default_factory=dict)  # note -> its letter
 
     def add(self, heading, key, cell):
         column = cell.dataset, cell.perturbation, cell.statistic
@@ -69,7 +88,12 @@ class Table:
         """{id(cell)} of each column's best among the rows of the groups; scores equal in print share it."""
         chosen = set()
         for column in self.columns:
-            cells = [row[column] for rows in groups for row in rows.values() if column in row and row[column].score is not None]
+            cells = [
+                row[column]
+                for rows in groups
+                for row in rows.values()
+                if column in row and row[column].score is not None
+            ]
             top = max((round(cell.score, 3) for cell in cells), default=None)
             chosen |= {id(cell) for cell in cells if round(cell.score, 3) == top}
         return chosen
@@ -81,7 +105,7 @@ class Table:
             group_best, lines = self.best([rows]) if len(rows) > 1 else set(), []
             for key, row in rows.items():
                 notes = {cell.note for cell in row.values()}
-                note = notes.pop() if len(notes) == 1 else ""     # one that all cells share stands at the row's label
+                note = notes.pop() if len(notes) == 1 else ""  # one that all cells share stands at the row's label
                 shown = [self.shown(row[c], note, best, group_best) if c in row else Shown() for c in self.columns]
                 lines.append((label(*key), self.notes.get(note, ""), shown))
             found.append((heading, lines))
@@ -97,29 +121,38 @@ class Table:
 
 def spans(columns, level):
     """Neighbouring columns under one heading: [(name, how many)]; level 0 is the dataset, 1 perturbation, 2 statistic."""
-    runs = [list(run) for _, run in groupby(columns, key=lambda column: column[:level + 1])]
+    runs = [list(run) for _, run in groupby(columns, key=lambda column: column[: level + 1])]
     return [((DATASETS.get(run[0][0], run[0][0]), run[0][1], run[0][2].upper())[level], len(run)) for run in runs]
 
 
 def summary_lines(summary):
     """The summary of tables.summarise as plain lines."""
+
     def line(cell):
         row = label(cell.model, cell.distance, cell.feature)
-        return (f"  Table {cell.table} {DATASETS[cell.dataset]} {cell.perturbation}, {row}, {cell.statistic.upper()}: "
-                f"{cell.score:.4f}, printed {cell.published:.3f} ({cell.difference:+.4f})  {cell.scores_file}")
+        return (
+            f"  Table {cell.table} {DATASETS[cell.dataset]} {cell.perturbation}, {row}, {cell.statistic.upper()}: "
+            f"{cell.score:.4f}, printed {cell.published:.3f} ({cell.difference:+.4f})  {cell.scores_file}"
+        )
 
     differs, errata, missing = summary["differs"], summary["errata"], summary["missing"]
-    partial = {c.scores_file: f"  {c.scores_file}: {c.pairs}/{c.expected} pairs" for c in missing if c.state == "partial"}
-    lines = [f"{summary['cells']} printed numbers: {summary['equal']} equal to the printed digit, {len(differs)} differ, "
-             f"{len(errata)} differ where the print cannot be recomputed (see the footnotes), {len(missing)} missing"]
+    partial = {
+        c.scores_file: f"  {c.scores_file}: {c.pairs}/{c.expected} pairs" for c in missing if c.state == "partial"
+    }
+    lines = [
+        f"{summary['cells']} printed numbers: {summary['equal']} equal to the printed digit, {len(differs)} differ, "
+        f"{len(errata)} differ where the print cannot be recomputed (see the footnotes), {len(missing)} missing"
+    ]
     if summary["protocol"] != "paper":
         lines.append(f"scored under protocol {summary['protocol']}, not the paper's: differences are expected")
-    for heading, found in (("differ, largest first:", map(line, differs)),
-                           ("differ where the print cannot be recomputed:", map(line, errata)),
-                           ("partly scored, so not used:", partial.values()),
-                           ("not used:", (f"  {line}" for line in summary["ignored"])),
-                           ("scored with other settings than the paper's:", (f"  {line}" for line in summary["unusual"])),
-                           ("missing; these commands make them:", (f"  python run.py {call}" for call in summary["commands"]))):
+    for heading, found in (
+        ("differ, largest first:", map(line, differs)),
+        ("differ where the print cannot be recomputed:", map(line, errata)),
+        ("partly scored, so not used:", partial.values()),
+        ("not used:", (f"  {line}" for line in summary["ignored"])),
+        ("scored with other settings than the paper's:", (f"  {line}" for line in summary["unusual"])),
+        ("missing; these commands make them:", (f"  python run.py {call}" for call in summary["commands"])),
+    ):
         found = list(found)
         lines += [heading, *found] if found else []
     return lines
@@ -134,7 +167,7 @@ def text(tables, cells, summary, terminal):
         rows = [row for _, lines in groups for row in lines]
         left = 6 + max(len(name) for name, _, _ in rows)
         wide = 1 + max(sum(map(len, cell[:4])) for _, _, shown in rows for cell in shown)
-        panels = [[]]      # of column numbers
+        panels = [[]]  # of column numbers
         for _, run in groupby(range(len(columns)), key=lambda number: columns[number][:2]):
             run = list(run)
             if panels[-1] and left + wide * (len(panels[-1]) + len(run)) > width:
@@ -148,8 +181,10 @@ def text(tables, cells, summary, terminal):
             for heading, lines in groups:
                 page.append(f"-- {heading} ".ljust(left + wide * len(panel) - 1, "-"))
                 for name, letter, shown in lines:
-                    row = [cell.marked(bold, underline) + "".join(cell[1:4]).ljust(wide - len(cell.score))
-                           for cell in (shown[number] for number in panel)]
+                    row = [
+                        cell.marked(bold, underline) + "".join(cell[1:4]).ljust(wide - len(cell.score))
+                        for cell in (shown[number] for number in panel)
+                    ]
                     page.append((f"{name}{f' [{letter}]' if letter else ''}".ljust(left) + "".join(row)).rstrip())
             page.append("")
         page += [f"[{letter}] {note}" for note, letter in table.notes.items()] + [""]
@@ -168,7 +203,10 @@ def as_csv(tables, cells, summary, terminal):
 def as_json(tables, cells, summary, terminal):
     """The cells, and the summary with its cells counted."""
     record = {key: len(value) if key in ("differs", "errata", "missing") else value for key, value in summary.items()}
-    return json.dumps({"cells": [{**asdict(c), "difference": c.difference} for c in cells], "summary": record}, indent=1) + "\n"
+    return (
+        json.dumps({"cells": [{**asdict(c), "difference": c.difference} for c in cells], "summary": record}, indent=1)
+        + "\n"
+    )
 
 
 def markdown(tables, cells, summary, terminal):
@@ -180,40 +218,75 @@ def markdown(tables, cells, summary, terminal):
         for heading, lines in table.lines():
             page.append(f"| *{heading}* |" + " |" * len(table.columns))
             for name, letter, shown in lines:
-                row = [c.marked("**{}**", "<u>{}</u>") + (f" ({c.against})" if c.printed else "")
-                       + (f" [{c.letter}]" if c.letter else "") for c in shown]
+                row = [
+                    c.marked("**{}**", "<u>{}</u>")
+                    + (f" ({c.against})" if c.printed else "")
+                    + (f" [{c.letter}]" if c.letter else "")
+                    for c in shown
+                ]
                 page.append("| " + " | ".join([name + (f" [{letter}]" if letter else ""), *row]) + " |")
         page += ["", *(f"[{letter}] {note}  " for note, letter in table.notes.items()), ""]
-    return "\n".join([*page, f"In brackets the printed number, with ≠ where it differs; {LEGEND}.", "",
-                      "```", *summary_lines(summary), "```"]) + "\n"
+    return (
+        "\n".join(
+            [
+                *page,
+                f"In brackets the printed number, with ≠ where it differs; {LEGEND}.",
+                "",
+                "```",
+                *summary_lines(summary),
+                "```",
+            ]
+        )
+        + "\n"
+    )
 
 
 def tex(string):
     """A string with LaTeX's special characters escaped."""
-    special = {"\\": r"\textbackslash{}", "≠": r"$\neq$", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-               "<": "$<$", ">": "$>$"}
+    special = {
+        "\\": r"\textbackslash{}",
+        "≠": r"$\neq$",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "<": "$<$",
+        ">": "$>$",
+    }
     return "".join(special.get(c) or (f"\\{c}" if c in "&%$#_{}" else c) for c in string).replace("--", "-{}-")
 
 
 def latex(tables, cells, summary, terminal):
     """A document that compiles as it is (with booktabs, graphicx, geometry); each tabular can be lifted out of it."""
-    page = [*(f"% {line}" for line in summary_lines(summary)), r"\documentclass[a4paper,landscape]{article}",
-            r"\usepackage[margin=10mm]{geometry}", r"\usepackage{booktabs,graphicx}", r"\pagestyle{empty}",
-            r"\newcommand{\fit}[1]{\sbox0{\resizebox{\textwidth}{!}{#1}}%   as wide as the page, unless that is too high for it",
-            r"  \ifdim\dimexpr\ht0+\dp0\relax>.85\textheight\resizebox*{!}{.85\textheight}{#1}\else\usebox0\fi}",
-            r"\begin{document}"]
+    page = [
+        *(f"% {line}" for line in summary_lines(summary)),
+        r"\documentclass[a4paper,landscape]{article}",
+        r"\usepackage[margin=10mm]{geometry}",
+        r"\usepackage{booktabs,graphicx}",
+        r"\pagestyle{empty}",
+        r"\newcommand{\fit}[1]{\sbox0{\resizebox{\textwidth}{!}{#1}}%   as wide as the page, unless that is too high for it",
+        r"  \ifdim\dimexpr\ht0+\dp0\relax>.85\textheight\resizebox*{!}{.85\textheight}{#1}\else\usebox0\fi}",
+        r"\begin{document}",
+    ]
     for table in tables:
         groups, count = table.lines(), len(table.columns)
-        page += [r"\begin{table}[p]\centering", rf"{tex(table.title)}. Small: the printed number; {tex(LEGEND)}.\par\medskip",
-                 r"\fit{\begin{tabular}{l" + "r" * count + "}", r"\toprule"]
-        page += ["".join(rf" & \multicolumn{{{n}}}{{c}}{{{tex(name)}}}" for name, n in spans(table.columns, level)) + r" \\"
-                 for level in range(3)]
+        page += [
+            r"\begin{table}[p]\centering",
+            rf"{tex(table.title)}. Small: the printed number; {tex(LEGEND)}.\par\medskip",
+            r"\fit{\begin{tabular}{l" + "r" * count + "}",
+            r"\toprule",
+        ]
+        page += [
+            "".join(rf" & \multicolumn{{{n}}}{{c}}{{{tex(name)}}}" for name, n in spans(table.columns, level)) + r" \\"
+            for level in range(3)
+        ]
         for heading, lines in groups:
             page += [r"\midrule", rf"\multicolumn{{{count + 1}}}{{l}}{{\textit{{{tex(heading)}}}}} \\"]
             for name, letter, shown in lines:
-                row = [c.marked(r"\textbf{{{}}}", r"\underline{{{}}}")
-                       + (rf" {{\scriptsize {tex(c.against)}}}" if c.printed else "")
-                       + (f"$^{{{c.letter}}}$" if c.letter else "") for c in shown]
+                row = [
+                    c.marked(r"\textbf{{{}}}", r"\underline{{{}}}")
+                    + (rf" {{\scriptsize {tex(c.against)}}}" if c.printed else "")
+                    + (f"$^{{{c.letter}}}$" if c.letter else "")
+                    for c in shown
+                ]
                 page.append(" & ".join([tex(name) + (f"$^{{{letter}}}$" if letter else ""), *row]) + r" \\")
         notes = [rf"\par\footnotesize $^{{{letter}}}$ {tex(note)}" for note, letter in table.notes.items()]
         page += [r"\bottomrule", r"\end{tabular}}", *notes, r"\end{table}"]
@@ -244,11 +317,14 @@ pre { white-space: pre-wrap; background: #8882; padding: .6rem }
 def as_html(tables, cells, summary, terminal):
     """One self-contained page; on a narrow screen the tables scroll sideways under row names that stay."""
     e = html.escape
-    page = ['<!DOCTYPE html>', '<html lang="en"><head><meta charset="utf-8">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f"<title>The paper's tables, scored and printed</title><style>{STYLE}</style></head><body>",
-            "<h1>The paper's tables, scored and printed</h1>",
-            f"<p>Above, from score files; below, as printed in the paper, with ≠ and a tint where it differs; {LEGEND}.</p>"]
+    page = [
+        "<!DOCTYPE html>",
+        '<html lang="en"><head><meta charset="utf-8">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        f"<title>The paper's tables, scored and printed</title><style>{STYLE}</style></head><body>",
+        "<h1>The paper's tables, scored and printed</h1>",
+        f"<p>Above, from score files; below, as printed in the paper, with ≠ and a tint where it differs; {LEGEND}.</p>",
+    ]
     for table in tables:
         page += [f'<h2>{e(table.title)}</h2><div class="scroll"><table><thead>']
         for level in range(3):
@@ -258,10 +334,17 @@ def as_html(tables, cells, summary, terminal):
         for heading, lines in table.lines():
             page.append(f'<tr class="group"><th>{e(heading)}</th><td colspan="{len(table.columns)}"></td></tr>')
             for name, letter, shown in lines:
-                row = [f'<td class="{c.state}">' + c.marked("<b>{}</b>", "<u>{}</u>")
-                       + f"<sup>{c.letter}</sup><small>{c.against}</small></td>" for c in shown]
+                row = [
+                    f'<td class="{c.state}">'
+                    + c.marked("<b>{}</b>", "<u>{}</u>")
+                    + f"<sup>{c.letter}</sup><small>{c.against}</small></td>"
+                    for c in shown
+                ]
                 page.append(f"<tr><th>{e(name)} <sup>{letter}</sup></th>{''.join(row)}</tr>")
-        page += ["</tbody></table></div>", *(f"<p><sup>{letter}</sup> {e(note)}</p>" for note, letter in table.notes.items())]
+        page += [
+            "</tbody></table></div>",
+            *(f"<p><sup>{letter}</sup> {e(note)}</p>" for note, letter in table.notes.items()),
+        ]
     return "\n".join([*page, "<h2>Summary</h2><pre>", *map(e, summary_lines(summary)), "</pre></body></html>"]) + "\n"
 
 

@@ -10,6 +10,8 @@ from common.terminal import progress
 from reports.compare.audit import audit, stability
 from reports.compare.evidence import Settings, describe, measure
 
+__all__ = ["Settings", "compare"]
+
 FEW_REFERENCES = (
     30  # with fewer, 95 % intervals hold the truth more rarely than they say: the report states by how much
 )

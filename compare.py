@@ -19,8 +19,9 @@ from common.errors import UsageError
 from common.terminal import check_writable, run_main
 from loaders.spread import KINDS, Spread
 from reports.compare import Settings, compare
-from reports.compare.grouping import base, no_spread, numbers_by_name, read_groups
+from reports.compare.grouping import no_spread, numbers_by_name, read_groups
 from reports.compare.report import FORMATS
+from scorefiles.join import align, base_names
 
 
 def column_pairs(text):
@@ -41,17 +42,16 @@ def spread_reader(std_file, data_root, given):
     def by_name(spreads, table, source):
         import pandas as pd
 
-        names = base(pd.Series(list(spreads), dtype=str))
-        wanted = base(table["dis"])
-        if names.is_unique:
-            place = pd.Index(names).get_indexer(wanted)
-        else:  # LIVE's names repeat between its folders: by position, which the names must then bear out
-            place = np.arange(len(wanted)) if list(names) == list(wanted) else np.full(len(wanted), -1)
-        if (place < 0).any():
-            raise UsageError(
-                f"{source}: no std for {np.sum(place < 0)} of {len(place)} images, first {table['dis'].iloc[np.argmin(place)]}"
-            )
-        return np.array(list(spreads.values()), dtype=float)[place]
+        names, wanted = base_names(pd.Series(list(spreads), dtype=str)), base_names(table["dis"])
+        rows, images = np.arange(len(wanted)), wanted
+        if names.is_unique:  # an image may stand in several pairs; LIVE's names repeat between its folders
+            rows, images = pd.factorize(wanted)
+        i, j = align(images, names)
+        missing = np.setdiff1d(np.arange(len(images)), i)
+        if len(missing):
+            first = table["dis"].iloc[int(np.argmax(rows == missing[0]))]
+            raise UsageError(f"{source}: no std for {len(missing)} of {len(images)} images, first {first}")
+        return np.array(list(spreads.values()), dtype=float)[j][rows]
 
     def settled(std, kind):
         if (std < 0).any():

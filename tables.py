@@ -50,6 +50,7 @@ class Cell:
     state: str = "missing"  # equal, differs, scored (nothing published), partial, missing
     pairs: int = 0
     expected: int | None = None
+    reason: str = ""  # why a score file that is there could not fill the cell
 
     @property
     def method(self):
@@ -122,11 +123,11 @@ def commands(cells):
 def fill(cells, folders):
     """Put the coefficients of the folders' score files into the cells."""
     for cell in cells:
-        values, cell.pairs, cell.expected = folders.look_up(cell.scores_file)
-        if values is None:
-            cell.state = "partial" if cell.pairs else "missing"
+        file, cell.pairs, cell.expected = folders.look_up(cell.scores_file)
+        if file is None:
+            cell.state, cell.reason = "partial" if cell.pairs else "missing", folders.reasons.get(cell.scores_file, "")
             continue
-        cell.score = values[cell.statistic]
+        cell.score = folders.coefficient(file, cell.statistic)
         if cell.published is None:
             cell.state = "scored"
         else:  # half a printed digit either way; the rest is the rounding of the subtraction

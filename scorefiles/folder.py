@@ -1,82 +1,111 @@
-"""Folders of score files: which there are, and each found by name, read, checked and correlated once."""
+"""Folders of score files: which there are, and each read, checked and correlated once."""
 
 import json
 from pathlib import Path
 
-from agreement.correlations import coefficients
+from agreement import correlations
 from common.errors import UsageError
-from scorefiles.join import check_labels
-from scorefiles.read import is_floor, parse_name, read
+from common.terminal import warn
+from scorefiles.join import join, same_rows
+from scorefiles.read import ENDING, Unusable, is_floor, parse_name, read
 
 USUAL = {"resizeHW": None, "precision": "paper"}  # settings that change scores but not the name of their file
 
 
-def score_paths(folder):
-    """{name: path} of a folder's score files; a partial one goes by its final name, and gives way to a complete one."""
+def scan(folder):
+    """{final name: [paths]} of a folder's score files by name: the finished file alone, else its unfinished parts.
+
+    Noise floors are no score files, nor are hidden files and other files (correlations.csv, the JSONs). Raises UsageError for no folder.
+    """
     if not Path(folder).is_dir():
-        raise UsageError(f"{folder}: no such folder; expected one with score files")
-    paths = [
-        path
-        for ending in ("*_*.csv.partial", "*_*.csv")
-        for path in sorted(Path(folder).glob(ending))
-        if not is_floor(path.name.removesuffix(".partial"))
-    ]
-    return {path.name.removesuffix(".partial"): path for path in paths}
+        raise UsageError(f"{folder}: no such folder; expected one with score files, as run.py --savedir makes")
+    files = {}
+    for path in sorted(Path(folder).glob("[!._]*_?*.csv*")):
+        name = ENDING.sub(".csv", path.name)
+        if ENDING.search(path.name) and not is_floor(name):
+            files.setdefault(name, []).append(path)
+    return {name: [path for path in paths if path.name == name] or paths for name, paths in files.items()}
+
+
+def read_or_name(path, columns=None):
+    """The ScoreFile, or None where it is of no use by itself, which is then said on stderr."""
+    try:
+        return read(path, columns)
+    except Unusable as error:
+        name_left_out(error)
+        return None
+
+
+def name_left_out(error):
+    warn(f"left out: {error}")
 
 
 class Folders:
-    """The score files of some folders: each found by name, then read, checked and correlated once."""
+    """The score files of some folders, by name; the first folder whose file is of use is taken.
+
+    `reasons` {name: why} holds what could not be used, `ignored` and `unusual` lines for the report.
+    """
 
     def __init__(self, folders):
-        self.folders = [Path(folder) for folder in folders]
-        for folder in self.folders:
-            if not folder.is_dir():
-                raise UsageError(
-                    f"{folder}: no such folder; --scores expects folders of score files, as run.py --savedir makes"
-                )
-        self.found, self.labels, self.ignored, self.unusual, self.protocol = {}, {}, [], [], None
+        self.folders = [scan(folder) for folder in folders]
+        self.files, self.values = {}, {}
+        self.templates, self.reasons, self.ignored, self.unusual, self.protocol = {}, {}, [], [], None
 
     def look_up(self, name):
-        """(coefficients or None, pairs scored, pairs in the dataset) by a score file's name; (None, 0, N) where there is none."""
-        if name not in self.found:
-            self.found[name] = self._look_up(name)
-        return self.found[name]
+        """(ScoreFile or None, pairs scored, pairs in the dataset) by a score file's name; (None, 0, N) where there is none.
+
+        Raises UsageError for files that contradict each other in pairs, labels or protocol: nobody can say which is right.
+        """
+        if name not in self.files:
+            self.files[name] = self._look_up(name)
+        return self.files[name]
 
     def _look_up(self, name):
         from datasets import DATASETS
 
-        whole = DATASETS[parse_name(name)[0]].pairs
-        for path in filter(Path.exists, (folder / name for folder in self.folders)):
-            file = read(path)
-            n, promised = len(file.table), file.promised
-            if '"random"' in json.dumps(file.settings.get("weights")):
-                self.ignored.append(f"{path}: scored with random weights")
-            elif n != (promised or n):
-                raise UsageError(
-                    f"{path}: line {n + 1}: the file ends after {n} pairs, expected {promised} of {file.dataset}; "
-                    "delete it and score again"
-                )
-            elif whole and n < whole:  # pairs left out, or all pairs of a folder that does not hold the whole dataset
-                return None, n, whole
-            else:
-                return self.coefficients(file), n, whole
-        for folder in self.folders:
-            parts = [path for path in folder.glob(f"{name}.partial*")]  # one, or a part a shard
-            if parts:
-                return None, sum(max(0, path.read_bytes().count(b"\n") - 1) for path in parts), whole
-        return None, 0, whole
+        pairs = DATASETS[parse_name(name)[0]].pairs
+        finished = [
+            paths[0] for paths in (folder.get(name) for folder in self.folders) if paths and paths[0].name == name
+        ]
+        for path in finished:
+            try:
+                file = read(path)
+                if '"random"' in json.dumps(file.settings.get("weights")):
+                    self.ignored.append(f"{path}: scored with random weights")
+                    continue
+                file.require_whole()
+                if (
+                    pairs and len(file.table) < pairs
+                ):  # left out by --skip-bad, or a folder that does not hold all of it
+                    return None, len(file.table), pairs
+                self.check(file)
+                return file, len(file.table), pairs
+            except Unusable as error:
+                self.reasons[name] = f"{error.path.name}: {error.reason}"
+                name_left_out(error)
+        for paths in (folder[name] for folder in self.folders if name in folder):
+            if paths[0].name != name:  # one unfinished file, or one a shard
+                return None, sum(max(0, path.read_bytes().count(b"\n") - 1) for path in paths), pairs
+        return None, 0, pairs
 
-    def coefficients(self, file):
-        table = file.table
-        released_live = (
-            file.dataset == "live" and not table["dis"].str.contains("/").any()
-        )  # no folders, so names repeat
-        repeated = table.duplicated(["dis", "ref", "mos"] if released_live else ["dis"]).to_numpy().nonzero()[0]
-        if len(repeated):
-            raise UsageError(
-                f"{file.path}: line {repeated[0] + 2}: {table['dis'][repeated[0]]} stands in an earlier line, too"
-            )
-        check_labels(file, self.labels.setdefault(file.dataset, file))
+    def check(self, file):
+        """That a file can stand in a table beside those before it. Raises Unusable, or UsageError where they disagree."""
+        table, template = file.table, self.templates.get(file.dataset)
+        if template is None or not same_rows(table, template.table):
+            released_live = (
+                file.dataset == "live" and not table["dis"].str.contains("/").any()
+            )  # no folders, so names repeat
+            twice = table.duplicated(["dis", "ref", "mos"] if released_live else ["dis"]).to_numpy().nonzero()[0]
+            if len(twice):
+                raise Unusable(
+                    file.path, f"line {twice[0] + 2}: {table['dis'][twice[0]]} stands in an earlier line, too"
+                )
+        try:
+            correlations.checked(table["pred"], table["mos"])
+        except ValueError as error:
+            raise Unusable(file.path, str(error)) from None
+        self.templates.setdefault(file.dataset, file)
+        join(file, self.templates[file.dataset])
         self.protocol = self.protocol or (file.protocol, file.path)
         if file.protocol != self.protocol[0]:
             raise UsageError(
@@ -86,7 +115,11 @@ class Folders:
         other = [f"{key} {value}" for key, usual in USUAL.items() if (value := file.settings.get(key, usual)) != usual]
         if other:
             self.unusual.append(f"{file.path}: {', '.join(other)}")
-        try:
-            return coefficients(table["pred"] * file.sign, table["mos"])
-        except ValueError as error:
-            raise UsageError(f"{file.path}: {error}") from None
+
+    def coefficient(self, file, statistic):
+        """A file's plcc, srcc or krcc, positive where it agrees with people; computed once."""
+        key = file.path, statistic
+        if key not in self.values:
+            compute = getattr(correlations, statistic)
+            self.values[key] = compute(file.table["pred"].to_numpy() * file.sign, file.table["mos"].to_numpy())
+        return self.values[key]

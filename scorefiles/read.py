@@ -6,6 +6,7 @@ name beside it with everything that decided the scores. A run in progress writes
 """
 
 import csv
+import io
 import json
 import re
 from dataclasses import dataclass, field
@@ -48,6 +49,18 @@ def parse_name(path):
     return dataset, method, perturbation, pct
 
 
+class Unusable(UsageError):
+    """A score file that is of no use by itself, whatever else is there: empty, torn, interrupted, damaged.
+
+    Who has other files names it and goes on without it; who was asked for this one stops. `reason` is the message without
+    the path, `path` the file.
+    """
+
+    def __init__(self, path, reason):
+        super().__init__(f"{path}: {reason}")
+        self.path, self.reason = Path(path), reason
+
+
 @dataclass(frozen=True)
 class ScoreFile:
     """One score file in memory. `table` has the columns dis, ref, mos, pred (and any others the file has), in file order."""
@@ -82,6 +95,11 @@ class ScoreFile:
     def complete(self):
         return self.path.name.endswith(".csv") and self.promised in (None, len(self.table))
 
+    def require_whole(self):
+        """Unusable where pairs are missing that the dataset, or the JSON, promises: an interrupted file."""
+        if self.promised not in (None, len(self.table)):
+            raise Unusable(self.path, f"{len(self.table)} of {self.promised} pairs")
+
     @property
     def protocol(self):
         return self.settings.get("protocol", "paper")
@@ -114,41 +132,25 @@ def read(path, columns=None):
     """Read and check one score file -> ScoreFile.
 
     columns: {'pred': 'score', 'mos': 'dmos', ...} renames a foreign file's columns first. mos, pred, std and pred_* become
-    floats, all other columns stay text. Raises UsageError naming file and line for a missing or doubled column, an empty
-    file, a line of another length, a value that is no finite number, or rows that repeat (authors' LIVE files name their
-    images without folders, so there names repeat, and only identical whole rows are refused).
+    floats, all other columns stay text. Raises UsageError where there is no such file, and Unusable, naming file and line,
+    for a missing or doubled column, an empty file, a line of another length, a value that is no finite number, or rows that
+    repeat (authors' LIVE files name their images without folders, so there names repeat, and only identical whole rows are
+    refused).
     """
-    import pandas as pd
-
     path = Path(path)
-    lines = csv_lines(path)
-    ours = {theirs: ours for ours, theirs in (columns or {}).items()}
-    header = [ours.get(name, name) for name in next(lines, (1, []))[1]]
+    data = contents(path)
+    renamed = {foreign: name for name, foreign in (columns or {}).items()}
+    header = [renamed.get(name, name) for name in next(lines_of(path, data), (1, []))[1]]
     missing = [c for c in COLUMNS if c not in header]
     if missing or len(set(header)) < len(header):
-        raise UsageError(
-            f"{path}: line 1: expected the columns {', '.join(COLUMNS)}, each once; "
-            f"{'missing ' + ', '.join(missing) + '; ' if missing else ''}found {', '.join(header) or 'nothing'}"
+        raise Unusable(
+            path,
+            f"line 1: expected the columns {', '.join(COLUMNS)}, each once; "
+            f"{'missing ' + ', '.join(missing) + '; ' if missing else ''}found {', '.join(header) or 'nothing'}",
         )
-    where, rows = [], []
-    for line, row in lines:
-        if len(row) != len(header):
-            raise UsageError(f"{path}: line {line}: expected {len(header)} fields, found {len(row)}")
-        where.append(line)
-        rows.append(row)
-    if not rows:
-        raise UsageError(f"{path}: no rows under the header")
-    values, place = dict(zip(header, zip(*rows))), f"{path}: line"
-    for column in [c for c in header if c in ("mos", "pred", "std") or c.startswith("pred_")]:
-        values[column] = [
-            number(text.strip(), f"{place} {line}: {column}") for line, text in zip(where, values[column])
-        ]
-    table = pd.DataFrame(values)
-    repeated = table.duplicated(list(COLUMNS)).to_numpy().nonzero()[0]
-    if len(repeated):
-        raise UsageError(
-            f"{path}: line {where[repeated[0]]}: the row of {table['dis'][repeated[0]]} stands in the file twice"
-        )
+    table = table_at_once(data, header)
+    if table is None:
+        table = table_by_lines(path, data, header)
     dataset, method, perturbation, pct = parse_name(path) if columns is None else ("", path.stem, "none", None)
     check_labels_of_dataset(path, dataset, table)
     return ScoreFile(path, dataset, method, perturbation, pct, table, read_document(path) if columns is None else {})
@@ -163,21 +165,103 @@ def check_labels_of_dataset(path, dataset, table):
         raise UsageError(f"{path}: {fault}")
 
 
-def csv_lines(path):
-    """Yields (line number, fields) of the lines that are not blank. UsageError for what is no CSV file."""
+def contents(path):
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file, strict=True)
-            for row in reader:
-                if len(row) > 1 or row and row[0].strip():
-                    yield reader.line_num, row
+        return path.read_bytes()
     except FileNotFoundError:
         raise UsageError(f"{path}: no such score file") from None
-    except (OSError, ValueError, csv.Error) as error:
-        raise UsageError(
-            f"{path}: not a score file (expected CSV with the header {','.join(COLUMNS)}): "
-            f"{getattr(error, 'strerror', None) or one_line(error)}"
-        ) from None
+    except (OSError, ValueError) as error:  # ValueError: a name that holds a null byte
+        raise not_a_score_file(path, error) from None
+
+
+def not_a_score_file(path, error):
+    return Unusable(
+        path,
+        f"not a score file (expected CSV with the header {','.join(COLUMNS)}): "
+        f"{getattr(error, 'strerror', None) or one_line(error)}",
+    )
+
+
+def numeric(header):
+    return [c for c in header if c in ("mos", "pred", "std") or c.startswith("pred_")]
+
+
+def table_at_once(data, header):
+    """The table as pandas' C reader gives it; None where anything is not as plain as it should be, or is wrong.
+
+    Never more lenient than table_by_lines, which then finds the place: pandas has no strict mode for quotes, fills short
+    lines up and takes True for 1.
+    """
+    import numpy as np
+    import pandas as pd
+
+    if b'"' in data or b"\0" in data:
+        return None
+    floats = numeric(header)
+    types = {column: float if column in floats else str for column in header}
+    # older converters of text to float are off by a last digit unless asked to be exact; newer ones are exact, and warn
+    exact = {} if tuple(map(int, pd.__version__.split(".")[:2])) >= (3, 1) else {"float_precision": "round_trip"}
+    try:
+        table = pd.read_csv(
+            io.BytesIO(data), header=0, names=header, dtype=types, na_filter=False, encoding="utf-8-sig", **exact
+        )
+    except (ValueError, OverflowError):
+        return None
+    if not len(table) or data.count(b",") != (len(header) - 1) * (len(table) + 1):
+        return None
+    numbers = table[floats].to_numpy()
+    if not np.isfinite(numbers).all() or ((numbers == 0) | (numbers == 1)).any() and re.search(b"(?i)true|false", data):
+        return None
+    return None if repeated(table).any() else table
+
+
+def table_by_lines(path, data, header):
+    """The table, line by line: slow, and names the line of what is wrong."""
+    import pandas as pd
+
+    lines = lines_of(path, data)
+    next(lines)
+    where, rows = [], []
+    for line, row in lines:
+        if len(row) != len(header):
+            raise Unusable(path, f"line {line}: expected {len(header)} fields, found {len(row)}")
+        where.append(line)
+        rows.append(row)
+    if not rows:
+        raise Unusable(path, "no rows under the header")
+    values = dict(zip(header, zip(*rows)))
+    for column in numeric(header):
+        try:
+            values[column] = [
+                number(text.strip(), f"line {line}: {column}") for line, text in zip(where, values[column])
+            ]
+        except UsageError as error:
+            raise Unusable(path, str(error)) from None
+    table = pd.DataFrame(values)
+    twice = repeated(table).nonzero()[0]
+    if len(twice):
+        raise Unusable(path, f"line {where[twice[0]]}: the row of {table['dis'][twice[0]]} stands in the file twice")
+    return table
+
+
+def repeated(table):
+    """(N,) whether a row stands in the table before, all of its COLUMNS alike."""
+    twice = (
+        table["pred"].duplicated(keep=False).to_numpy(copy=True)
+    )  # only these can be alike: numbers are quickly compared
+    twice[twice] = table.loc[twice, list(COLUMNS)].duplicated().to_numpy()
+    return twice
+
+
+def lines_of(path, data):
+    """Yields (line number, fields) of the lines that are not blank. Unusable for what is no CSV file."""
+    reader = csv.reader(io.TextIOWrapper(io.BytesIO(data), encoding="utf-8-sig", newline=""), strict=True)
+    try:
+        for row in reader:
+            if len(row) > 1 or row and row[0].strip():
+                yield reader.line_num, row
+    except (ValueError, csv.Error) as error:
+        raise not_a_score_file(path, error) from None
 
 
 def beside(path):
@@ -196,7 +280,7 @@ def read_document(path):
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, RecursionError) as error:
-        raise UsageError(
-            f"{beside(path)}: not the JSON of a score file ({one_line(error)}); delete it together with its CSV, or "
-            "use --overwrite"
+        raise Unusable(
+            beside(path),
+            f"not the JSON of a score file ({one_line(error)}); delete it together with its CSV, or use --overwrite",
         ) from None

@@ -277,6 +277,18 @@ def test_bad_files_give_one_line_and_no_number(two, tmp_path, case):
     assert message in result.stderr and "toy_bad.csv" in result.stderr and result.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("case", ["nan", "constant", "few", "column", "double"])
+def test_a_file_of_no_use_among_several_is_named_and_left_out(two, tmp_path, case):
+    spoil, message = BAD[case]
+    broken = write(tmp_path, "toy_bad", spoil(table(0.1)))
+    result = run(*two, broken, *FAST)
+    assert result.returncode == 0 and result.stdout == run(*two, *FAST).stdout
+    assert result.stderr.count("\n") == 1 and "left out: " in result.stderr
+    assert "toy_bad.csv" in result.stderr and message in result.stderr
+    assert run(broken, *FAST).returncode == 2  # asked for by name
+    assert run(*two, tmp_path / "toy_absent.csv", *FAST).returncode == 2  # no wildcard gives a file that is not there
+
+
 def test_other_refusals(two, tmp_path):
     frame = table(0.1)
     single = write(tmp_path, "one_m", frame.assign(ref="r.png"))

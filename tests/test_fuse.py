@@ -3,6 +3,7 @@
 import csv
 import io
 import itertools
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -164,6 +165,33 @@ def test_cells_that_lack_a_factor_are_named(tmp_path):
 
 # ---- bad input
 
+UNUSABLE = {
+    "empty": (lambda f: (f / "beta_b.csv").write_text(""), r"beta_b.csv: line 1: expected the columns"),
+    "not a number": (lambda f: spoil("pred", 7, np.nan)(f), r"beta_b.csv: line 9: pred"),
+    "interrupted": (
+        lambda f: (f / "beta_b.json").write_text('{"pairs_expected": 500}'),
+        r"beta_b.csv: 240 of 500 pairs",
+    ),
+    "JSON": (lambda f: (f / "beta_b.json").write_text("{"), r"beta_b.json: not the JSON of a score file"),
+}
+
+
+@pytest.mark.parametrize("case", UNUSABLE)
+@pytest.mark.parametrize("asked", (["--factors", "a", "b"], ["--search", "2"]))
+def test_a_file_of_no_use_leaves_its_cell_only(tmp_path, capsys, case, asked):
+    change, message = UNUSABLE[case]
+    made(tmp_path, {"alpha": 0.5, "beta": 0.5, "gamma": 0.5})
+    change(tmp_path)
+    if asked[0] == "--search":  # its pool holds methods with plain files of every dataset: beta's are left out by hand
+        asked = [*asked, "--datasets", "alpha", "gamma"]
+    found = report(tmp_path, *asked)
+    err = capsys.readouterr().err
+    if "--datasets" in asked:
+        assert "left out" not in err  # nothing needed it
+    else:
+        assert found["lacks"] == {"beta none": ["b"]} and "beta rot-1" in found["used"]
+        assert len(re.findall(rf"left out: .*{message}", err)) == 1, err
+
 
 def spoil(column, row, value):
     def change(folder):
@@ -196,16 +224,10 @@ BAD = {
     "other pairs": (spoil("dis", 7, "stranger.png"), AB, r"beta_b.csv: line 9: stranger.png"),
     "other labels": (spoil("mos", 7, 99), AB, r"beta_b.csv: line 9: the label"),
     "negative": (spoil("pred", 7, -0.01), AB, r"beta_b.csv: line 9: -0.01 is negative"),
-    "not a number": (spoil("pred", 7, np.nan), AB, r"beta_b.csv: line 9: pred"),
     "fewer pairs": (
         lambda f: pd.read_csv(f / "beta_b.csv")[1:].to_csv(f / "beta_b.csv", index=False),
         AB,
         "beta_b.csv: 239",
-    ),
-    "partial": (
-        lambda f: (f / "beta_b.json").write_text('{"pairs_expected": 500}'),
-        AB,
-        r"beta_b.csv: 240 of 500 pairs",
     ),
     "constant": (spoil("pred", slice(None), 1.0), AB, r"b in beta none: expected predictions that differ"),
     "one dataset": (

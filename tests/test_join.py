@@ -14,6 +14,7 @@ import tables
 from common.errors import UsageError
 from reports.tables.check import check
 from scorefiles import join
+from scorefiles.read import ScoreFile
 
 RELEASED = Path(__file__).resolve().parents[2] / "shared" / "paper" / "scores"
 
@@ -59,6 +60,44 @@ def test_check_refuses(tmp_path):
         tables.main(["--check", str(tmp_path / "a"), str(tmp_path / "a"), "--format", "html"])
 
 
+def test_check_names_and_leaves_out_what_is_of_no_use(tmp_path, capsys):
+    for side in "ab":
+        put(tmp_path / side, "tid2013_x_l2.csv", scores("tid2013", 1))
+        put(tmp_path / side, "tid2013_y_l2.csv", scores("tid2013", 2))
+    (tmp_path / "a" / "tid2013_y_l2.csv").write_text("")
+    assert tables.main(["--check", str(tmp_path / "a"), str(tmp_path / "b")]) == 0
+    out, err = capsys.readouterr()
+    assert "1 common files, 3000 common pairs" in out
+    assert err.count("\n") == 1 and f"left out: {tmp_path}/a/tid2013_y_l2.csv: line 1" in err
+    (tmp_path / "b" / "tid2013_x_l2.csv").write_text("")
+    with pytest.raises(UsageError, match="b/tid2013_x_l2.csv: line 1"):  # none is left
+        tables.main(["--check", str(tmp_path / "a"), str(tmp_path / "b")])
+
+
+def score_file(tmp_path, name, table):
+    return ScoreFile(tmp_path / name, "toy", name, "none", None, table)
+
+
+@pytest.mark.parametrize("scale", (1e-3, 1.0, 1e4))
+def test_one_tolerance_of_labels_whatever_their_scale(tmp_path, scale):
+    table = pd.DataFrame({"dis": list("abcd"), "ref": "r", "mos": [0.0, 0.1 * scale, 0.5 * scale, scale], "pred": 1.0})
+    rounded = table.assign(mos=table["mos"] + [0, 0.9e-5 * scale, 0, 0])  # as float32 or few decimals would
+    i, j = join.join(score_file(tmp_path, "x", table), score_file(tmp_path, "y", rounded[::-1].reset_index(drop=True)))
+    assert i.tolist() == [0, 1, 2, 3] and j.tolist() == [3, 2, 1, 0]
+    other = table.assign(mos=table["mos"] + [0, 1.1e-5 * scale, 0, 0])
+    with pytest.raises(UsageError, match=r"x: line 3: the label of b is .* in .*y, line 3.*\(1 such lines\)"):
+        join.join(score_file(tmp_path, "x", table), score_file(tmp_path, "y", other))
+
+
+def test_a_row_keeps_its_line_where_rows_before_it_are_left_out(tmp_path):
+    table = pd.DataFrame({"dis": list("abcd"), "ref": "r", "mos": [1.0, 2, 3, 4], "pred": 1.0})
+    other = table.assign(mos=[1.0, 2, 3, 5])
+    with pytest.raises(UsageError, match="x: line 5: the label of d"):
+        join.order_of(score_file(tmp_path, "x", table[2:]), score_file(tmp_path, "y", other[2:]))
+    with pytest.raises(UsageError, match=r"x: 2 pairs, .*y has 4"):
+        join.order_of(score_file(tmp_path, "x", table[2:]), score_file(tmp_path, "y", table))
+
+
 @pytest.mark.skipif(not RELEASED.is_dir(), reason="the authors' released score files are not beside the project")
 def test_check_of_released_files(tmp_path):
     for file in RELEASED.glob("*_psnr_tra-1.csv"):
@@ -70,7 +109,7 @@ def test_check_of_released_files(tmp_path):
 @settings(deadline=None, max_examples=50)
 @given(st.lists(st.integers(0, 99), min_size=1, unique=True), st.lists(st.integers(0, 99), min_size=1, unique=True))
 def test_align_joins_by_name(a, b):
-    first = pd.DataFrame({"dis": [f"Folder/I{i}.bmp" for i in a]})
-    second = pd.DataFrame({"dis": [f"i{i}.BMP" for i in b]})
-    i, j = join.align(first, second)
+    first = pd.DataFrame({"dis": [f"Folder/I{i}.bmp" for i in a], "ref": "R.BMP"})
+    second = pd.DataFrame({"dis": [f"i{i}.BMP" for i in b], "ref": "Folder\\r.bmp"})
+    i, j = join.align_tables(first, second)
     assert [a[k] for k in i] == [b[k] for k in j] and {a[k] for k in i} == set(a) & set(b)

@@ -171,7 +171,10 @@ def test_a_reversed_sign_shows(tmp_path, capsys, paper):
 def test_equal_to_the_printed_digit(score, state, paper):
     class OneScore:
         def look_up(self, name):
-            return {"srcc": score}, 3000, 3000
+            return "the file", 3000, 3000
+
+        def coefficient(self, file, statistic):
+            return {("the file", "srcc"): score}[file, statistic]
 
     paper({("tid2013", "original", "psnr"): 0.5})
     cells = tables.published("3")
@@ -257,20 +260,50 @@ def test_live_by_order_and_label(tmp_path, capsys, paper):
         tables.main(["--scores", str(tmp_path / "s")])
 
 
-BAD = {  # what is done to a good file, its settings, the error after the file's name
+UNUSABLE = {  # what is done to a good file, why it then fills no cell
     "NaN": (
         lambda t: t.assign(pred=t["pred"].where(t.index != 5)),
-        {},
         r"line 7: pred: expected a finite number, found ''",
     ),
-    "column": (lambda t: t.drop(columns="mos"), {}, r"line 1: expected the columns .* missing mos"),
-    "too few": (lambda t: t[:2999], {}, r"line 3000: the file ends after 2999 pairs, expected 3000 of tid2013"),
-    "too many": (
-        lambda t: pd.concat([t, t[:1].assign(dis="i99_01_1.bmp")]),
-        {},
-        r"line 3002: the file ends after 3001 pairs",
+    "column": (lambda t: t.drop(columns="mos"), r"line 1: expected the columns .* missing mos.*"),
+    "empty": (lambda t: pd.DataFrame(), r"line 1: expected the columns .*; found nothing"),
+    "no rows": (lambda t: t[:0], r"no rows under the header"),
+    "interrupted": (lambda t: t[:296], r"296 of 3000 pairs"),
+    "too few": (lambda t: t[:2999], r"2999 of 3000 pairs"),
+    "too many": (lambda t: pd.concat([t, t[:1].assign(dis="i99_01_1.bmp")]), r"3001 of 3000 pairs"),
+    "twice": (
+        lambda t: pd.concat([t[:2999], t[8:9].assign(pred=1.0)]),
+        r"line 3001: .* stands in an earlier line, too",
     ),
-    "twice": (lambda t: pd.concat([t[:2999], t[8:9].assign(pred=1.0)]), {}, r"line 3001: .* stands in an earlier line"),
+    "constant": (lambda t: t.assign(pred=1.0), r"expected predictions that differ, .*"),
+}
+
+
+@pytest.mark.parametrize("kind", UNUSABLE)
+@pytest.mark.parametrize("first", (True, False))  # whether the broken file is the first that is read
+def test_a_file_of_no_use_is_a_missing_cell_with_a_footnote(kind, first, tmp_path, capsys, paper):
+    change, reason = UNUSABLE[kind]
+    broken, good = ("original", "rotation") if first else ("rotation", "original")
+    names = {"original": "tid2013_psnr.csv", "rotation": "tid2013_psnr_rot-1.csv"}
+    table = scores("tid2013", seed=1)
+    value = -stats.spearmanr(table["pred"], table["mos"]).statistic
+    put(tmp_path / "s", names[good], table)
+    put(tmp_path / "s", names[broken], change(scores("tid2013")))
+    paper({("tid2013", "original", "psnr"): value, ("tid2013", "rotation", "psnr"): value})
+    assert tables.main(["--scores", str(tmp_path / "s")]) == 0
+    out, err = capsys.readouterr()
+    assert re.search(rf"^\[a\] {names[broken]}: {reason}$", out, re.M), out
+    assert "1 equal to the printed digit, 0 differ" in out and "1 missing" in out
+    assert re.search(rf" -\|{value:.3f}a\b", out), out
+    assert err.count("\n") == 1 and re.search(rf"left out: {tmp_path}/s/{names[broken]}: {reason}", err), err
+    code, cells, summary = found(capsys, "--scores", tmp_path / "s", "--strict")
+    assert code == 1 and summary["missing"] == 1 and cells[names[good], "srcc"]["state"] == "equal"
+    assert cells[names[broken], "srcc"]["reason"].startswith(names[broken])
+    put(tmp_path / "t", names[broken], table)  # a later folder may hold a good one
+    assert found(capsys, "--scores", tmp_path / "s", tmp_path / "t", "--strict")[0] == 0
+
+
+BAD = {  # what is done to a good file, its settings, the error after the file's name: files that contradict each other
     "label": (
         lambda t: labelled(t, 12, 3.5),
         {},
@@ -286,12 +319,11 @@ BAD = {  # what is done to a good file, its settings, the error after the file's
         {"protocol": "corrected"},
         r"line 1: scored under protocol corrected, but .*psnr.csv under paper",
     ),
-    "constant": (lambda t: t.assign(pred=1.0), {}, r".*predictions that differ"),
 }
 
 
 @pytest.mark.parametrize("kind", BAD)
-def test_bad_score_files_are_named_with_their_line(kind, tmp_path, paper):
+def test_files_that_contradict_each_other_are_named_with_the_line(kind, tmp_path, paper):
     change, settings, message = BAD[kind]
     paper({("tid2013", "original", "psnr"): 0.1, ("tid2013", "rotation", "psnr"): 0.1})
     put(tmp_path / "s", "tid2013_psnr.csv", scores("tid2013", seed=1))

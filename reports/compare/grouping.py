@@ -4,15 +4,16 @@ Whatever does not fit together is refused, with the file and what to do: labels 
 scores of different protocols. Nothing is dropped to make files fit.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from common.errors import UsageError
-from scorefiles.read import FLOOR, is_floor, read
+from scorefiles.folder import name_left_out
+from scorefiles.join import base_names, order_of
+from scorefiles.read import FLOOR, Unusable, is_floor, read
 
 FEWEST_PAIRS = 10
-SAME_LABEL = 1e-5  # relative: the authors stored LIVE's labels as float32
 
 
 @dataclass(frozen=True)
@@ -43,11 +44,6 @@ class Group:
         return self.dataset + ("" if self.perturbation == "none" else f" {self.perturbation}-{self.pct:g}")
 
 
-def base(names):
-    """File names without folder and in lower case: what our files and the authors' have in common."""
-    return names.str.lower().str.replace(r".*[/\\]", "", regex=True)
-
-
 def no_spread(dataset, table):
     """Why there is no spread when none was given."""
     from datasets import DATASETS
@@ -64,14 +60,13 @@ def read_groups(paths, columns=None, higher_is=None, similarity=(), spread=no_sp
     metrics whose higher score means better, where neither knows. spread(dataset, table) -> (std (N,), Spread), or why not.
     """
     files = {}
-    for path in paths:
-        if is_floor(path):  # caught by a wildcard; read with the score file that it belongs to
-            continue
-        file = read(path, columns)
+    for file in _usable(
+        [path for path in paths if not is_floor(path)], columns
+    ):  # floors: read with what they belong to
         key = (file.dataset or "data", file.perturbation, file.pct)
         if file.method in files.setdefault(key, {}):
             raise UsageError(
-                f"{path}: {file.method} under the same dataset and perturbation is already given by "
+                f"{file.path}: {file.method} under the same dataset and perturbation is already given by "
                 f"{files[key][file.method].path}; give one of them"
             )
         files[key][file.method] = file
@@ -86,24 +81,29 @@ def read_groups(paths, columns=None, higher_is=None, similarity=(), spread=no_sp
 
 def _group(key, files, template, higher_is, similarity, spread):
     labelled = _label_direction(key[0], files, higher_is)
-    own, _ = _without_floor(template)
+    template, _ = _without_floor(template)
+    own = template.table
     predictions, floors, no_floors, better = [], {}, {}, []
     for file in files:
-        table, floor = _without_floor(file)
-        _refuse(file, table, template)
+        if file.protocol != template.protocol:
+            raise UsageError(
+                f"{file.path}: scored under the protocol {file.protocol}, {template.path} under {template.protocol}; "
+                "compare files of one protocol"
+            )
+        pairs, floor = _without_floor(file)
         higher = "better" if file.method in similarity else file.pred_higher_is
         better += [file.method] * (higher == "better")
         sign = 1 if higher == labelled else -1
-        predictions.append(sign * table["pred"].to_numpy()[_same_rows(template, own, file, table)])
+        predictions.append(sign * pairs.table["pred"].to_numpy()[order_of(pairs, template)])
         floor = floor if floor is not None else _floor_file(file)
         if isinstance(floor, str):
             no_floors[file.method] = floor
         else:  # higher = worse, whatever the label's direction
             floors[file.method] = (
-                base(floor["ref"]).to_numpy(dtype=str),
+                base_names(floor["ref"]).to_numpy(dtype=str),
                 floor["pred"].to_numpy() * (1 if higher == "worse" else -1),
             )
-    references = base(own["ref"]).to_numpy(dtype=str)
+    references = base_names(own["ref"]).to_numpy(dtype=str)
     if len(set(references)) < 2:
         raise UsageError(
             f"{template.path}: all pairs are of one reference ({references[0]}); intervals resample references, "
@@ -133,55 +133,44 @@ def _group(key, files, template, higher_is, similarity, spread):
     )
 
 
-def _refuse(file, table, first):
+def _usable(paths, columns):
+    """The ScoreFiles of paths. One that is of no use by itself is named on stderr and left out, as long as two remain: a
+    wildcard cannot be told from names. What remains alone was asked for by name."""
+    files, unusable = [], []
+    for path in paths:
+        try:
+            file = read(path, columns)
+            _require_use(file)
+            files.append(file)
+        except Unusable as error:
+            unusable.append(error)
+    if unusable and len(files) < 2:
+        raise unusable[0]
+    for error in unusable:
+        name_left_out(error)
+    return files
+
+
+def _require_use(file):
+    """Unusable for a file whose metric cannot be compared: part of a dataset, too few pairs, a constant."""
+    table = _without_floor(file)[0].table
     if len(table) < FEWEST_PAIRS:
-        raise UsageError(
-            f"{file.path}: {len(table)} pairs, expected at least {FEWEST_PAIRS}: too few to compare metrics on"
+        raise Unusable(
+            file.path, f"{len(table)} pairs, expected at least {FEWEST_PAIRS}: too few to compare metrics on"
         )
     if not file.path.name.endswith(".csv") or file.expected not in (None, len(table), len(file.table)):
         rest = (
             "the others were left out by --skip-bad" if file.complete else "finish it with the command that started it"
         )
-        raise UsageError(
-            f"{file.path}: {len(table)} of {file.expected or '?'} pairs of {file.dataset}: a part of a dataset is not compared; {rest}"
-        )
-    if file.protocol != first.protocol:
-        raise UsageError(
-            f"{file.path}: scored under the protocol {file.protocol}, {first.path} under {first.protocol}; "
-            "compare files of one protocol"
+        raise Unusable(
+            file.path,
+            f"{len(table)} of {file.expected or '?'} pairs of {file.dataset}: a part of a dataset is not compared; {rest}",
         )
     for column, what in (("mos", "labels"), ("pred", "predictions")):
         if np.ptp(table[column].to_numpy()) == 0:
-            raise UsageError(
-                f"{file.path}: all {len(table)} {what} are {table[column].iloc[0]:g}; a constant has no correlation"
+            raise Unusable(
+                file.path, f"all {len(table)} {what} are {table[column].iloc[0]:g}; a constant has no correlation"
             )
-
-
-def _same_rows(first, own, file, table):
-    """Order of `table`'s rows that makes them those of `own`. By name where names are unique, else by position."""
-    if len(table) != len(own):
-        raise UsageError(f"{file.path}: {len(table)} pairs, {first.path} has {len(own)}; expected the same pairs")
-    order = np.arange(len(table))
-    names, theirs = (base(t["dis"]) + " of " + base(t["ref"]) for t in (own, table))
-    if list(names) != list(theirs):
-        import pandas as pd
-
-        index = pd.Index(theirs)
-        order = index.get_indexer(names) if index.is_unique and names.is_unique else order
-        wrong = np.flatnonzero((order < 0) | (theirs.to_numpy()[order] != names.to_numpy()))
-        if len(wrong):
-            raise UsageError(
-                f"{file.path}: {len(wrong)} pairs of {first.path} are not there under the same name, first "
-                f"{names.iloc[wrong[0]]} (line {wrong[0] + 2}); expected the same pairs"
-            )
-    label, other = own["mos"].to_numpy(), table["mos"].to_numpy()[order]
-    wrong = np.flatnonzero(np.abs(label - other) > SAME_LABEL * np.maximum(np.abs(label), np.abs(other)))
-    if len(wrong):
-        raise UsageError(
-            f"{file.path}: line {order[wrong[0]] + 2}: the label of {own['dis'].iloc[wrong[0]]} is {other[wrong[0]]:g}, in "
-            f"{first.path} {label[wrong[0]]:g} ({len(wrong)} labels differ); expected the same labels"
-        )
-    return order
 
 
 def _label_direction(dataset, files, higher_is):
@@ -215,9 +204,9 @@ def _types(dataset, table):
 
 
 def _without_floor(file):
-    """The table without its rows of a reference against itself, and these rows (None where there are none)."""
-    own = base(file.table["dis"]) == base(file.table["ref"])
-    return (file.table[~own].reset_index(drop=True), file.table[own]) if own.any() else (file.table, None)
+    """The ScoreFile without its rows of a reference against itself, and these rows (None where there are none)."""
+    itself = base_names(file.table["dis"]) == base_names(file.table["ref"])
+    return (replace(file, table=file.table[~itself]), file.table[itself]) if itself.any() else (file, None)
 
 
 def _floor_file(file):

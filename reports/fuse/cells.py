@@ -12,10 +12,10 @@ import numpy as np
 
 from common.errors import UsageError, unknown
 from methods import fused
-from reports.compare.grouping import base
 from robustness import PERTURBATIONS
-from scorefiles.join import check_labels
-from scorefiles.read import is_floor, parse_name, read
+from scorefiles.folder import name_left_out, scan
+from scorefiles.join import base_names, order_of
+from scorefiles.read import Unusable, parse_name, read
 
 BLOCK = re.compile(r"pred_\d+")
 
@@ -46,12 +46,10 @@ class Folder:
     """The score files of a folder: {(dataset, perturbation, pct): {method: path}}, each read and checked once."""
 
     def __init__(self, path, datasets=(), floor=fused.FLOOR):
-        if not Path(path).is_dir():
-            raise UsageError(f"{path}: no such folder; expected one with score files, as run.py --savedir makes")
         self.path, self.floor, self.cells, self.first, self.known = Path(path), floor, {}, {}, {}
-        for file in sorted(self.path.glob("*_*.csv")):
-            if not is_floor(file):
-                dataset, method, perturbation, pct = parse_name(file)
+        for name, [file, *_] in scan(self.path).items():
+            if file.name == name:  # finished
+                dataset, method, perturbation, pct = parse_name(name)
                 self.cells.setdefault((dataset, perturbation, pct), {})[method] = file
         for name in datasets:
             if name not in self.datasets:
@@ -81,9 +79,8 @@ class Folder:
 
     def _read(self, path, key):
         file = read(path)
-        settings, expected = file.settings, file.promised
-        if expected not in (None, len(file.table)):
-            raise UsageError(f"{path}: {len(file.table)} of {expected} pairs of {file.dataset}; score it to its end")
+        file.require_whole()
+        settings = file.settings
         said = settings.get("perturbation", key[1])
         said = said, None if said == "none" else settings.get("pct", key[2])
         if said != key[1:]:
@@ -93,14 +90,19 @@ class Folder:
                 "factors must be of one perturbation"
             )
         template = self.first.setdefault(file.dataset, file)
-        if len(file.table) != len(template.table):
-            raise UsageError(
-                f"{path}: {len(file.table)} pairs, {template.path} has {len(template.table)}; expected the same pairs"
-            )
-        rows, places = check_labels(file, template)
-        order = np.empty(len(rows), dtype=int)
-        order[places] = rows
-        return file, order
+        return file, order_of(file, template)
+
+    def usable(self, key, method):
+        """Whether a cell has a method's file. One that is of no use by itself is named on stderr, once, and leaves the cell."""
+        if method not in self.cells[key]:
+            return False
+        try:
+            self.read(key, method)
+        except Unusable as error:
+            name_left_out(error)
+            del self.cells[key][method]
+            return False
+        return True
 
     def load(self, factors):
         """-> ([Cell] that have all factors, {cell name: [factors it lacks]}). UsageError for an unknown factor, or files
@@ -109,8 +111,8 @@ class Folder:
             if name not in self.methods:
                 raise unknown("factor", name, self.methods, f"factors are named as in the score files of {self.path}")
         cells, lacking = [], {}
-        for key, files in self.cells.items():
-            lacks = [name for name in factors if name not in files]
+        for key in self.cells:
+            lacks = [name for name in factors if not self.usable(key, name)]
             if lacks:
                 lacking[cell_name(*key)] = lacks
             else:
@@ -131,7 +133,7 @@ class Folder:
         file, order = self.read(key, files[0].method)
         label = file.table["mos"].to_numpy()[order]
         label = label if file.label_higher_is == "worse" else -label
-        references = base(file.table["ref"]).to_numpy(dtype=str)[order]
+        references = base_names(file.table["ref"]).to_numpy(dtype=str)[order]
         return Cell(*key, tuple(names), np.stack(distances), label, references, tuple(files))
 
     def blocks(self, method):
@@ -139,8 +141,8 @@ class Folder:
         if method not in self.methods:
             raise unknown("method", method, self.methods, f"methods are named as in the score files of {self.path}")
         cells, lacking, names = [], {}, None
-        for key, files in self.cells.items():
-            if method not in files:
+        for key in self.cells:
+            if not self.usable(key, method):
                 lacking[cell_name(*key)] = [method]
                 continue
             file, order = self.read(key, method)
@@ -168,9 +170,9 @@ class Folder:
 
     def singles(self, cell):
         """Methods that can be set beside those of a cell: not fused, not of random weights, of the same protocol."""
-        found = []
-        for method in self.cells[cell.dataset, cell.perturbation, cell.pct]:
-            file, _ = self.read((cell.dataset, cell.perturbation, cell.pct), method)
+        found, key = [], (cell.dataset, cell.perturbation, cell.pct)
+        for method in [method for method in list(self.cells[key]) if self.usable(key, method)]:
+            file, _ = self.read(key, method)
             settings = file.settings
             random = any(w.get("name") == "random" for w in settings.get("weights", []))
             if not random and "fused" not in settings and file.protocol == cell.files[0].protocol:

@@ -59,7 +59,7 @@ def pool_of(folder):
     """-> (methods whose plain files are there for every dataset, notes on those left out and why)."""
     pool, left = [], {}
     for method in folder.methods:
-        keys = [key for key, files in folder.cells.items() if method in files]
+        keys = [key for key in folder.cells if folder.usable(key, method)]
         lacks = [d for d in folder.datasets if (d, "none", None) not in keys]
         files = [] if lacks else [folder.read(key, method)[0] for key in keys]
         settings = [file.settings for file in files]

@@ -6,33 +6,43 @@ python tables.py --check DIR1 DIR2        # is the command for it
 import json
 
 from common.errors import UsageError
-from scorefiles.folder import score_paths
-from scorefiles.join import check_labels
-from scorefiles.read import parse_name, read
+from scorefiles.folder import name_left_out, scan
+from scorefiles.join import join
+from scorefiles.read import Unusable, parse_name, read
+
+
+def one_path_a_name(folder):
+    """{name: path} of a folder's score files, finished or in one unfinished part (those of shards are left out)."""
+    return {name: paths[0] for name, paths in scan(folder).items() if paths[0].name in (name, f"{name}.partial")}
 
 
 def check(first, second):
     """Two folders of score files -> (DataFrame with a row a file, DataFrame of the ten worst pairs, by relative difference).
 
     A relative difference is one to the larger of the two absolute values. Raises UsageError where the folders share no
-    score file, or two files of one name do not hold the same pairs and labels.
+    score file, or two files of one name do not hold the same pairs and labels. Files that are of no use are named on stderr
+    and left out, unless none remains.
     """
     import numpy as np
     import pandas as pd
 
     from agreement.correlations import srcc
 
-    found = [score_paths(folder) for folder in (first, second)]
-    common = sorted(found[0].keys() & found[1].keys())
+    sides = [one_path_a_name(folder) for folder in (first, second)]
+    common = sorted(sides[0].keys() & sides[1].keys())
     if not common:
         raise UsageError(
-            f"--check: no score file of the same name in {first} ({len(found[0])} of them) and {second} "
-            f"({len(found[1])}); expected names like tid2013_dinov1_l2.csv in both"
+            f"--check: no score file of the same name in {first} ({len(sides[0])} of them) and {second} "
+            f"({len(sides[1])}); expected names like tid2013_dinov1_l2.csv in both"
         )
-    files, worst = [], []
+    files, worst, unusable = [], [], []
     for name in common:
-        a, b = (read(side[name]) for side in found)
-        i, j = check_labels(a, b)
+        try:
+            a, b = (read(side[name]) for side in sides)
+        except Unusable as error:
+            unusable.append(error)
+            continue
+        i, j = join(a, b)
         x, y = a.table["pred"].to_numpy()[i], b.table["pred"].to_numpy()[j]
         pairs = pd.DataFrame({"file": name, "dis": a.table["dis"].to_numpy()[i], "first": x, "second": y})
         pairs["absolute"] = np.abs(x - y)
@@ -48,6 +58,10 @@ def check(first, second):
             }
         )
         worst.append(pairs.nlargest(10, "relative"))
+    if not files:
+        raise unusable[0]
+    for error in unusable:
+        name_left_out(error)
     return pd.DataFrame(files), pd.concat(worst).nlargest(10, "relative")
 
 

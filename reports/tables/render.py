@@ -39,6 +39,12 @@ WIDTH = 230  # of text that does not go to a terminal: every table in one panel
 LEGEND = "bold is best of those scored, underlined best in its group; n/N: only n of N pairs scored; -: no score file"
 
 
+def letters(number):
+    """The mark of a footnote by its number from 0: a, b, ..., z, aa, ab, ..."""
+    before = letters(number // 26 - 1) if number >= 26 else ""
+    return before + chr(ord("a") + number % 26)
+
+
 def label(model, distance="", feature=""):
     """What a row is: ('dinov1', 'l2', 'features') -> 'DINOv1 L2 feats.'"""
     return " ".join(
@@ -81,8 +87,8 @@ class Table:
         column = cell.dataset, cell.perturbation, cell.statistic
         self.columns[column] = None
         self.groups.setdefault(heading, {}).setdefault(key, {})[column] = cell
-        if cell.note:
-            self.notes.setdefault(cell.note, chr(ord("a") + len(self.notes)))
+        for note in filter(None, (cell.note, cell.reason)):
+            self.notes.setdefault(note, letters(len(self.notes)))
 
     def best(self, groups):
         """{id(cell)} of each column's best among the rows of the groups; scores equal in print share it."""
@@ -115,7 +121,8 @@ class Table:
         score = {"missing": "-", "partial": f"{cell.pairs}/{cell.expected}"}.get(cell.state) or f"{cell.score:.3f}"
         printed = "" if cell.published is None else f"{cell.published:.3f}"
         sign = {"equal": "=", "differs": "≠"}.get(cell.state, "|" if printed else "")
-        letter = "" if row_note else self.notes.get(cell.note, "")
+        own = "" if row_note else cell.note  # a footnote of the row stands at its label
+        letter = ",".join(self.notes[note] for note in (own, cell.reason) if note)
         return Shown(score, sign, printed, letter, id(cell) in best, id(cell) in group_best, cell.state)
 
 

@@ -1,9 +1,9 @@
-"""Get weight files: from --weights-dir, from the usual cache of their package, or over the network, checked before they get
-their name. What a file is called and where it comes from is in weights.py (Weights, Source).
+"""Get weight files: from --weights-dir, from the usual cache of their package, or over the network, checked before they
+get their name. What a file is called and where it comes from is in weights.py (Weights, Source).
 
-`python run.py --fetch-weights DIR -m METHOD ...` calls fetch(); every run calls resolve(). Files from an https address are
-fetched by pooch (a temporary name beside the target, redirects, time limits) into the cache of torch.hub; those of Hugging
-Face by huggingface_hub into its own.
+`python run.py --fetch-weights DIR -m METHOD ...` calls fetch(); every run calls resolve(). Files from an https address
+are fetched by pooch (a temporary name beside the target, redirects, time limits) into the cache of torch.hub; those of
+Hugging Face by huggingface_hub into its own.
 """
 
 import functools
@@ -38,14 +38,14 @@ def resolve(weights, weights_dir=None, method="") -> Path:
 
 
 def cached(weights) -> Path | None:
-    """The file in the usual cache of its package (torch.hub's, or huggingface_hub's), None if no source has put it there.
+    """The file in the cache of its package (torch.hub's, or huggingface_hub's), None if no source has put it there.
 
     UsageError where it is not the file that its source publishes.
     """
     for source in weights.sources:
         path = _in_hub_cache(source) if source.hub else _in_torch_cache(source)
         if path is not None and path.is_file():
-            if not sha256(path).startswith(source.sha256):
+            if not source.gave(path):
                 raise UsageError(
                     f"{path}: sha256 {sha256(path)[:16]}..., published {source.sha256[:16]}...; delete it and "
                     "start again"
@@ -79,11 +79,11 @@ def download(weights, folder=None) -> Path:
 
 
 def fetch(wanted, weights_dir):
-    """Put every file of `wanted` (Weights) into `weights_dir` -> [(weights, path, 'fetched' or 'kept')], and the sha256 of
-    each into SHA256SUMS there.
+    """Put every file of `wanted` (Weights) into `weights_dir` -> [(weights, path, 'fetched' or 'kept')], and the sha256
+    of each into SHA256SUMS there.
 
-    A file that is there stays, unless its published hash, or SHA256SUMS, says it is another one (UsageError). What cannot
-    be had does not keep the rest from being fetched: one WorkError at the end names all of it.
+    A file that is there stays, unless its published hash, or SHA256SUMS, says it is another one (UsageError). What
+    cannot be had does not keep the rest from being fetched: one WorkError at the end names all of it.
     """
     folder = Path(weights_dir)
     folder.mkdir(parents=True, exist_ok=True)
@@ -107,9 +107,9 @@ def fetch(wanted, weights_dir):
 
 def _fetch_one(weights, folder):
     path = cached(weights) or download(weights, folder)
-    if path.parent == folder:
-        return path
     target = folder / f"{weights.name}{ending(path.name)}"
+    if path == target:
+        return path
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         shutil.copyfile(path, part)
@@ -120,9 +120,9 @@ def _fetch_one(weights, folder):
 
 
 def innermost(error) -> str:
-    """The first cause of an exception in one line: 'Connection refused' without the five layers of HTTP libraries over it."""
-    while error.__cause__ or error.__context__:
-        error = error.__cause__ or error.__context__
+    """The first cause of an exception in one line: 'Connection refused' without the HTTP libraries' layers over it."""
+    while cause := error.__cause__ or (None if error.__suppress_context__ else error.__context__):
+        error = cause
     return one_line(error)[:150]
 
 
@@ -143,7 +143,7 @@ def _from_url(source, target):
     def stream(url, part, _):
         with progress(1, "B", target.name) as bar:  # pooch puts the true total in; an unknown one it cannot take
             pooch.HTTPDownloader(bar, chunk_size=2**20, timeout=(ANSWER, STALL))(url, part, None)
-        if not sha256(part).startswith(source.sha256):
+        if not source.gave(part):
             raise NotThere(
                 f"not kept: it arrived with sha256 {sha256(part)[:16]}..., published {source.sha256[:16]}..."
             )
@@ -184,12 +184,13 @@ def _from_hub(source):
         except Exception as error:  # cut off: the hub's library raises OSErrors and those of its HTTP library
             raise NotThere(innermost(error)) from None
         blob = path.resolve()  # large files are named by their sha256 in the hub's cache
-        expected = blob.name if re.fullmatch("[0-9a-f]{64}", blob.name) else ""
-        for digest in (expected, source.sha256):
-            if not sha256(blob).startswith(digest):
-                blob.unlink()
-                path.unlink(missing_ok=True)
-                raise NotThere(f"not kept: {file} arrived with another sha256 than published, {digest[:16]}...")
+        named = blob.name if re.fullmatch("[0-9a-f]{64}", blob.name) else source.sha256
+        digest = sha256(blob)
+        if not (digest.startswith(named) and source.gave(blob)):
+            blob.unlink()
+            path.unlink(missing_ok=True)
+            published = source.sha256 if digest.startswith(named) else named
+            raise NotThere(f"not kept: {file} arrived with sha256 {digest[:16]}..., published {published[:16]}...")
         return path
     raise NotThere("the repository has no such file")
 

@@ -35,7 +35,8 @@ class TimmTrunk(nn.Module):
                 continue
         else:
             raise UsageError(
-                f"timm's {type(model).__name__} offers no intermediate features; choose a model with forward_intermediates"
+                f"timm's {type(model).__name__} offers no intermediate features; "
+                "choose a model with forward_intermediates"
             )
         self.layers, self.kind = len(blocks), "tokens" if blocks[0].ndim == 3 else "maps"
 
@@ -171,8 +172,8 @@ def build_timm(tag, window, state=None, eps=None, trunk=TimmTrunk, projected=Fal
 def build_clip(trunk, embed_dim, layers, width, patch, window, state=None):
     """OpenAI's CLIP image tower through its package, its weights rounded to float16 as clip.load does on every device.
 
-    embed_dim, layers, width, patch: as the package's CLIP takes them. state: with OpenAI's keys (open_clip's are the same)
-    or timm's; its text tower, if any, is left out. UsageError for the keys or shapes of another architecture.
+    embed_dim, layers, width, patch: as the package's CLIP takes them. state: with OpenAI's keys (open_clip's are the
+    same) or timm's; its text tower, if any, is left out. UsageError for another architecture's keys or shapes.
     """
     try:
         with warnings.catch_warnings():  # clip-anytorch still imports pkg_resources, which says that it is going away
@@ -180,8 +181,8 @@ def build_clip(trunk, embed_dim, layers, width, patch, window, state=None):
             from clip.model import CLIP, convert_weights
     except ImportError as error:
         raise UsageError(
-            f"OpenAI's package `clip` cannot be imported ({error}); install it with: pip install 'setuptools>=77.0.3,<82' "
-            "clip-anytorch==2.6.0 (the index's own `clip` is another program)"
+            f"OpenAI's package `clip` cannot be imported ({error}); install it with: "
+            "pip install 'setuptools>=77.0.3,<82' clip-anytorch==2.6.0 (the index's own `clip` is another program)"
         ) from None
     model = CLIP(
         embed_dim, window, layers, width, patch, 8, 32, 64, 1, 1
@@ -276,8 +277,9 @@ TIMM_CLIP_RESNET = [
 
 
 def from_timm_clip(state):
-    """timm's image towers of OpenAI's CLIP (vit_base_patch32_clip_224.openai, resnet50_clip.openai) under OpenAI's keys,
-    "visual." before each; any other state as it is. The activations are not in the file: QuickGELU is the package's."""
+    """timm's image towers of OpenAI's CLIP (vit_base_patch32_clip_224.openai, resnet50_clip.openai) under OpenAI's
+    keys, "visual." before each; any other state as it is. Activations are in no file: QuickGELU is the package's.
+    """
     if "norm_pre.weight" in state and "cls_token" in state:
         names = TIMM_CLIP_VIT
     elif "stem.conv1.conv.weight" in state:

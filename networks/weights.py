@@ -48,6 +48,10 @@ class Source:
     def __str__(self):
         return f"https://huggingface.co/{self.hub} ({' or '.join(self.files)})" if self.hub else self.url
 
+    def gave(self, path) -> bool:
+        """Whether a file can be from this source: that of its published sha256, or any where none is published."""
+        return not self.sha256 or sha256(path).startswith(self.sha256)
+
     @property
     def file_names(self) -> tuple[str, ...]:
         """What the file may be called where it comes from: 'model.safetensors', 'vgg16-397923af.pth'."""
@@ -159,17 +163,16 @@ def _sha256(path, size, mtime_ns):
 def is_published(weights, path) -> bool | None:
     """Whether `path` is a published file: True or False by its hash, None where that cannot be known, because a source
     of it has no published hash."""
-    known = [source.sha256 for source in weights.sources if source.sha256]
-    if known and sha256(path).startswith(tuple(known)):
+    if any(source.sha256 and source.gave(path) for source in weights.sources):
         return True
-    return False if known and len(known) == len(weights.sources) else None
+    return False if weights.sources and all(source.sha256 for source in weights.sources) else None
 
 
 # ---- SHA256SUMS, as sha256sum writes it and `sha256sum -c SHA256SUMS` checks it
 
 
 def read_sums(folder) -> dict[str, str]:
-    """{file name: sha256} of `folder`/SHA256SUMS; empty where there is none. UsageError for a line that is no such line."""
+    """{file name: sha256} of `folder`/SHA256SUMS; empty where there is none. UsageError for another kind of line."""
     path = Path(folder, SUMS)
     if not path.is_file():
         return {}
@@ -210,8 +213,8 @@ def read_state(path, trusted_torchscript=frozenset()):
     """Open a checkpoint without running anything in it -> {name: CPU tensor} (memory-mapped where the format allows).
 
     trusted_torchscript: sha256 digests of the TorchScript archives that may be opened (OpenAI's CLIP files).
-    Raises UsageError for what is no checkpoint (empty, git-LFS pointer, web page, half download), for one that needs code to
-    be read, for one that is no dict of tensors, and beyond the limits above.
+    Raises UsageError for what is no checkpoint (empty, git-LFS pointer, web page, half download), for one that needs
+    code to be read, for one that is no dict of tensors, and beyond the limits above.
     """
     path = Path(path)
     size = path.stat().st_size

@@ -65,20 +65,18 @@ def stlpips_backbone(net):
     return build
 
 
-OPEN_CLIP = (
-    "open_clip_model.safetensors",
-    "open_clip_pytorch_model.bin",
-)  # names that open_clip gives its files on the hub
+# what an image tower of open_clip's may be called on the hub, in the order in which it is asked for
+OPEN_CLIP = ("open_clip_model.safetensors", "model.safetensors", "open_clip_pytorch_model.bin")
 
 
 def openai(name, file, sha256, hub, licence):
-    """OpenAI's own file from the address it was published at (gone, by all reports), then from the storage behind it; then
-    the same tensors under other keys from the hub."""
+    """OpenAI's own file from the address it was published at (gone, by all reports), then from the storage behind it;
+    then the same tensors, some under other keys, from the hub."""
     hosts = ("https://openaipublic.azureedge.net", "https://openaipublic.blob.core.windows.net")
     archives = [Source(f"{host}/clip/models/{sha256}/{file}", sha256=sha256, torchscript=True) for host in hosts]
     return Weights(
         name,
-        (*archives, Source(hub=hub, files=(OPEN_CLIP[0], "model.safetensors", OPEN_CLIP[1]))),
+        (*archives, Source(hub=hub, files=OPEN_CLIP)),
         licence,
         "Radford et al., ICML 2021",
     )
@@ -113,7 +111,7 @@ VIT = Weights(
 )
 CONVNEXT = Weights(
     "openclip_convnext_base",
-    (Source(hub="timm/convnext_base.clip_laion2b", files=("model.safetensors", OPEN_CLIP[0])),),
+    (Source(hub="timm/convnext_base.clip_laion2b", files=("model.safetensors", "open_clip_model.safetensors")),),
     "Apache-2.0",
     "Cherti et al., CVPR 2023",
 )
@@ -122,7 +120,7 @@ CONVNEXT = Weights(
 def tecoa(name, hub, licence):
     return Weights(
         name,
-        (Source(hub=hub, files=(OPEN_CLIP[0], "model.safetensors", OPEN_CLIP[1])),),
+        (Source(hub=hub, files=OPEN_CLIP),),
         licence,
         "Croce et al., Adversarially robust CLIP models, 2024; Mao et al., ICLR 2023 (TeCoA)",
     )

@@ -60,8 +60,8 @@ def method_rows():
 
 
 def weight_rows():
-    """[(name, [source, ...], licence, citation)] of every file of trained weights, each once: those to be had from a source
-    (in the order in which they are tried, with the sha256 where one is published), then those inside installed packages."""
+    """[(name, [source, ...], licence, citation)] of every file of trained weights, each once: those to be had from a
+    source (in the order in which they are tried, with their sha256), then those inside installed packages."""
     wanted = [entry.weights for entry in BACKBONES.values() if entry.weights]
     wanted += [weights for entry in METRICS.values() for weights in entry.weights]
     for weights in dict.fromkeys(wanted):
@@ -115,22 +115,24 @@ def show():
 
 HEADER = """# Methods and their weights
 
-Made from the registries by `python -m scoring.listing > docs/methods.md`. An entry in `models.BACKBONES`, `methods.metrics.METRICS`,
-`distances.DISTANCES` or `datasets.DATASETS` adds a line here and a choice on the command line. `-m timm:NAME` and `embed_timm:NAME`
-score with any of timm's models that offers intermediates. What each method computes, to the last detail, is in [METHOD.md](METHOD.md).
+Made from the registries by `python -m scoring.listing > docs/methods.md`. An entry in `models.BACKBONES`,
+`methods.metrics.METRICS`, `distances.DISTANCES` or `datasets.DATASETS` adds a line here and a choice on the command
+line. `-m timm:NAME` and `embed_timm:NAME` score with any of timm's models that offers intermediates. What each method
+computes, to the last detail, is in [METHOD.md](METHOD.md).
 """
 WEIGHTS = """
 ## Weights
 
-The sources of a file are tried in this order until one gives it; an error names every one that did not. A file is kept only if its
-sha256 is the one that stands here, and one from the hub only if it is the one that the hub names. The hub's copies of OpenAI's CLIP hold
-the same tensors, some under timm's keys: those are converted when they are read, rounded to float16 as OpenAI's package does, and
-computed with QuickGELU whatever the copy is called. Licences are those of the model cards; "see the model card" where it was not read.
+The sources of a file are tried in this order until one gives it; an error names every one that did not. A file is
+kept only if its sha256 is the one that stands here, and one from the hub only if it is the one that the hub names.
+The hub's copies of OpenAI's CLIP hold the same tensors, some under timm's keys: those are converted when they are
+read, rounded to float16 as OpenAI's package does, and computed with QuickGELU whatever the copy is called. Licences
+are those of the model cards; "see the model card" where it was not read.
 
-`python run.py --fetch-weights DIR -m METHOD ...` puts the files into DIR with a `SHA256SUMS` (`sha256sum -c SHA256SUMS` checks it); a run
-with `--weights-dir DIR` refuses a file that differs from its line there, and downloads nothing. Your own file goes in as
-`DIR/<name>.pth`, `.pt` or `.safetensors`. Without `--weights-dir` the caches of torch.hub (`TORCH_HOME`) and huggingface_hub (`HF_HOME`)
-are looked through, then the sources tried.
+`python run.py --fetch-weights DIR -m METHOD ...` puts the files into DIR with a `SHA256SUMS` (`sha256sum -c
+SHA256SUMS` checks it); a run with `--weights-dir DIR` refuses a file that differs from its line there, and downloads
+nothing. Your own file goes in as `DIR/<name>.pth`, `.pt` or `.safetensors`. Without `--weights-dir` the caches of
+torch.hub (`TORCH_HOME`) and huggingface_hub (`HF_HOME`) are looked through, then the sources tried.
 """
 
 

@@ -77,7 +77,7 @@ class Output:
     """One score file, in whatever state it is on the disk.
 
     document: what its JSON will hold; of it `settings` must agree for a finished file to be used, `environment` (versions,
-    device, batch size) too for a partial one to be continued, so that one file holds one machine's rounding.
+    device, batch size) too for a partial one to be continued, so that one file holds one environment's rounding.
     pairs: the dataset's, in order; settings["left_out"] names those that cannot be scored (--skip-bad).
     """
 

@@ -4,7 +4,8 @@
 
 N pairs a file, drawn at random with a fixed seed, are scored again from what the JSON beside the file says. A changed dataset
 or weight file is noticed by its sha256 before anything is scored. A score agrees within a relative 1e-4, or 2 % where it was
-computed in 16 bits or TF32; below a floor of a hundredth of that share of the file's largest score all scores are equal.
+computed in 16 bits or TF32; the share is never taken of less than a hundredth of the file's largest score, for a score that is 1
+minus something has no digits left near zero. docs/reproducibility.md says what this promises between two machines.
 
 Prints one line a file. Exit code 1 if any differs, 2 if any can't be verified. A CSV dataset is named by -dat FILE.csv, one's
 own metric by -m FILE.py:FUNCTION.
@@ -32,7 +33,8 @@ from scoring.plan import default_batch
 from scoring.settings import Run
 
 SEED = 0
-FINE, COARSE = 1e-4, 0.02  # of a score
+FINE, COARSE = 1e-4, 0.02  # of a score,
+SMALL = 0.01  # or of this share of the file's largest score where that is more
 STEP = 3e-7  # a step or two of s in float32, in scores log(s + 1)^0.25 (METHOD.md section 6)
 KNOWN = {"perturbation": tuple(PERTURBATIONS), "precision": PRECISIONS, "protocol": PROTOCOLS}
 
@@ -230,7 +232,7 @@ def rooted(told):
 def compare_scores(names, then, now, loose, steps, largest):
     """Largest relative difference of scores; Differs naming the pair that is furthest off. then, now: a list of scores a pair."""
     tolerance = COARSE if loose else FINE
-    floor, worst, wrong = tolerance / 100 * largest, 0.0, []
+    floor, worst, wrong = SMALL * largest, 0.0, []
     for name, old, new in zip(names, then, now):
         for a, b in zip(old, map(float, new), strict=True):
             size = max(abs(a), abs(b), floor)

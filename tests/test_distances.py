@@ -11,6 +11,7 @@ import distances
 from distances import DISTANCES, Features, compare
 from scoring import naive
 
+pytestmark = pytest.mark.numeric
 TOKENS = ["l2", "cos", "skld", "jsd", "wsd", "swd"]
 
 

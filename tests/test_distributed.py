@@ -46,6 +46,7 @@ def same(made, other):
         assert np.allclose(one["pred"], two["pred"], rtol=1e-6)
 
 
+@pytest.mark.numeric
 def test_torchrun_gives_the_scores_of_one_process(made, tmp_path):
     printed = run(
         "-dat",
@@ -59,6 +60,7 @@ def test_torchrun_gives_the_scores_of_one_process(made, tmp_path):
     assert printed.count("PLCC") == 1  # one process speaks
 
 
+@pytest.mark.numeric
 def test_shards_are_joined_when_all_are_there(made, tmp_path):
     run("-dat", made / "made.csv", *METHOD, "-sdir", tmp_path, "--shard", "2/2")
     assert not (tmp_path / FILES[0]).exists()

@@ -301,6 +301,7 @@ def test_single_pair_equals_the_product_of_its_factors(photographs):
     assert 0 < same[LABEL] < pair[LABEL] and said["settings"]["higher_is"][LABEL] == "worse"
 
 
+@pytest.mark.numeric
 def test_single_pair_is_scored_as_in_run(photographs, finished):
     done = start(
         "run_single_img.py",

@@ -11,9 +11,12 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
-pytestmark = pytest.mark.skipif(
-    not SHARED.is_dir(), reason="the golden scores and TID2013 pairs lie in ../shared, which is not here"
-)
+pytestmark = [
+    pytest.mark.numeric,
+    pytest.mark.skipif(
+        not SHARED.is_dir(), reason="the golden scores and TID2013 pairs lie in ../shared, which is not here"
+    ),
+]
 OTHERS = ("dinov1", "dinov2", "imagenet_vit", "clip_vitb32", "clip_rn50", "openclip_convnext_base")
 
 

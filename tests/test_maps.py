@@ -21,7 +21,7 @@ from methods.model import Column, Model, Options
 from scoring import maps, single
 from scripts import examples
 
-QUICK = ("clip_vitb32", "st_alexnet")
+MARKS = {"clip_vitb32": [], "st_alexnet": pytest.mark.numeric}  # quick; CLIP is float16, slow where a CPU has none
 
 
 def found(image, changed, method, distance=None, **options):
@@ -41,9 +41,7 @@ def score(folder, image, changed, *argv):
 
 
 @pytest.mark.parametrize("distance", ["l2", "cos"])
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[] if n in QUICK else pytest.mark.slow) for n in models.BACKBONES]
-)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=MARKS.get(n, pytest.mark.slow)) for n in models.BACKBONES])
 def test_the_mean_is_the_score(tmp_path, name, distance):
     """To 1e-6 of it, over overlapping windows (250 wide: two), in the precision of the paper (float16 for CLIP)."""
     image = astronaut(250)
@@ -59,6 +57,7 @@ def test_the_mean_is_the_score(tmp_path, name, distance):
     assert m.total.shape == (224, 250) and (m.total >= 0).all()
 
 
+@pytest.mark.numeric
 def test_blocks_of_choice(tmp_path):
     """--layers: the maps of those blocks, with their numbers, and the score of run_single_img.py."""
     image = astronaut(250)
@@ -71,6 +70,7 @@ def test_blocks_of_choice(tmp_path):
     )
 
 
+@pytest.mark.numeric
 @pytest.mark.parametrize("distance", ["l2", "cos"])
 def test_identical_images_have_an_empty_map(distance):
     m = found(astronaut(), astronaut(), "st_alexnet", distance, protocol="corrected")
@@ -90,6 +90,7 @@ def test_the_map_lies_where_the_damage_is(damage, method, distance):
     assert inside > 0.6
 
 
+@pytest.mark.numeric
 def test_psnr_is_the_squared_error():
     image = astronaut(120, 90)
     changed = image.filter(ImageFilter.GaussianBlur(1))
@@ -99,6 +100,7 @@ def test_psnr_is_the_squared_error():
     assert m.score == pytest.approx(10 * np.log10(1 / (squares.mean() + 1e-8)), rel=1e-6)
 
 
+@pytest.mark.numeric
 def test_stlpips_adds_up(tmp_path):
     image, changed = astronaut(100, 90), astronaut(100, 90).filter(ImageFilter.GaussianBlur(1))
     m = found(image, changed, "stlpips_alex")
@@ -129,6 +131,7 @@ def toy_map(toy, distorted):
     return maps.distance_map(toy, toy.columns[0], distorted, torch.zeros_like(distorted))
 
 
+@pytest.mark.numeric
 def test_the_class_token_is_spread_evenly(toy):
     corner = np.zeros((8, 8))
     corner[0, 0] = 255  # the class token is 1, the token in the corner 1/4
@@ -148,6 +151,7 @@ def test_a_token_has_its_place(toy):
     assert m.total[:2].max() == 0 and m.total[:, 6:].max() == 0
 
 
+@pytest.mark.numeric
 def test_overlapping_windows_are_cross_faded(toy):
     """Two windows of 8 in a width of 14, 6 apart, with uniform maps, 0 and 1. Between them the weights fall linearly."""
     uniform = Model(

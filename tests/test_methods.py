@@ -15,6 +15,7 @@ from scoring import listing
 from scoring.engine import score_plan
 from scoring.plan import ImageFile, Plan
 
+pytestmark = pytest.mark.numeric
 NAMES = list(dict.fromkeys(row[0] for row in listing.method_rows()))
 PASSES = {base: [n for n in NAMES if parse(n)[0] == base and n not in METRICS] for base in models.BACKBONES}
 PASSES |= {m.features: [n for n in METRICS if METRICS[n].features == m.features] for m in METRICS.values()}

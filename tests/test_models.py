@@ -8,6 +8,7 @@ from common.errors import UsageError
 from models import BACKBONES, load_backbone
 from networks import trunks
 
+pytestmark = pytest.mark.numeric
 SMALL = "timm:test_vit.r160_in1k"
 
 

@@ -48,6 +48,7 @@ def files(tmp_path):
     return ["-ref", saved(tmp_path, "r.png", image), "-dis", saved(tmp_path, "d.png", image.point(lambda v: v // 2))]
 
 
+@pytest.mark.numeric
 def test_a_function_scores_a_pair(tmp_path, files, capsys):
     import numpy as np
 

@@ -13,6 +13,7 @@ from common.errors import UsageError
 from methods import metrics
 from scoring import Scorer, scorer
 
+pytestmark = pytest.mark.numeric
 TINY = "timm:vit_tiny_patch16_224"  # a transformer with seeded random weights
 
 

@@ -71,6 +71,7 @@ def test_what_lack_of_memory_is_told_by():
     assert not out_of_memory(RuntimeError("shapes do not match"))
 
 
+@pytest.mark.numeric
 @pytest.mark.parametrize("error", [cuda_is_full, cpu_is_full])
 def test_batches_are_halved_with_a_warning_and_scores_stay(error, tiny, tmp_path, capsys, backbone):
     assert call(capsys, *tiny[:-1], tmp_path / "whole")[0] == 0

@@ -280,6 +280,7 @@ def test_the_lock_of_a_killed_run_is_not_waited_for(start, whole, data, tmp_path
     assert second.exitcode == 0 and finished(tmp_path / "out") == whole[1]
 
 
+@pytest.mark.numeric
 def test_shards_at_once_make_one_file(start, whole, data, tmp_path):
     """Their batches are cut within the shard, so rounding may differ: the rows are the same, the scores to 1e-5."""
     shards = [start(tmp_path / "out", "--shard", f"{i}/3") for i in (1, 2, 3)]

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from small_dataset import call, make, refused
+from small_dataset import call, make, refused, spawn
 
 from methods.build import build
 from methods.model import Options
@@ -57,10 +57,16 @@ def edit(path, old, new):
 def test_all_kinds_of_files_agree(home, capsys):
     code, said = verified(capsys, home)
     assert code == 0 and len(said) == 12 and "correlations.csv" not in said
-    assert said.pop("tiny_psnr_tra-1.floor.csv") == "agrees, 2 of 2 pairs scored again, largest relative difference 0"
-    assert all(text == "agrees, 3 of 8 pairs scored again, largest relative difference 0" for text in said.values()), (
-        said
+    assert said.pop("tiny_psnr_tra-1.floor.csv").startswith(
+        "agrees, 2 of 2 pairs scored again, largest relative difference "
     )
+    for (
+        name,
+        text,
+    ) in said.items():  # other batches than the run's, so the last digits may differ; much less than a thing wrong
+        start, share = text.rsplit(" ", 1)
+        assert start == "agrees, 3 of 8 pairs scored again, largest relative difference"
+        assert float(share) < (1e-2 if "fp16" in name else 1e-5), (name, text)
     code, said = verified(capsys, home, home / "out/tiny_psnr.csv", n=99)
     assert code == 0 and "8 of 8 pairs" in said["tiny_psnr.csv"]
 
@@ -109,6 +115,49 @@ def test_one_step_of_float32_below_the_fourth_root():
             verify.compare_scores(["a.png"], [[0.0]], [[new]], False, steps, 1.0)
     assert verify.rooted({"distance": "wsd"}) and verify.rooted({"distance": None, "method": "deep_kld_vgg"})
     assert not verify.rooted({"distance": "l2"}) and not verify.rooted({"distance": None, "method": "psnr"})
+
+
+def test_scores_near_zero_are_held_to_the_file_s_largest():
+    """1 minus a float32 near 1 comes in steps of 6e-8: 0 and one step are the same score."""
+    assert verify.compare_scores(["a.png"], [[0.0]], [[2**-24]], False, False, 0.1) == pytest.approx(2**-24 / 1e-3)
+    for new, largest in ((1.1e-7, 0.1), (2**-24, 0.05)):  # more than 1e-6 of the largest
+        with pytest.raises(verify.Differs, match="a.png: 0 in the file"):
+            verify.compare_scores(["a.png"], [[0.0]], [[new]], False, False, largest)
+
+
+@pytest.mark.numeric
+@pytest.mark.parametrize(
+    "instructions",
+    [
+        {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41"},
+        {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"},
+    ],
+    ids=["sse", "avx2"],
+)
+def test_files_of_another_cpu_agree(instructions, scored):
+    """Those in float32: float16 is emulated there, a hundred times slower."""
+    files = [
+        path
+        for path in sorted((scored / "out").glob("tiny_*.csv"))
+        if "fp16" not in path.with_suffix(".json").read_text()
+    ]
+    process = spawn(
+        "--verify",
+        8,
+        *files,
+        "-dat",
+        scored / "data/tiny.csv",
+        "-m",
+        f"{scored / 'mine.py'}:far",
+        "--device",
+        "cpu",
+        env=instructions,
+    )
+    printed, told = process.communicate()
+    assert process.returncode == 0 and printed.count(": agrees, ") == len(printed.splitlines()) == len(files), (
+        printed + told
+    )
+    assert len(files) >= 9
 
 
 @pytest.mark.parametrize(

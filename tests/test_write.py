@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import threading
+from pathlib import Path
 
 import pytest
 from small_dataset import bytes_of, finished
@@ -161,6 +162,26 @@ def test_a_partial_file_of_another_machine_is_not_continued(tmp_path):
     with pytest.raises(UsageError, match='device: "cpu" there, "cuda" now'):
         output(tmp_path, environment={"device": "cuda"}).open()
     assert output(tmp_path).batch_begun() == 8
+
+
+def test_what_an_unfinished_file_is_bound_to_is_what_the_docs_promise(tmp_path):
+    """The keys of docs/reproducibility.md, and no other: each of them another, the file is refused and the line names it."""
+    from methods.build import build
+    from methods.model import Options
+
+    now = write.environment(build(["psnr"], [], Options(device="cpu"))[0], 8)
+    assert set(now) == {"python", "device", "batch_size", "cpu", "versions"} and {"torch", "numpy"} <= set(
+        now["versions"]
+    )
+    page = (Path(__file__).parents[1] / "docs" / "reproducibility.md").read_text()
+    assert all(f"`{key}`" in page for key in now if key != "versions")
+    one = output(tmp_path, environment=now).open()
+    one.append([0], [SCORES[0]])
+    assert output(tmp_path, environment=now).open().has([0])
+    changed = {"python": "3.0", "device": "cuda", "batch_size": 4, "cpu": "aarch64", "versions": {"torch": "1.0"}}
+    for key, other in changed.items():
+        with pytest.raises(UsageError, match=f"made with other settings \\({key}"):
+            output(tmp_path, environment=now | {key: other}).open()
 
 
 def test_settings_without_rows_bind_nobody(tmp_path):

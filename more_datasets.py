@@ -8,7 +8,18 @@ import math
 import re
 
 from common.errors import UsageError, one_line
-from common.files import Disk, cell_strings, key, mat_numbers, number, read_fields, read_mat, read_table, spread
+from common.files import (
+    Disk,
+    cell_strings,
+    key,
+    mat_numbers,
+    number,
+    read_fields,
+    read_mat,
+    read_table,
+    refuse_irregular,
+    spread,
+)
 from loaders.pairs import Row
 
 KADID_NAME = r"i\d\d_(\d\d)_\d\d\.png"
@@ -108,6 +119,7 @@ def with_spreads(listed, sheet):
 def csiq_sheet(disk):
     """The rows of csiq.DMOS.xlsx -> [(where, name, DMOS, std)], the last two as text. Needs openpyxl."""
     file = disk.path("csiq.DMOS.xlsx")
+    refuse_irregular(file)
     try:
         import openpyxl
     except ImportError:

@@ -157,6 +157,14 @@ def check_regular(path):
             raise OSError(number_of_error, reason, str(path))
 
 
+def refuse_irregular(path):
+    """check_regular for readers of other packages, which open the file themselves: UsageError."""
+    try:
+        check_regular(path)
+    except OSError as error:
+        raise UsageError(f"{path}: this file cannot be read ({why(error)})") from None
+
+
 def why(error):
     """The reason of an OSError or ValueError without the path, which the message has already."""
     return (
@@ -264,10 +272,7 @@ def read_mat(path, *wanted):
     """The named variables of a MATLAB file (version 4, 5 or 7; by scipy, no code runs). Raises UsageError."""
     from scipy.io import loadmat
 
-    try:
-        check_regular(path)
-    except OSError as error:
-        raise UsageError(f"{path}: this file cannot be read ({why(error)})") from None
+    refuse_irregular(path)
     try:
         found = loadmat(path)
     except NotImplementedError:

@@ -321,3 +321,15 @@ def test_fuzz_label_files(folders, name, text):
 @fuzzing(2000)
 def test_fuzz_label_files_long(folders, name, text):
     read_as_any_dataset(folders, name, text)
+
+
+@pytest.mark.parametrize(
+    "name, file", [("live", "refnames_all.mat"), ("tid2013", "mos_with_names.txt"), ("csiq", "csiq.DMOS.xlsx")]
+)
+def test_label_files_that_are_named_pipes(name, file, tmp_path):
+    pytest.importorskip("openpyxl")
+    folder = MAKERS[name](tmp_path / name)
+    (folder / "csiq_label.txt").unlink(missing_ok=True)
+    (folder / file).unlink(missing_ok=True)
+    os.mkfifo(folder / file)
+    assert f"{file}: this file cannot be read (a named pipe, not a file)" in fails(datasets.load, name, folder)

@@ -3,8 +3,8 @@
     python datasets.py                            the registry: name, pairs, label and its direction, usual folder names
     python datasets.py tid2013 --data-root DIR    the pairs that are there, as CSV: dis,ref,label,distortion,std
 
-TID2013, TID2008 and PIPAL are read here (METHOD.md section 4), LIVE in loaders/live.py, KADID-10k, CSIQ and LIVE-MD in
-more_datasets.py, a list of one's own (any CSV) in loaders/lists.py, the photographs that need no download in loaders/demo.py.
+How each dataset's own files are read stands in loaders/, a file a dataset (METHOD.md section 4); a list of one's own (any CSV) is
+read by loaders/lists.py, the photographs that need no download are made by loaders/demo.py.
 """
 
 import difflib
@@ -14,61 +14,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import more_datasets as more
 from common.errors import UsageError, unknown
-from common.files import Disk, key, list_folder, number, read_fields, spread
+from common.files import list_folder
 from common.terminal import run_main, warn
-from loaders import demo, lists, live
-from loaders.pairs import Dataset, Pair, Row, code_in_name, refuse_doubled, spelt_as_on_disk
+from loaders import csiq, demo, kadid, lists, live, livemd, pipal, tid
+from loaders.pairs import Dataset, Pair, code_in_name, refuse_doubled, spelt_as_on_disk
 from loaders.spread import Spread
 
-TID_NAME = r"i\d\d_(\d\d)_\d\.bmp"
 LISTED = 12  # entries of a folder that an error shows
-PIPAL_NAME = r".+_(\d\d)_\d\d\.(?:bmp|png)"
-
-
-def tid(root):
-    """TID2013 (Ponomarenko et al., Signal Processing: Image Communication 2015) and TID2008, which is laid out alike.
-    Label: 100 - MOS. mos_std.txt, a number a line in the order of mos_with_names.txt, is optional. TID2013's layout and
-    the mixed case of its names were seen on real files; mos_std.txt and TID2008 are from their documentation."""
-    disk = Disk(root)
-    file = disk.path("mos_with_names.txt")
-    lines = read_fields(file, 2)
-    std = [None] * len(lines)
-    if disk.find("mos_std.txt"):
-        std_file = disk.path("mos_std.txt")
-        std = [spread(fields[0], f"{std_file}: line {line}") for line, fields in read_fields(std_file, 1)]
-        if len(std) != len(lines):
-            raise UsageError(f"{std_file}: expected as many lines as {file.name} has ({len(lines)}), found {len(std)}")
-    for (line, (mos, name)), deviation in zip(lines, std):
-        where = f"{file}: line {line}"
-        if not re.fullmatch(TID_NAME, name, re.I):
-            raise UsageError(f"{where}: expected a name like i01_01_1.bmp, found {name!r}")
-        ref = f"reference_images/{name[:3].upper()}.BMP"
-        yield Row(where, f"distorted_images/{name}", ref, 100 - number(mos, where), deviation)
-
-
-def pipal(root):
-    """PIPAL's training set (Gu et al., ECCV 2020). Label: Elo. Order: label files by name, lines as they stand. The images
-    are looked for in Train_Dis, Dist_Imgs, Distortion_1 ... 4 and their subfolders, of which several may hold the same files.
-    From its documentation; the real files were not seen."""
-    disk = Disk(root)
-    images, refs = disk.index("train_dis.*", "dist_imgs", "distortion.*"), disk.index("train_ref.*")
-    labels = [disk.root / rel for rel in disk.index("train_label.*", files=r".*\.txt").values()]
-    if not labels:
-        raise UsageError(f"{root}: expected label files Train_Label/*.txt, found none")
-    for file in sorted(labels, key=lambda file: file.name):
-        for line, (name, elo) in read_fields(file, 2, ","):
-            where = f"{file}: line {line}"
-            if not re.fullmatch(PIPAL_NAME, name, re.I):
-                raise UsageError(f"{where}: expected a name like A0001_03_07.bmp, found {name!r}")
-            ref = re.sub(r"_\d\d_\d\d(?=\.\w+$)", "", name)
-            yield Row(
-                where,
-                images.get(key(name), f"Train_Dis/{name}"),
-                refs.get(key(ref), f"Train_Ref/{ref}"),
-                number(elo, where),
-            )
 
 
 @dataclass(frozen=True)
@@ -139,8 +92,8 @@ DATASETS = {
         ),
         Entry(
             "tid2013",
-            tid,
-            code_in_name(TID_NAME, "i01_01_1.bmp"),
+            tid.tid,
+            code_in_name(tid.TID_NAME, "i01_01_1.bmp"),
             pairs=3000,
             higher_is="worse",
             label="100 - MOS",
@@ -157,8 +110,8 @@ DATASETS = {
         ),
         Entry(
             "pipal",
-            pipal,
-            code_in_name(PIPAL_NAME, "A0001_03_07.bmp"),
+            pipal.pipal,
+            code_in_name(pipal.PIPAL_NAME, "A0001_03_07.bmp"),
             pairs=23200,
             higher_is="better",
             label="Elo",
@@ -190,8 +143,8 @@ DATASETS = {
         ),
         Entry(
             "kadid10k",
-            more.kadid,
-            code_in_name(more.KADID_NAME, "I01_01_01.png"),
+            kadid.kadid,
+            code_in_name(kadid.KADID_NAME, "I01_01_01.png"),
             pairs=10125,
             higher_is="better",
             label="DMOS (1-5, higher is better)",
@@ -204,8 +157,8 @@ DATASETS = {
         ),
         Entry(
             "csiq",
-            more.csiq,
-            code_in_name(more.CSIQ_NAME, "1600.AWGN.1.png"),
+            csiq.csiq,
+            code_in_name(csiq.CSIQ_NAME, "1600.AWGN.1.png"),
             pairs=866,
             higher_is="worse",
             label="DMOS (0-1)",
@@ -228,8 +181,8 @@ DATASETS = {
         ),
         Entry(
             "tid2008",
-            tid,
-            code_in_name(TID_NAME, "i01_01_1.bmp"),
+            tid.tid,
+            code_in_name(tid.TID_NAME, "i01_01_1.bmp"),
             pairs=1700,
             higher_is="worse",
             label="100 - MOS",
@@ -244,7 +197,7 @@ DATASETS = {
         ),
         Entry(
             "livemd",
-            more.livemd,
+            livemd.livemd,
             code_in_name(r"part[ _]([12])/.+", "Part 1/...", with_folders=True),
             pairs=450,
             higher_is="worse",

@@ -26,8 +26,7 @@ from layouts import (
 )
 
 import datasets
-import more_datasets
-from loaders import live
+from loaders import kadid, live
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
@@ -227,7 +226,7 @@ def test_kadid_dmos_is_better_when_higher_and_var_is_a_standard_deviation(tmp_pa
 @settings(max_examples=50, deadline=None)
 def test_kadid_standard_deviations_are_never_taken_for_variances(ratings):
     rounded = [(round(float(np.mean(r)), 2), round(float(np.std(r)), 3)) for r in ratings]
-    assert more_datasets.spread_of(rounded) == [std for _, std in rounded]
+    assert kadid.spread_of(rounded) == [std for _, std in rounded]
 
 
 @pytest.mark.parametrize("nested", [True, False])

@@ -1,66 +1,13 @@
-"""More datasets: KADID-10k, CSIQ and LIVE-MD. Their entries stand in datasets.py.
+"""CSIQ: csiq_label.txt and the authors' workbook csiq.DMOS.xlsx."""
 
-Each function takes the dataset's folder and yields loaders.pairs.Row in the dataset's order; names are looked up on the disk by
-datasets.load. None of the three layouts was verified on real files: what each rests on is said in its docstring.
-"""
-
-import math
 import re
 
 from common.errors import UsageError, one_line
-from common.files import (
-    Disk,
-    cell_strings,
-    key,
-    mat_numbers,
-    number,
-    read_fields,
-    read_mat,
-    read_table,
-    refuse_irregular,
-    spread,
-)
+from common.files import Disk, key, number, read_fields, refuse_irregular, spread
 from loaders.pairs import Row
 
-KADID_NAME = r"i\d\d_(\d\d)_\d\d\.png"
 CSIQ_NAME = r".+\.(\w+)\.\d\.png"
 CSIQ_CODES = {"noise": "AWGN", "jpeg 2000": "jpeg2000"}  # the spreadsheet's dst_type where the file names say otherwise
-
-
-def kadid(root):
-    """KADID-10k (Lin, Hosu, Saupe, QoMEX 2019): dmos.csv with dist_img,ref_img,dmos,var; images/ holds both kinds, or
-    distorted_images/ and reference_images/ one each.
-
-    Its `dmos` is the mean of ratings from 1 (very annoying) to 5 (imperceptible): HIGHER IS BETTER, despite the name.
-    From the paper and the dataset's page; see `spread_of` for what `var` is."""
-    disk = Disk(root)
-    file = disk.path("dmos.csv")
-    images, refs = disk.index("images", "distorted_images"), disk.index("images", "reference_images")
-    rows = []
-    for line, fields in read_table(file, ("dist_img", "ref_img", "dmos", "var")):
-        where = f"{file}: line {line}"
-        if not re.fullmatch(KADID_NAME, fields["dist_img"], re.I):
-            raise UsageError(f"{where}: expected a name like I01_01_01.png, found {fields['dist_img']!r}")
-        rows.append((where, fields, number(fields["dmos"], where), spread(fields["var"], where)))
-    stds = spread_of([(mean, var) for _, _, mean, var in rows])
-    for (where, fields, mean, _), std in zip(rows, stds):
-        dis, ref = fields["dist_img"], fields["ref_img"]
-        yield Row(where, images.get(key(dis), f"images/{dis}"), refs.get(key(ref), f"images/{ref}"), mean, std)
-
-
-def spread_of(rows):
-    """Standard deviations from KADID's column `var`. rows: (mean, var) pairs.
-
-    The column is named a variance, but the released numbers are standard deviations: mean 1.1 with 0.3 is 27 ones and 3 twos
-    among 30 ratings, whose variance is 0.09. The rows decide: whole numbers with the mean m spread at least by the variance
-    f(1 - f), f the fraction of m. Where the square of some value is less than that, the values are variances after all."""
-
-    def least(mean):  # 0.01: the means are rounded to two decimals
-        fraction = mean % 1
-        return fraction * (1 - fraction) - 0.01
-
-    variances = any(var**2 < least(mean) for mean, var in rows)
-    return [math.sqrt(var) if variances else var for _, var in rows]
 
 
 def csiq(root):
@@ -142,32 +89,3 @@ def csiq_sheet(disk):
         if image or dmos:
             rows.append((f"{file}: row {line}", f"{image}.{CSIQ_CODES.get(kind.lower(), kind)}.{level}.png", dmos, std))
     return rows
-
-
-def livemd(root):
-    """LIVE Multiply Distorted (Jayaraman et al., Asilomar 2012): DMOS, higher is worse. In `Part 1` (blur then JPEG) and `Part 2`
-    (blur then noise), also spelt `Part_1`: Imagelists.mat with the cells distimgs and refimgs and the numbers ref4dist (1 for
-    the first reference), Scores.mat with DMOSscores, and the images in folders below; references may also lie in Ref_Images
-    beside the parts. From documentation and other loaders."""
-    disk = Disk(root)
-    for plain in ("Part 1", "Part 2"):
-        part = disk.find(plain) or disk.find(plain.replace(" ", "_")) or plain
-        lists, scores = disk.path(f"{part}/Imagelists.mat"), disk.path(f"{part}/Scores.mat")
-        images = disk.index(re.escape(part), "ref_images")
-        distorted, refs, of = read_mat(lists, "distimgs", "refimgs", "ref4dist")
-        distorted, refs = cell_strings(distorted, lists), cell_strings(refs, lists)
-        of = mat_numbers(of, lists, "ref4dist")
-        dmos = mat_numbers(read_mat(scores, "DMOSscores")[0], scores, "DMOSscores")
-        if not len(distorted) == len(of) == len(dmos) or set(of) - set(range(1, len(refs) + 1)):
-            raise UsageError(
-                f"{lists}: expected as many distimgs as ref4dist (1 to {len(refs)}) and DMOSscores; "
-                f"found {len(distorted)}, {len(of)}, {len(dmos)}"
-            )
-        for i, name in enumerate(distorted):
-            where, ref = f"{lists}: entry {i + 1}", refs[int(of[i]) - 1]
-            yield Row(
-                where,
-                images.get(key(name), f"{part}/{name}"),
-                images.get(key(ref), f"{part}/{ref}"),
-                number(repr(dmos[i]), where + " of DMOSscores"),
-            )

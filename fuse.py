@@ -3,6 +3,7 @@
     python fuse.py results --factors dinov1_cos stlpips_alex          # the exponents of one product
     python fuse.py results --search                                   # every pair and triple of the folder's methods
     python fuse.py results --blocks dinov1_cos --by weights           # the blocks of a backbone (run.py --per-layer)
+    python fuse.py results --write "dinov1_cos * stlpips_alex^0.3"    # its score files, made of those of its factors
 
 What is reported for a dataset was chosen on the other datasets, over all their perturbations at once; numbers of data that
 took part in the choice stand at the end and are labelled "in sample". How exponents are chosen is said in agreement/exponents.py, what a
@@ -174,6 +175,14 @@ def arguments(argv):
         default="exponents",
         help="a product with exponents (default), or for --blocks a weighted sum",
     )
+    parser.add_argument(
+        "--write",
+        metavar="EXPRESSION",
+        help=f"write the score files of a fused metric, such as 'dinov1_cos * psnr^0.5' or {', '.join(fused.PRESETS)}",
+    )
+    parser.add_argument(
+        "-sdir", "--savedir", metavar="DIR", help="where --write puts them (default: the folder itself)"
+    )
     parser.add_argument("--datasets", nargs="+", default=[], metavar="NAME", help="only these datasets of the folder")
     parser.add_argument(
         "--beside", nargs="+", default=[], metavar="METHOD", help="further methods to print beside the fused one"
@@ -191,9 +200,9 @@ def arguments(argv):
     parser.add_argument("-o", "--output", metavar="FILE", help="write there, not to stdout")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     args = parser.parse_args(argv)
-    if bool(args.blocks) + bool(args.factors or args.search is not None) != 1:
-        raise UsageError("expected one of --factors A B ..., --search and --blocks METHOD")
-    if args.blocks is None and args.search is None and len(args.factors) < 2:
+    if bool(args.blocks) + bool(args.write) + bool(args.factors or args.search is not None) != 1:
+        raise UsageError("expected one of --factors A B ..., --search, --blocks METHOD and --write EXPRESSION")
+    if args.factors and args.search is None and len(args.factors) < 2:
         raise UsageError(f"--factors {' '.join(args.factors)}: expected two factors or more")
     if len(set(args.factors)) < len(args.factors):
         raise UsageError(f"--factors {' '.join(args.factors)}: a factor stands there twice")
@@ -208,9 +217,24 @@ def arguments(argv):
     return args
 
 
+def write_files(folder, args):
+    """fuse.py --write: the score files of a fused metric, where its factors' are there."""
+    from reports.fuse.write import score_files
+
+    written, lacking = score_files(fused.parse(args.write), folder, args.savedir or args.folder)
+    for path in written:
+        print(path)
+    for cell, names in lacking.items():
+        print(f"not written: {cell}, which lacks {', '.join(names)}")
+    if not written:
+        raise UsageError(f"{args.folder}: no dataset and perturbation has the files of all factors of {args.write}")
+
+
 def main(argv):
     args = arguments(argv)
     folder = Folder(args.folder, args.datasets, args.floor)
+    if args.write:
+        return write_files(folder, args)
     for name in args.beside:
         if name not in folder.methods:
             raise unknown("method", name, folder.methods)

@@ -197,7 +197,8 @@ def reports(pairs, scores, columns, args):
 def document(args, pairs, alone, scores, predicted, models, columns, opinions):
     """What --json prints."""
     from scorefiles import write
-    from scoring import bdrate, fused_files
+    from scorefiles.fused import each_once
+    from scoring import bdrate
 
     lines = [
         {"reference": pair.reference, "distorted": pair.distorted}
@@ -226,7 +227,7 @@ def document(args, pairs, alone, scores, predicted, models, columns, opinions):
         name: getattr(args, name)
         for name in ("protocol", "precision", "resizeHW", "normalize", "window", "stride", "layers")
     }
-    settings["weights"] = fused_files.each_once(model.files() for model in models)
+    settings["weights"] = each_once(model.files() for model in models)
     settings["higher_is"] = {column.name: column.higher_is for column in columns}
     return document | {"settings": settings, "environment": write.environment(models[0], args.batch_size)}
 

@@ -21,28 +21,9 @@ from scorefiles.read import stem
 from scoring import fused_files
 from scoring.engine import score_plan
 from scoring.plan import ImageFile, Plan, check_sizes, default_batch, tiles
+from scoring.settings import Prepared, Row
 
 TABLE = ("dataset", "method", "perturbation", "pct", "plcc", "srcc", "krcc", "n", "expected", "file")
-
-
-@dataclass
-class Prepared:
-    """A dataset whose images were found readable: the pairs to score, their image sizes, what was left out and why."""
-
-    dataset: object
-    chosen: list  # indices of the pairs to be scored now
-    sizes: dict  # path -> (width, height)
-    left_out: dict  # dis -> reason
-
-
-@dataclass
-class Row:
-    """One line of the final table."""
-
-    output: write.Output
-    dataset: object
-    column: object
-    perturbation: tuple
 
 
 def load(name, run):

@@ -1,10 +1,11 @@
-"""What decides a run of run.py or score_dataset, besides its datasets and models: one frozen object. Imports no torch."""
+"""What decides a run of run.py or score_dataset besides its datasets and models, and what it hands on. Imports no torch."""
 
 import os
 from dataclasses import dataclass, field
 
 from common.errors import UsageError, unknown
 from robustness import PERTURBATIONS
+from scorefiles import write
 from scorefiles.read import PERTURBATION
 
 
@@ -47,3 +48,23 @@ def perturbations(names, magnitudes=(1.0,)):
     return tuple(
         dict.fromkeys(("none", 0.0) if name == "none" else (name, float(pct)) for name in names for pct in magnitudes)
     )
+
+
+@dataclass
+class Prepared:
+    """A dataset whose images were found readable: the pairs to score, their image sizes, what was left out and why."""
+
+    dataset: object
+    chosen: list  # indices of the pairs to be scored now
+    sizes: dict  # path -> (width, height)
+    left_out: dict  # dis -> reason
+
+
+@dataclass
+class Row:
+    """One line of the final table."""
+
+    output: write.Output
+    dataset: object
+    column: object
+    perturbation: tuple

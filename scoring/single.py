@@ -7,6 +7,7 @@ scores = score_pairs([Pair("original.png", "coded.jpg")], models, fusions)     #
 from common import images
 from common.terminal import progress
 from methods.model import Model, known_by
+from scorefiles.fused import each_once
 from scoring import fused_files
 from scoring.engine import score_plan
 from scoring.folders import Pair
@@ -101,7 +102,7 @@ def calibrations(paths, models, fusions=(), *, resizeHW=None):
         settings |= {column.name: of_model for column in model.columns}
     for name, (_, factors) in columns_of(models, fusions)[1].items() if paths else ():
         own = [settings[c.name] for c in factors.values()]
-        settings[name] = own[0] | {"weights": fused_files.each_once(s["weights"] for s in own)}
+        settings[name] = own[0] | {"weights": each_once(s["weights"] for s in own)}
     fitted = [calibrate.calibration(path, list(settings), settings) for path in paths]
     return {c.column: c for c in fitted}
 

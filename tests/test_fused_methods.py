@@ -20,8 +20,8 @@ from methods import fused
 from methods.build import build, factor, with_columns
 from methods.model import Options
 from reports.fuse.cells import Folder
+from reports.fuse.write import score_files
 from scorefiles.read import parse_name, read, stem
-from scoring import fused_files
 from scoring.engine import Engine
 
 ROOT = Path(__file__).parents[1]
@@ -321,7 +321,7 @@ def test_single_pair_is_scored_as_in_run(photographs, finished):
 
 
 def test_files_made_of_score_files_are_those_of_a_run(finished, tmp_path):
-    done = start("-m scoring.fused_files", finished[0], BOTH, "-sdir", tmp_path)
+    done = start("fuse.py", finished[0], "--write", BOTH, "-sdir", tmp_path)
     assert done.returncode == 0, done.stderr
     for suffix in ("", "_rot-1"):
         ours, theirs = (read(folder / f"mine_{LABEL}{suffix}.csv") for folder in (tmp_path, finished[0]))
@@ -332,7 +332,7 @@ def test_files_made_of_score_files_are_those_of_a_run(finished, tmp_path):
 def test_files_that_cannot_be_made_are_named(finished, tmp_path):
     (tmp_path / "mine_psnr.csv").write_bytes((finished[0] / "mine_psnr.csv").read_bytes())
     (tmp_path / "mine_stlpips_alex_rot-1.csv").write_bytes((finished[0] / "mine_stlpips_alex_rot-1.csv").read_bytes())
-    done = start("-m scoring.fused_files", tmp_path, BOTH)
+    done = start("fuse.py", tmp_path, "--write", BOTH)
     assert done.returncode == 2 and "no dataset and perturbation has the files of all factors" in done.stderr
     assert "mine none, which lacks stlpips_alex" in done.stdout and "mine rot-1, which lacks psnr" in done.stdout
 
@@ -344,7 +344,7 @@ def test_tables_have_a_fused_metric_as_a_row_beyond_the_paper(tmp_path, capsys):
         table = scores("live", seed)
         sign = -1 if method == "psnr" else 1
         put(tmp_path, f"live_{method}.csv", table.assign(pred=np.exp(sign * table["pred"] / 100)))
-    written, _ = fused_files.of_folder(fused.parse(BOTH), Folder(tmp_path), tmp_path)
+    written, _ = score_files(fused.parse(BOTH), Folder(tmp_path), tmp_path)
     assert [path.name for path in written] == [f"live_{LABEL}.csv"]
     tables.main(["--table", "2", "--scores", str(tmp_path), "--extra", LABEL, "--only", "dinov1", "--format", "csv"])
     rows = [
@@ -395,7 +395,7 @@ def test_blocks_of_a_run_per_layer_are_weighed(photographs, tmp_path):
         ("run.py", ["-dat", "demo", "-m", BOTH, "-d", "l2"], "-d l2: fused metrics take no distance"),
         ("run.py", ["-dat", "demo", "-m", BOTH, "-s", "mine"], "-s/--saveas names one file"),
         ("run_single_img.py", ["-ref", "a.png", "-dis", "b.png", "-m", "psnr * psnr^2"], "stands in it twice"),
-        ("-m scoring.fused_files", ["nowhere", BOTH], "nowhere: no such folder"),
+        ("fuse.py", ["nowhere", "--write", BOTH], "nowhere: no such folder"),
     ],
 )
 def test_bad_input_is_one_line_and_code_2(script, argv, message):

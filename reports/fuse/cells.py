@@ -1,6 +1,6 @@
 """A folder of score files -> cells in which metrics can be fused: one dataset under one perturbation, rows aligned.
 
-Used by fuse.py and scoring/fused_files.py. What does not fit together is refused with the file and the reason; a cell that lacks a
+Used by fuse.py and reports/fuse/write.py. What does not fit together is refused with the file and the reason; a cell that lacks a
 factor's file is left out and named.
 """
 

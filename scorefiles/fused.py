@@ -1,0 +1,49 @@
+"""What the JSON beside a fused score file holds: the expression, the floor, and the settings of its factors."""
+
+from methods import fused
+
+COMMON = (
+    "scoring",
+    "dataset",
+    "dataset_sha256",
+    "perturbation",
+    "pct",
+    "resizeHW",
+    "protocol",
+    "precision",
+    "left_out",
+)
+
+
+def document(fusion, factors):
+    """The JSON of a fused score file from those of its factors {name: document}; settings they share stand at the top."""
+    settings = [d["settings"] for d in factors.values()]
+    shared = {key: settings[0][key] for key in COMMON if key in settings[0]}
+    first = next(iter(factors.values()))
+    own = {
+        "method": fusion.name,
+        "distance": None,
+        "feature": "fused",
+        "fused": fusion.expression,
+        "floor": fused.FLOOR,
+        "weights": each_once(s.get("weights", []) for s in settings),
+        "factors": dict(zip(factors, settings)),
+    }
+    return {
+        "settings": shared | own,
+        "label": first["label"],
+        "label_higher_is": first["label_higher_is"],
+        "label_spread": first.get("label_spread"),
+        "pred_higher_is": "worse",
+        "pairs_expected": first["pairs_expected"],
+        "environment": {},
+        "note": f"{fusion.expression}; exponents {fusion.origin}",
+    }
+
+
+def each_once(lists):
+    """The weight files of several factors, each once."""
+    found = []
+    for weight in (weight for some in lists for weight in some):
+        found += [] if weight in found else [weight]
+    return found

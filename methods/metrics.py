@@ -12,6 +12,16 @@ METHOD.md. Add a metric by adding an entry to METRICS. Importing this file impor
 from dataclasses import dataclass, field
 from functools import partial
 
+from distances import (
+    EPSILON,
+    Features,
+    compare,
+    jensen_shannon,
+    squash,
+    symmetric_kl,
+    wasserstein,
+    with_euclid,
+)
 from networks.weights import STLPIPS_FILES, Source, Weights
 
 
@@ -44,6 +54,7 @@ class Metric:
     distance: object
     citation: str
     higher_is: str = "worse"  # what a higher stored score means: 'worse' or 'better'
+    identical: float = 0.0  # the score of an image against itself
     min_side: int = 1  # smallest width and height it is defined for
     weights: tuple = ()  # Weights that are downloaded
     packages: tuple = ()
@@ -112,8 +123,7 @@ def msssim(distorted, reference, protocol="paper"):
 
 def fsim(distorted, reference, protocol="paper"):
     """(1 - FSIMc) / 2 of the maps of cnns.phases, by the steps of piq 0.8.0 (Zhang et al., TIP 2011). Its slope is infinite where
-    an image is flat: the gradient is that beside the images, both mixed with 100 distances.EPSILON of the same noise."""
-    import torch
+    an image is flat: the gradient is that beside the images."""
     from piq.functional import similarity_map
 
     (phase_x, gradient_x, i_x, q_x, x), (phase_y, gradient_y, i_y, q_y, y) = distorted, reference
@@ -121,19 +131,54 @@ def fsim(distorted, reference, protocol="paper"):
     chroma = (similarity_map(i_x, i_y, 200) * similarity_map(q_x, q_y, 200)).abs() ** 0.03
     score = similarity_map(gradient_x, gradient_y, 160) * similarity_map(phase_x, phase_y, 0.85) * weight * chroma
     value = (1 - score.sum((1, 2, 3)) / weight.sum((1, 2, 3))) / 2
+    return sloped_beside(value, lambda x, y: (1 - alone("fsim", x, y)) / 2, x, y)
+
+
+# ---- metrics of piq
+
+
+def classical(name, distorted, reference, protocol="paper"):
+    """piq's metric of that name at its defaults, one pair at a time: in piq the other pairs of a batch change srsim and dss."""
+    x, y = distorted[0], reference[0]
+    return sloped_beside(alone(name, x.detach(), y.detach()), partial(alone, name), x, y)
+
+
+def alone(name, distorted, reference):
+    """A metric of piq of images (B, 3, H, W) in [0, 1], each pair alone -> (B,)."""
+    import piq
+    import torch
+
+    metric = getattr(piq, name)
+    scores = [
+        metric(x, y, data_range=1.0, reduction="none").reshape(1)
+        for x, y in zip(distorted.split(1), reference.split(1))
+    ]
+    return torch.cat(scores)
+
+
+def sloped_beside(value, function, x, y):
+    """`value` of the images x and y, with the slope that function(x, y) has beside them, where it is defined on flat and equal
+    images, too: both mixed with 100 EPSILON of the same noise. Where it is not even there, as for gmsd and mdsi of equal images,
+    whose best value is a cusp, the slope is 0."""
+    import torch
+
     if not torch.is_grad_enabled() or not (x.requires_grad or y.requires_grad):
         return value
-    import piq
-
-    from distances import EPSILON
-
     noise = torch.rand(x.shape[1:], generator=torch.Generator().manual_seed(0)).to(x).expand_as(x)
-    mixed = (torch.lerp(image, noise, 100 * EPSILON) for image in (x, y))
-    beside = (1 - piq.fsim(*mixed, data_range=1.0, reduction="none")) / 2
+    mixed = [torch.lerp(image, noise, 100 * EPSILON) for image in (x, y)]
+    for image in mixed:
+        if image.requires_grad:
+            image.register_hook(lambda slope: slope.nan_to_num(0, 0, 0))
+    beside = function(*mixed)
     return beside + (value - beside).detach()
 
 
 # ---- metrics of a network's maps
+
+
+def statistic(distance, distorted, reference, protocol="paper"):
+    """DeepDC and DeepSSIM: a distance of distances.py between the statistics of a network's maps."""
+    return compare([distance], Features(distorted), Features(reference), protocol)[distance]
 
 
 def squared(distorted, reference, protocol="paper"):
@@ -180,24 +225,22 @@ def energy(x, protocol):
 
 def distribution(weigh, divergence, euclid, distorted, reference, protocol="paper"):
     """log(mean over levels of s + 1)^0.25, s the mean over columns of the divergence between the weighed columns, with the
-    Euclidean term if `euclid`. divergence: (module distances, p, q) -> (B, M)."""
-    import distances
-
+    Euclidean term if `euclid`. divergence: (p, q) -> (B, M)."""
     levels = []
     for a, b in zip(distorted, reference):
         x, y = columns(a), columns(b)
-        d = divergence(distances, weigh(x, protocol), weigh(y, protocol))
-        levels.append((distances.with_euclid(d, (x - y).square().sum(1)) if euclid else d).mean(1))
-    return distances.squash(sum(levels) / len(levels))
+        d = divergence(weigh(x, protocol), weigh(y, protocol))
+        levels.append((with_euclid(d, (x - y).square().sum(1)) if euclid else d).mean(1))
+    return squash(sum(levels) / len(levels))
 
 
 SOFTMAX_64, SOFTMAX_M = softmax(1), softmax(2)
-KLD_VGG = partial(distribution, SOFTMAX_64, lambda d, p, q: d.symmetric_kl(p, q), True)
-JSD_VGG = partial(distribution, SOFTMAX_64, lambda d, p, q: d.jensen_shannon(p, q), True)
-WSD_VGG = partial(distribution, energy, lambda d, p, q: d.wasserstein(p, q, p=2), True)
-KLD_EFF = partial(distribution, SOFTMAX_64, lambda d, p, q: d.symmetric_kl(p, q, log_eps=1e-17), True)
-JSD_EFF = partial(distribution, SOFTMAX_64, lambda d, p, q: d.jensen_shannon(p, q, log_eps=1e-17), False)
-WSD_EFF = partial(distribution, SOFTMAX_M, lambda d, p, q: d.wasserstein(p, q), True)
+KLD_VGG = partial(distribution, SOFTMAX_64, symmetric_kl, True)
+JSD_VGG = partial(distribution, SOFTMAX_64, jensen_shannon, True)
+WSD_VGG = partial(distribution, energy, partial(wasserstein, p=2), True)
+KLD_EFF = partial(distribution, SOFTMAX_64, partial(symmetric_kl, log_eps=1e-17), True)
+JSD_EFF = partial(distribution, SOFTMAX_64, partial(jensen_shannon, log_eps=1e-17), False)
+WSD_EFF = partial(distribution, SOFTMAX_M, wasserstein, True)
 
 
 # ---- the registries
@@ -223,6 +266,8 @@ FEATURES = {
     "stlpips_vgg": network("stlpips", "vgg"),
     "dists": network("dists", VGG16),
     "vgg19": network("vgg19", VGG19),
+    "deepdc": network("deepdc", VGG19),
+    "deepssim": network("deepssim", VGG16),
     "efficientnet_b7": network("efficientnet_b7", EFFICIENTNET_B7),
 }
 
@@ -251,12 +296,15 @@ DEEP_EFF = LIAO | dict(
     note="eval mode; the printed row was made in training mode (batch statistics, random depth): "
     "nobody can recompute it exactly",
 )
+PIQ = dict(features="pixels", packages=("piq",), licence="Apache-2.0 (piq)")
+SIMILARITY = PIQ | dict(higher_is="better", identical=1.0)
+POOLED = "first averaged down by max(1, round(short side / 256))"
 ALONG_64 = "corrected: softmax along the 64"
 
 METRICS = {
     metric.name: metric
     for metric in (
-        Metric("psnr", "pixels", psnr, "-", higher_is="better", note="dB"),
+        Metric("psnr", "pixels", psnr, "-", higher_is="better", identical=80.0, note="dB"),
         Metric(
             "msssim",
             "pixels",
@@ -306,6 +354,89 @@ METRICS = {
             licence="MIT",
             short_side={"corrected": 256},
             note="paper: native size; corrected: short side brought down to 256",
+        ),
+        Metric(
+            "ssim",
+            distance=partial(classical, "ssim"),
+            min_side=11,
+            **SIMILARITY,
+            citation="Wang, Bovik, Sheikh, Simoncelli, Image quality assessment: from error visibility to structural similarity, IEEE TIP 2004",
+            note=f"{POOLED}, as its authors do; of R, G and B each, then their mean, where its authors take grey images",
+        ),
+        Metric(
+            "vsi",
+            distance=partial(classical, "vsi"),
+            **SIMILARITY,
+            citation="Zhang, Shen, Li, VSI: A Visual Saliency-Induced Index for Perceptual Image Quality Assessment, IEEE TIP 2014",
+            note=f"colour; saliency of the image at 256 x 256, the rest {POOLED}, as its authors do",
+        ),
+        Metric(
+            "gmsd",
+            distance=partial(classical, "gmsd"),
+            **PIQ,
+            citation="Xue, Zhang, Mou, Bovik, Gradient Magnitude Similarity Deviation, IEEE TIP 2014",
+            note="luma, first averaged down by 2, as its authors do",
+        ),
+        Metric(
+            "mdsi",
+            distance=partial(classical, "mdsi"),
+            **PIQ,
+            citation="Nafchi et al., Mean Deviation Similarity Index, IEEE Access 2016",
+            note=f"colour, {POOLED}, as its authors do",
+        ),
+        Metric(
+            "haarpsi",
+            distance=partial(classical, "haarpsi"),
+            min_side=16,
+            **SIMILARITY,
+            citation="Reisenhofer, Bosse, Kutyniok, Wiegand, A Haar wavelet-based perceptual similarity index, Signal Processing: "
+            "Image Communication 2018",
+            note="colour, first averaged down by 2, as its authors do; infinite for two all-black images",
+        ),
+        Metric(
+            "vif",
+            distance=partial(classical, "vif_p"),
+            min_side=41,
+            **SIMILARITY,
+            citation="Sheikh and Bovik, Image information and visual quality, IEEE TIP 2006",
+            note="the form in the pixel domain (VIFp), luma, four scales; above 1 where the distorted image has more contrast",
+        ),
+        Metric(
+            "srsim",
+            distance=partial(classical, "srsim"),
+            min_side=40,
+            **SIMILARITY,
+            citation="Zhang and Li, SR-SIM: A fast and high performance IQA index based on spectral residual, ICIP 2012",
+            note=f"luma, {POOLED}, as its authors do",
+        ),
+        Metric(
+            "dss",
+            distance=partial(classical, "dss"),
+            min_side=32,
+            **SIMILARITY,
+            citation="Balanov, Schwartz, Moshe, Peleg, Image quality assessment based on DCT subband similarity, ICIP 2015",
+            note="luma, native size",
+        ),
+        Metric(
+            "deepdc",
+            "deepdc",
+            partial(statistic, "dc"),
+            "Zhu et al., DeepDC: Deep Distance Correlation as a Perceptual Image Quality "
+            "Evaluator, arXiv:2211.04927, 2022",
+            min_side=16,
+            weights=(VGG19,),
+            short_side={"paper": 224, "corrected": 224},
+            note="short side first brought down to 224, as its authors do",
+        ),
+        Metric(
+            "deepssim",
+            "deepssim",
+            partial(statistic, "gram"),
+            "Zhang et al., Structural Similarity in Deep Features: Image Quality "
+            "Assessment Robust to Geometrically Disparate Reference, IEEE TPAMI 2025",
+            min_side=16,
+            weights=(VGG16,),
+            note="without its calibration by saliency; stored as 1 - value",
         ),
         Metric("deep_kld_vgg", distance=KLD_VGG, **DEEP_VGG),
         Metric("deep_jsd_vgg", distance=JSD_VGG, **DEEP_VGG),

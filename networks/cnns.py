@@ -1,4 +1,5 @@
-"""The convolutional networks behind the metrics: AlexNet and VGG16 (LPIPS, ST-LPIPS, DISTS), VGG19 and EfficientNet-B7.
+"""The convolutional networks behind the metrics: AlexNet and VGG16 (LPIPS, ST-LPIPS, DISTS, DeepSSIM), VGG19 (DeepDC)
+and EfficientNet-B7.
 
 Each network is a list of stages whose outputs are all kept: (B, 3, H, W) in [0, 1] -> [(B, C, H', W'), ...]. They are
 written out here, layer by layer, because the packages that carry the trained files download at construction, print, or
@@ -249,6 +250,22 @@ def vgg19(weights, weights_dir, device, protocol, random_seed):
     trunk = vgg(VGG19, lambda channels: [L2Pool(channels)])
     initialise(trunk, trunk.tensors(vgg_keys(VGG19)), weights, weights_dir, random_seed)
     return ImageFeatures(trunk, device, with_image)
+
+
+def deepdc(weights, weights_dir, device, protocol, random_seed):
+    """The five stages of VGG19, input in [0, 1], the last before its ReLU (Zhu et al., arXiv:2211.04927)."""
+    trunk = vgg(VGG19, lambda channels: [nn.MaxPool2d(2)])
+    initialise(trunk, trunk.tensors(vgg_keys(VGG19)), weights, weights_dir, random_seed)
+    trunk.stages[-1] = trunk.stages[-1][:-1]
+    return ImageFeatures(trunk, device, lambda x, maps: maps)
+
+
+def deepssim(weights, weights_dir, device, protocol, random_seed):
+    """ReLU 5_1 of VGG16, input with mean and std (Zhang et al., IEEE TPAMI 2025)."""
+    trunk = vgg(VGG16, lambda channels: [nn.MaxPool2d(2)], Scale(IMAGENET_MEAN, IMAGENET_STD))
+    initialise(trunk, trunk.tensors(vgg_keys(VGG16)), weights, weights_dir, random_seed)
+    trunk.stages[-1] = trunk.stages[-1][:3]  # the pool, the convolution, its ReLU
+    return ImageFeatures(trunk, device, lambda x, maps: maps[-1:])
 
 
 def efficientnet_b7(weights, weights_dir, device, protocol, random_seed):

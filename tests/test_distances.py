@@ -1,6 +1,9 @@
 """distances.py: the naive path and POT as independent implementations, and the properties each distance must have."""
 
 import math
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import ot
@@ -8,11 +11,12 @@ import pytest
 import torch
 
 import distances
-from distances import DISTANCES, Features, compare
+from distances import DISTANCES, Features, block_by_block, compare, of_blocks
 from scoring import naive
 
 pytestmark = pytest.mark.numeric
-TOKENS = ["l2", "cos", "skld", "jsd", "wsd", "swd"]
+TOKENS = list(DISTANCES)
+POSITIONLESS = ["dc", "gram", "moments"]  # statistics over positions
 
 
 def stacks(shape, blocks=12, seed=0, near=0.3, dtype=torch.float32):
@@ -21,6 +25,132 @@ def stacks(shape, blocks=12, seed=0, near=0.3, dtype=torch.float32):
     f = [torch.randn(shape, generator=generator) for _ in range(blocks)]
     g = [a + near * torch.randn(shape, generator=generator) for a in f]
     return tuple(Features([t.to(dtype) for t in stack]) for stack in (f, g))
+
+
+# ---- the definitions, written once more, element by element: a block of one image, x and y (C, M) arrays
+
+
+def slow_dc(x, y):
+    def centred(z):
+        distances = np.array([[np.sqrt(max(0, ((a - b) ** 2).sum()) / len(z) ** 2 + 1e-5) for b in z] for a in z])
+        return distances - distances.mean(0) - distances.mean(1)[:, None] + distances.mean()
+
+    a, b = centred(x), centred(y)
+    return 1 - ((a * b).sum() + 1e-6) / (np.sqrt((a * a).sum() * (b * b).sum()) + 1e-6)
+
+
+def slow_gram(x, y):
+    p, q = x @ x.T, y @ y.T
+    found = []
+    for i in range(0, len(p), 4):
+        for j in range(0, len(p), 4):
+            a, b = (g[i : i + 4, j : j + 4].ravel() for g in (p, q))
+            covariance = ((a - a.mean()) * (b - b.mean())).mean()
+            found.append((2 * covariance + 1e-6) / (a.var() + b.var() + 1e-6))
+    return 1 - np.mean(found)
+
+
+def slow_moments(x, y):
+    return np.mean(
+        [
+            (a.mean() - b.mean()) ** 2 / (a.mean() ** 2 + b.mean() ** 2 + 1e-6)
+            + (a.std() - b.std()) ** 2 / (a.var() + b.var() + 1e-6)
+            for a, b in zip(x, y)
+        ]
+    )
+
+
+def slow_nl2(x, y):
+    return ((x - y) ** 2).mean() / ((x**2).mean() + (y**2).mean()) * 2
+
+
+SLOW = {
+    "dc": (slow_dc, np.mean),
+    "gram": (slow_gram, np.mean),
+    "moments": (slow_moments, np.sum),
+    "nl2": (slow_nl2, np.sum),
+}
+
+
+@pytest.mark.parametrize(
+    "shape", [(2, 50, 32), (2, 12, 9, 7), (2, 6, 5, 8)]
+)  # tokens; maps; channels that make no whole 4 x 4
+@pytest.mark.parametrize("name", SLOW)
+def test_equals_the_definition(name, shape):
+    f, g = stacks(shape, blocks=3)
+    found, (slow, over_blocks) = compare([name], f, g)[name], SLOW[name]
+    for i in range(len(found)):
+        rows = [
+            [
+                b[i].double().numpy().reshape(shape[1], -1) if len(shape) == 4 else b[i].double().numpy().T
+                for b in stack.blocks
+            ]
+            for stack in (f, g)
+        ]
+        assert found[i].item() == pytest.approx(over_blocks([slow(x, y) for x, y in zip(*rows)]), rel=1e-5)
+
+
+@pytest.mark.slow  # the package compiles itself when it is imported
+def test_dc_equals_the_package_dcor():
+    """Squared distance correlation of the channels, at a scale where the constants 1e-5 and 1e-6 vanish."""
+    import dcor
+
+    f, g = (stack.map(lambda t: 1e8 * t.double()) for stack in stacks((1, 40, 24), blocks=1))
+    x, y = (stack.blocks[0][0].numpy().T for stack in (f, g))
+    found = compare(["dc"], f, g)["dc"].item()
+    assert found == pytest.approx(1 - dcor.distance_correlation_sqr(x, y), rel=1e-6)
+
+
+@pytest.mark.parametrize("name", POSITIONLESS)
+def test_statistics_do_not_see_where(name):
+    f, g = stacks((2, 50, 32), blocks=2)
+    order = torch.randperm(50, generator=torch.Generator().manual_seed(0))
+    assert (
+        compare([name], f, f.map(lambda t: t[:, order]))[name].abs().max()
+        < 1e-6
+        < compare([name], f, g)[name].min() / 100
+    )
+
+
+def test_nl2_gives_every_block_the_same_voice():
+    f, g = stacks((2, 50, 32), blocks=2)
+    louder = [Features([stack.blocks[0], 1000 * stack.blocks[1]]) for stack in (f, g)]
+    assert torch.allclose(compare(["nl2"], *louder)["nl2"], compare(["nl2"], f, g)["nl2"], rtol=1e-5)
+    silent = Features([torch.zeros(1, 50, 32)])
+    assert compare(["nl2"], silent, silent)["nl2"] == 0
+
+
+@pytest.mark.parametrize("name", of_blocks())
+def test_maps_are_compared_alike_in_every_batch(name):
+    f, g = stacks((3, 16, 9, 11), blocks=3)
+    together = compare([name], f, g, "corrected")[name]
+    alone = torch.cat(
+        [
+            compare([name], f.map(lambda t: t[i : i + 1]), g.map(lambda t: t[i : i + 1]), "corrected")[name]
+            for i in range(3)
+        ]
+    )
+    assert torch.allclose(together, alone, rtol=1e-6) and (together > 0).all()
+    assert compare([name], f, f, "corrected")[name].abs().max() < 2e-6
+    parts = block_by_block([name], f, g, "corrected")[name]
+    assert parts.shape == (3, 3) and torch.equal(DISTANCES[name].total(parts), together)
+
+
+@pytest.mark.parametrize("dead", [0.0, 1.0])
+@pytest.mark.parametrize("name", of_blocks())
+def test_gradients_are_finite_where_channels_are_flat(name, dead):
+    """Dead ReLUs: at identity, and against features that are alive."""
+    flat = torch.full((1, 8, 5, 5), dead)
+    for other in (flat, torch.rand(1, 8, 5, 5, generator=torch.Generator().manual_seed(0))):
+        block = flat.clone().requires_grad_()
+        score = compare([name], Features([block]), Features([other]), "corrected")[name]
+        score.sum().backward()
+        assert torch.isfinite(score).all() and torch.isfinite(block.grad).all()
+
+
+def test_the_registry_is_read_without_torch():
+    code = "import sys, distances; distances.of_blocks(); sys.exit(bool({'torch', 'numpy'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1]).returncode == 0
 
 
 @pytest.mark.parametrize("tokens", [197, 50, 257])  # padded to 200, cropped to 48, cropped to 256

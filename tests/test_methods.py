@@ -8,6 +8,7 @@ from PIL import Image
 
 import models
 from common.errors import UsageError
+from distances import DISTANCES, of_blocks
 from methods.build import build, parse
 from methods.metrics import METRICS
 from methods.model import Options
@@ -44,9 +45,11 @@ def pair(tmp_path_factory):
 @pytest.mark.parametrize("base", PASSES)
 def test_scores_a_real_pair(base, pair):
     distances = (
-        ["l2", "cos"] + ["skld", "jsd", "wsd"] * (models.BACKBONES[base].kind == "tokens")
-        if base in models.BACKBONES
-        else []
+        []
+        if base not in models.BACKBONES
+        else list(DISTANCES)
+        if models.BACKBONES[base].kind == "tokens"
+        else of_blocks()
     )
     [model] = build(PASSES[base], distances, Options(weights="random", precision="fp32"))
     reference, distorted = (ImageFile(path, 224, 224) for path in pair)
@@ -56,8 +59,8 @@ def test_scores_a_real_pair(base, pair):
     scores = {column: found[:, 0] for column, found in values.items()}
     for column, (same, other) in scores.items():
         assert np.isfinite([same, other]).all(), column
-        if column == "psnr":
-            assert same == pytest.approx(80) and other < 30
+        if column in METRICS and METRICS[column].higher_is == "better":
+            assert same == pytest.approx(METRICS[column].identical, abs=5e-6) and other < 0.98 * same
         elif column in NOT_ZERO:
             assert other > same > 0, column
         else:
@@ -72,6 +75,7 @@ def test_scores_a_real_pair(base, pair):
         (["dinov1"], [], "a backbone needs a distance"),
         (["psnr"], ["l2"], "take no distance"),
         (["embed_dinov1"], ["l2"], "takes the distance cos only"),
+        (["embed_dinov1"], ["dc"], "takes the distance cos only"),
         (["clip_rn50"], ["skld"], "not defined for the maps of a CNN"),
         (["embed_st_vgg16"], ["cos"], "has no embedding|unknown method"),
     ],

@@ -172,7 +172,17 @@ def run(photographs, results, *argv):
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
         code = run_py.main(
-            ["-dat", str(photographs / "mine.csv"), "-sdir", str(results), "--device", "cpu", *map(str, argv)]
+            [
+                "-dat",
+                str(photographs / "mine.csv"),
+                "--higher-is",
+                "worse",
+                "-sdir",
+                str(results),
+                "--device",
+                "cpu",
+                *map(str, argv),
+            ]
         )
     return code, out.getvalue()
 
@@ -184,6 +194,8 @@ def finished(photographs, tmp_path_factory):
         "run.py",
         "-dat",
         photographs / "mine.csv",
+        "--higher-is",
+        "worse",
         "-sdir",
         results,
         "-m",
@@ -361,7 +373,21 @@ def test_blocks_of_a_run_per_layer_are_weighed(photographs, tmp_path):
     rows = (photographs / "mine.csv").read_text().splitlines()
     (photographs / "other.csv").write_text("\n".join([rows[0], *rows[:0:-1]]) + "\n")
     for dataset in ("mine.csv", "other.csv"):
-        argv = ["-m", "st_alexnet", "-d", "cos", "--per-layer", "-r", "64", "--window", "64", "--device", "cpu"]
+        argv = [
+            "--higher-is",
+            "worse",
+            "-m",
+            "st_alexnet",
+            "-d",
+            "cos",
+            "--per-layer",
+            "-r",
+            "64",
+            "--window",
+            "64",
+            "--device",
+            "cpu",
+        ]
         assert run_py.main(["-dat", str(photographs / dataset), "-sdir", str(tmp_path), *argv]) == 0
     [method] = {parse_name(path)[1] for path in tmp_path.glob("mine_*.csv")}
     fuse.main(

@@ -49,6 +49,18 @@ def parse_name(path):
     return dataset, method, perturbation, pct
 
 
+def of_random_weights(document):
+    """Whether a score file was made with seeded random weights, by the JSON beside it. Older files lack the entry: their weights
+    say it."""
+    weights = document.get("settings", {}).get("weights") or ()
+    return document.get("random_weights", any(w.get("name") == "random" for w in weights))
+
+
+def of_noise_floor(document):
+    """Whether a score file holds references against their own perturbed selves. Older files lack the entry: their label says it."""
+    return document.get("noise_floor", document.get("label", "").endswith("(noise floor)"))
+
+
 class Unusable(UsageError):
     """A score file that is of no use by itself, whatever else is there: empty, torn, interrupted, damaged.
 
@@ -72,6 +84,11 @@ class ScoreFile:
     pct: float | None
     table: object  # pandas.DataFrame
     document: dict = field(default_factory=dict)  # the JSON beside it; {} where there is none
+
+    @property
+    def random(self):
+        """Whether its scores come of random weights, and mean nothing."""
+        return of_random_weights(self.document)
 
     @property
     def settings(self):

@@ -11,6 +11,7 @@ import json
 import re
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 
 from common.errors import UsageError, one_line
@@ -35,6 +36,7 @@ def is_floor(path):
     return Path(path).name.endswith(f"{FLOOR}.csv")
 
 
+@cache
 def parse_name(path):
     """(dataset, method, perturbation, pct) from a score file's name; UsageError if it is no such name.
 
@@ -226,8 +228,10 @@ def table_at_once(data, header):
         return None
     if not len(table) or data.count(b",") != (len(header) - 1) * (len(table) + 1):
         return None
-    numbers = table[floats].to_numpy()
-    if not np.isfinite(numbers).all() or ((numbers == 0) | (numbers == 1)).any() and re.search(b"(?i)true|false", data):
+    numbers = [table[column].to_numpy() for column in floats]
+    if not all(np.isfinite(values).all() for values in numbers):
+        return None
+    if any(((values == 0) | (values == 1)).any() for values in numbers) and re.search(b"(?i)true|false", data):
         return None
     return None if repeated(table).any() else table
 
@@ -263,10 +267,13 @@ def table_by_lines(path, data, header):
 
 def repeated(table):
     """(N,) whether a row stands in the table before, all of its COLUMNS alike."""
-    twice = (
-        table["pred"].duplicated(keep=False).to_numpy(copy=True)
-    )  # only these can be alike: numbers are quickly compared
-    twice[twice] = table.loc[twice, list(COLUMNS)].duplicated().to_numpy()
+    import pandas as pd
+
+    # rows that differ in a number differ: quickly seen, and hardly any are left whose names must be looked at
+    numbers = pd.Series(table["pred"].to_numpy() + 1j * table["mos"].to_numpy())
+    twice = numbers.duplicated(keep=False).to_numpy(copy=True)
+    if twice.any():
+        twice[twice] = table.loc[twice, list(COLUMNS)].duplicated().to_numpy()
     return twice
 
 

@@ -22,6 +22,11 @@ import tempfile
 import time
 from pathlib import Path
 
+from common.terminal import need
+
+if __name__ == "__main__":
+    need("torch")  # before the imports that fail without
+
 import torch
 
 import distances

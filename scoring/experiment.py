@@ -341,8 +341,10 @@ def coefficients(row):
 
 def correlate(rows, folder):
     """[Row] -> their lines of correlations.csv (dicts, see TABLE), merged into that of the folder."""
-    lines = [coefficients(row) for row in rows]
     with write.locked(folder, ["correlations.csv"]):
+        for row in rows:
+            row.output.catch_up()
+        lines = [coefficients(row) for row in rows]
         merge(lines, folder)
     return lines
 

@@ -1,0 +1,398 @@
+"""Registration before scoring: undo a small shift, turn or change of scale between two images, when there clearly is one.
+
+    from registration import align
+    alignment = align(reference, distorted)              # PIL images or uint8 arrays (H, W, 3) of one size
+    alignment.dx, alignment.dy, alignment.scale, alignment.angle, alignment.done, alignment.why
+    score(alignment.distorted, alignment.reference)      # the images as given, where nothing was done
+
+The map takes a pixel of the reference, counted from the centre of its first pixel, to where it is seen in the distorted image:
+a similarity, [[s cos a, -s sin a], [s sin a, s cos a]], and a shift; s may differ a little between the sides, since a resize
+rounds each to whole pixels.
+
+How it is estimated: both images become locally normalised luma (without that, a loss of contrast looks like motion). The
+correlation of the two is maximised over the map's two (shift), four (similarity) or five (its sides apart) parameters by Gauss-Newton steps, inverse
+compositional (Baker and Matthews, Lucas-Kanade 20 years on, IJCV 2004, section 3.2), with the gain of enhanced
+correlation coefficients (Evangelidis and Psarakis, TPAMI 2008); the gradients are the reference's, which carries no damage. From
+small copies of the images to large ones; once from the identity and once from the peak of the phase correlation.
+
+How it is decided: of identity, shift, similarity the simplest wins, unless the next one leaves less than RATIO of its
+residual, 1 - correlation (less still where few pixels have texture: chance has more to choose from); and the images must be alike under it in every part that has texture. A map within NEAR pixels of a
+whole-pixel shift at every corner is that shift.
+
+Where it must not be used: to judge an image whose misalignment is the defect to be judged.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from PIL import Image
+
+MODES = {"shift": (2,), "similarity": (2, 4, 5)}  # the parameters of the maps that are tried, from simple to rich
+RATIO = 0.985  # a richer map must bring the residual below this part of the simpler one's
+LEAST_GAIN = 250  # pixels: the part of the residual that it removes, times the number of pixels with texture
+NEAR = 0.2  # pixels: a map so near a whole-pixel shift at every corner is that shift
+LEAST_SIDE = 64  # pixels: below, there is too little to go by
+LEAST_AREA = 0.5  # of the image must be left
+LEAST_LIKENESS = 0.48  # correlation of two images that show the same thing, once aligned: see Level.likeness
+MOST_SCALE = 0.06  # a scale is between 1 / (1 + this) and 1 + this
+MOST_ANGLE = 6.0  # degrees
+MOST_CORNER = 0.12  # of the longer side: how far a corner may move
+BORDER = 8  # pixels left out at the edges when images are compared: filters and warps are not to be trusted there
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+IDENTITY = np.eye(2, 3)
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """What `align` found and did."""
+
+    map: np.ndarray  # (2, 3) float64: pixel of the reference -> pixel of the distorted image; the identity unless done
+    width: int  # of the two images as given, in pixels
+    height: int
+    ratio: float  # what is left of the residual 1 - correlation: of the map if done, else of the best that was tried; 1 if none
+    done: bool
+    why: str  # why nothing was done; "" if done
+    reference: (
+        object  # the aligned images, both of one size, in the kind that was given; the very objects given unless done
+    )
+    distorted: object
+
+    @property
+    def centre(self):
+        """Where the middle of the reference is seen, minus that middle."""
+        middle = np.array([(self.width - 1) / 2, (self.height - 1) / 2, 1])
+        return self.map @ middle - middle[:2]
+
+    @property
+    def dx(self):
+        """Pixels by which the distorted image's centre is shifted to the right."""
+        return float(self.centre[0])
+
+    @property
+    def dy(self):
+        """Pixels by which the distorted image's centre is shifted down."""
+        return float(self.centre[1])
+
+    @property
+    def scale(self):
+        """Size of what the distorted image shows, over its size in the reference."""
+        return float(np.sqrt(np.linalg.det(self.map[:, :2])))
+
+    @property
+    def angle(self):
+        """Degrees by which the distorted image is turned clockwise."""
+        return turn(self.map)
+
+    @property
+    def corner(self):
+        """How far the map moves the corner that it moves most, in pixels."""
+        return farthest(self.map, IDENTITY, self.width, self.height)
+
+
+def align(reference, distorted, mode="similarity"):
+    """Estimate the map from the reference to the distorted image, decide, and undo it -> Alignment.
+
+    reference, distorted: 8-bit RGB PIL images or uint8 arrays (H, W, 3) of one size. mode: "shift" or "similarity".
+    A whole-pixel shift is undone by cropping both. For any other map the reference is resampled (bicubic) onto the distorted image's
+    grid, so that the damage to be judged is not smoothed; both are cut to the largest rectangle that both cover.
+    Raises ValueError for another mode or images of different sizes; never for what the images show.
+    """
+    if mode not in MODES:
+        raise ValueError(f"align: expected a mode among {', '.join(MODES)}, found {mode!r}")
+    pixels = np.asarray(reference), np.asarray(distorted)
+    for image in pixels:
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            raise ValueError(f"align: expected 8-bit RGB images (H, W, 3), found {image.dtype} {image.shape}")
+    if pixels[0].shape != pixels[1].shape:
+        raise ValueError(
+            f"align: expected images of one size, found {pixels[0].shape[:2]} and {pixels[1].shape[:2]} (H, W)"
+        )
+    height, width, _ = pixels[0].shape
+    found, ratio, why = estimate(*pixels, mode)
+    alignment = Alignment(IDENTITY, width, height, ratio, False, why, reference, distorted)
+    return alignment if why else undo(found, alignment)
+
+
+def undo(found, alignment):
+    """Apply a map to the pair of an Alignment with nothing done -> one with it done, or not if too little were left."""
+    width, height = alignment.width, alignment.height
+    whole = np.array_equal(found[:, :2], np.eye(2)) and np.array_equal(found, found.round())
+    if whole:
+        dx, dy = found[:, 2].astype(int)
+        left, top = max(0, dx), max(0, dy)  # of the area that both show, in the distorted image
+        box = left, top, left + width - abs(dx), top + height - abs(dy)
+    else:
+        box = covered(inverse(found), width, height)
+    if (box[2] - box[0]) * (box[3] - box[1]) < LEAST_AREA * width * height:
+        return replace(alignment, why="less than half of the image would be left")
+    kind = (lambda image: image) if isinstance(alignment.reference, Image.Image) else np.asarray
+    reference, distorted = as_pil(alignment.reference), as_pil(alignment.distorted)
+    if whole:
+        reference = reference.crop((box[0] - dx, box[1] - dy, box[2] - dx, box[3] - dy))
+    else:
+        reference = resampled(reference, inverse(found)).crop(box)
+    return replace(alignment, map=found, done=True, reference=kind(reference), distorted=kind(distorted.crop(box)))
+
+
+def as_pil(image):
+    return image if isinstance(image, Image.Image) else Image.fromarray(image)
+
+
+def resampled(image, back):
+    """The image at back(p) for every pixel p, bicubic; Pillow's corner is the first pixel's corner, ours its centre."""
+    back = shifted(0.5, back, -0.5)
+    return image.transform(image.size, Image.Transform.AFFINE, back.ravel().tolist(), Image.Resampling.BICUBIC)
+
+
+def covered(back, width, height):
+    """The largest rectangle of pixels p with back(p) inside the image -> (left, top, right, bottom), as Pillow's crop takes it.
+
+    The area is convex: a rectangle is in it when its first and its last row are.
+    """
+    inside = within(back, width, height, 0)
+    rows = inside.any(1)
+    left = np.where(rows, inside.argmax(1), width)
+    right = np.where(rows, width - inside[:, ::-1].argmax(1), 0)
+    top, bottom = np.ogrid[:height, :height]
+    wide = np.minimum(right[top], right[bottom]) - np.maximum(left[top], left[bottom])
+    tall = bottom - top + 1
+    area = np.where((wide > 0) & (tall > 0), wide * tall, 0)
+    first, last = np.unravel_index(area.argmax(), area.shape)
+    return int(max(left[first], left[last])), int(first), int(min(right[first], right[last])), int(last) + 1
+
+
+def estimate(reference, distorted, mode):
+    """uint8 arrays (H, W, 3) -> (map, ratio, why): the map to undo, or why there is none to undo."""
+    height, width, _ = reference.shape
+    if min(height, width) < LEAST_SIDE:
+        return IDENTITY, 1.0, f"a side is below {LEAST_SIDE} pixels"
+    if np.array_equal(reference, distorted):
+        return IDENTITY, 1.0, "the images are equal"
+    levels = pyramid(luma(reference), luma(distorted))
+    best, ratio, lowest = IDENTITY, 1.0, 1.0
+    starts = [IDENTITY, *phase_shift(levels[0])]
+    for parameters in MODES[mode]:
+        maps = [found for start in starts for found in track(levels, start, parameters)]
+        compared = [(levels[0].compare(found, best), found) for found in maps if plausible(found, width, height)]
+        for gain, found in sorted(compared, key=lambda c: c[0])[:1]:
+            lowest = min(lowest, gain * ratio)
+            if gain < min(RATIO, 1 - LEAST_GAIN / max(levels[0].textured(), 1)):
+                best, ratio = found, gain * ratio
+        starts = [best] if parameters == 4 else [IDENTITY, best] if best is not IDENTITY else [IDENTITY]
+    if best is IDENTITY:
+        return IDENTITY, lowest, "no shift or similarity explains a part of the difference"
+    if levels[0].likeness(best) < LEAST_LIKENESS:
+        return IDENTITY, ratio, "the images are not alike enough"
+    whole = np.column_stack([np.eye(2), best[:, 2].round()])
+    if farthest(best, whole, width, height) <= NEAR:
+        best = whole
+    if np.array_equal(best, IDENTITY):
+        return IDENTITY, ratio, f"no corner moves by more than {NEAR} pixels"
+    return best, ratio, ""
+
+
+def plausible(found, width, height):
+    scales = np.hypot(*found[:, :2])  # of the two sides
+    return (
+        scales.max() <= 1 + MOST_SCALE
+        and scales.min() >= 1 / (1 + MOST_SCALE)
+        and abs(turn(found)) <= MOST_ANGLE
+        and farthest(found, IDENTITY, width, height) <= MOST_CORNER * max(width, height)
+    )
+
+
+def turn(found):
+    """Degrees clockwise."""
+    return float(np.degrees(np.arctan2(found[1, 0] - found[0, 1], found[0, 0] + found[1, 1])))
+
+
+def track(levels, start, parameters):
+    """The map that the start leads to, from the smallest level to the largest -> [map], or [] where it leads nowhere."""
+    found = start
+    for number in reversed(range(len(levels))):
+        found = levels[number].climb(resized(found, 0.5**number), parameters, enough=0.002 if number == 0 else 0.02)
+        if found is None:
+            return []
+        found = resized(found, 2.0**number)
+    return [found]
+
+
+def phase_shift(level):
+    """The shift at the peak of the phase correlation -> [map], or [] where it is below a pixel or implausible."""
+    import cv2
+
+    height, width = level.reference.shape
+    (dx, dy), _ = cv2.phaseCorrelate(
+        level.reference, level.distorted, cv2.createHanningWindow((width, height), cv2.CV_32F)
+    )
+    shift = np.array([[1, 0, dx], [0, 1, dy]])
+    return [shift] if max(abs(dx), abs(dy)) > 1 and plausible(shift, width, height) else []
+
+
+def luma(image):
+    return image.astype(np.float32) @ LUMA
+
+
+def normalised(image, blur=1.2, around=7.0, floor=10.0):
+    """Blurred, minus its local mean, over its local standard deviation + floor: (H, W) float32, 0 to 255 in."""
+    import cv2
+
+    image = cv2.GaussianBlur(image, (0, 0), blur)
+    image = image - cv2.GaussianBlur(image, (0, 0), around)
+    return image / (np.sqrt(cv2.GaussianBlur(image * image, (0, 0), around)) + floor)
+
+
+def pyramid(reference, distorted, smallest=64):
+    """Two lumas (H, W) -> [Level], each half the size of the one before, as long as the shorter side is not below `smallest`."""
+    import cv2
+
+    levels = []
+    while True:
+        levels.append(Level(normalised(reference), normalised(distorted), BORDER if not levels else BORDER // 2))
+        height, width = reference.shape
+        if min(height, width) < 2 * smallest:
+            return levels
+        reference, distorted = (
+            cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA) for image in (reference, distorted)
+        )
+
+
+class Level:
+    """Two normalised lumas (H, W) of one size, to be brought onto each other."""
+
+    def __init__(self, reference, distorted, border):
+        import cv2
+
+        self.reference, self.distorted, self.border = reference, distorted, border
+        self.height, self.width = reference.shape
+        along_x, along_y = (cv2.Scharr(reference, cv2.CV_32F, *which) / 32 for which in ((1, 0), (0, 1)))
+        self.middle = np.array([(self.width - 1) / 2, (self.height - 1) / 2])
+        self.radius = max(self.middle)  # all parameters are then in pixels, the last three at the middle of a side
+        x = (np.arange(self.width, dtype=np.float32) - self.middle[0]) / self.radius
+        y = (np.arange(self.height, dtype=np.float32)[:, None] - self.middle[1]) / self.radius
+        # (5, H W): what a pixel of the reference changes by for a step of the five parameters
+        x_on_x, y_on_y = along_x * x, along_y * y
+        self.slopes = np.stack([along_x, along_y, x_on_x + y_on_y, along_y * x - along_x * y, x_on_x - y_on_y]).reshape(
+            5, -1
+        )
+
+    def step(self, dx, dy, scale, angle, stretch):
+        """The map of five small parameters."""
+        matrix = np.eye(2) + np.array([[scale + stretch, -angle], [angle, scale - stretch]]) / self.radius
+        return np.column_stack([matrix, self.middle - matrix @ self.middle + (dx, dy)])
+
+    def inside(self, found):
+        return within(found, self.width, self.height, self.border)
+
+    def climb(self, found, parameters, steps=30, enough=0.002):
+        """Gauss-Newton from a map, until a step is below `enough` pixels -> map; None where the images have nothing in common."""
+        import cv2
+
+        for _ in range(steps):
+            inside = self.inside(found)
+            count = np.count_nonzero(inside)
+            if count < LEAST_AREA * inside.size / 2:
+                return None
+            weights = inside.astype(np.float32)
+            seen = warped(self.distorted, found, cv2.INTER_LINEAR)
+            seen = (seen - (seen * weights).sum() / count) * weights
+            reference = (self.reference - (self.reference * weights).sum() / count) * weights
+            likeness = np.vdot(reference, seen)
+            if likeness <= 0:
+                return None
+            error = (likeness / np.vdot(seen, seen) * seen - reference).ravel()
+            slopes = self.slopes[:parameters]
+            hessian = (slopes * weights.ravel()) @ slopes.T
+            if np.linalg.cond(hessian) > 1e6:
+                return None  # edges in one direction only, or none
+            change = np.zeros(5)
+            change[:parameters] = np.linalg.solve(hessian, slopes @ error)
+            found = compose(found, inverse(self.step(*change)))
+            if np.abs(change).max() < enough:
+                break
+        return found
+
+    def compare(self, found, simpler):
+        """Residual of the one map over that of the other, on the area that both leave; 1 where that is too small."""
+        import cv2
+
+        inside = self.inside(found) & self.inside(simpler)
+        if np.count_nonzero(inside) < LEAST_AREA * inside.size / 2:
+            return 1.0
+        one, other = (
+            1 - correlation(self.reference[inside], warped(self.distorted, m, cv2.INTER_CUBIC)[inside])
+            for m in (found, simpler)
+        )
+        return one / max(other, 1e-9)
+
+    def textured(self):
+        """In how many pixels the reference has texture: (sum of squares)^2 / sum of fourth powers, of its normalised luma."""
+        power = np.square(self.reference, dtype=np.float64)
+        return power.sum() ** 2 / max((power**2).sum(), 1e-9)
+
+    def likeness(self, found, parts=6):
+        """How alike the images are under a map, everywhere: the correlation in each of parts x parts tiles; of the half of the
+        tiles that has most texture, the lowest tenth. (Of one thing seen twice, all of these tiles agree; of two things that were
+        made to overlap as well as they can, some do.)"""
+        import cv2
+
+        inside, seen = self.inside(found), warped(self.distorted, found, cv2.INTER_CUBIC)
+        texture, alike = [], []
+        for row in np.array_split(np.arange(self.height), parts):
+            for column in np.array_split(np.arange(self.width), parts):
+                tile = np.ix_(row, column)
+                if inside[tile].mean() >= 0.5:
+                    reference = self.reference[tile][inside[tile]]
+                    texture.append(reference.std())
+                    alike.append(correlation(reference, seen[tile][inside[tile]]))
+        return np.percentile(np.array(alike)[texture >= np.median(texture)], 10)
+
+
+def correlation(a, b):
+    a, b = a - a.mean(dtype=np.float64), b - b.mean(dtype=np.float64)
+    return float(a @ b / np.sqrt(max((a @ a) * (b @ b), 1e-12)))
+
+
+def warped(image, found, how):
+    """(H, W) float32 at found(p) for every pixel p."""
+    import cv2
+
+    height, width = image.shape
+    return cv2.warpAffine(
+        image, found, (width, height), flags=how | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE
+    )
+
+
+def within(found, width, height, border):
+    """(H, W) bool: the pixels p at least `border` from the edges with found(p) as far from them, too."""
+    x, y = np.arange(width), np.arange(height)[:, None]
+    u = found[0, 0] * x + found[0, 1] * y + found[0, 2]
+    v = found[1, 0] * x + found[1, 1] * y + found[1, 2]
+    near = border - 1e-6  # rounding may take the edge itself outside
+    inside = (u >= near) & (u <= width - 1 - near) & (v >= near) & (v <= height - 1 - near)
+    return inside & (x >= border) & (x < width - border) & (y >= border) & (y < height - border)
+
+
+def farthest(found, other, width, height):
+    """The largest distance between where two maps take a corner, in pixels."""
+    corners = np.array([[0, width - 1, 0, width - 1], [0, 0, height - 1, height - 1], [1, 1, 1, 1]])
+    return float(np.hypot(*((found - other) @ corners)).max())
+
+
+def compose(outer, inner):
+    return np.column_stack([outer[:, :2] @ inner[:, :2], outer[:, :2] @ inner[:, 2] + outer[:, 2]])
+
+
+def inverse(found):
+    matrix = np.linalg.inv(found[:, :2])
+    return np.column_stack([matrix, -matrix @ found[:, 2]])
+
+
+def shifted(after, found, before):
+    """The map with `before` added to its coordinates first and `after` last."""
+    return np.column_stack([found[:, :2], found[:, :2] @ (before, before) + found[:, 2] + after])
+
+
+def resized(found, factor):
+    """The same map between images `factor` times as large (pixel centres stay centres: x becomes (x + 0.5) factor - 0.5)."""
+    return shifted(-0.5, np.column_stack([found[:, :2], shifted(0.5, found, -0.5)[:, 2] * factor]), 0.5)

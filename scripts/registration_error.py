@@ -1,0 +1,101 @@
+"""How near align() comes to the true map: on every pair of `demo`, under each perturbation, whose maps are known.
+
+    python scripts/registration_error.py                     none, and tra sca rot at 0.5 1 2 3 %
+    python scripts/registration_error.py tra-1 rot-2         these
+
+A line a perturbation: pairs moved; the largest error at a corner, in pixels, of the map found (the identity where nothing was
+done): median, 95 %, largest; pairs moved in a wrong way by more than 3 pixels; seconds a pair of one core.
+"""
+
+import math
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as `python scripts/...`, the rooms are not on the path
+
+import numpy as np  # noqa: E402
+
+from common.images import open_rgb  # noqa: E402
+from common.terminal import run_main  # noqa: E402
+from robustness import perturb  # noqa: E402
+from scoring.registration import align, farthest  # noqa: E402
+
+ASKED = ["none-0"] + [f"{name}-{pct}" for name in ("tra", "sca", "rot") for pct in (0.5, 1, 2, 3)]
+
+
+def true_map(name, pct, width, height):
+    """The map from a pixel of the reference to where robustness.py puts it in the distorted image, (2, 3); pixels are counted from
+    the centre of the first. width, height: before the perturbation.
+
+    tra: the two crops are o = ceil(pct/100 W) columns apart. sca: of L pixels, grown to G by a resize whose pixel centres go from x to
+    (x + 1/2) G / L - 1/2, the n = 2 ceil(L/2) in the centre; an odd L makes n = L + 1, which another resize brings to L. rot: about
+    the middle of the image, (L - 1) / 2; nearest neighbour, whose rounding is to both sides alike.
+    """
+    if name == "none":
+        return np.eye(2, 3)
+    if name == "tra":
+        return np.array([[1, 0, -math.ceil(pct / 100 * width)], [0, 1, 0]], float)
+    if name == "rot":
+        cos, sin = math.cos(math.radians(pct)), math.sin(math.radians(pct))
+        matrix, middle = np.array([[cos, -sin], [sin, cos]]), np.array([(width - 1) / 2, (height - 1) / 2])
+        return np.column_stack([matrix, middle - matrix @ middle])
+    found = np.zeros((2, 3))
+    for axis, side in enumerate((width, height)):
+        grown = side + 2 * math.ceil(pct / 100 * side / 2)
+        kept = 2 * math.ceil(side / 2)
+        first = grown // 2 - kept // 2
+        scale = grown / side * side / kept
+        found[axis, axis] = scale
+        found[axis, 2] = 0.5 * scale - first * side / kept - 0.5
+    return found
+
+
+def pairs():
+    """[(name, reference, distorted)] of demo."""
+    import datasets
+
+    dataset = datasets.load("demo", "data")
+    return [(Path(p.dis).stem, open_rgb(dataset.path(p.ref)), open_rgb(dataset.path(p.dis))) for p in dataset.pairs]
+
+
+def measure(name, pct, images, mode="similarity"):
+    """-> [(name, Alignment, error in pixels, seconds)] of the images under a perturbation."""
+    found = []
+    for pair, reference, distorted in images:
+        truth = true_map(name, pct, *reference.size)
+        seen = perturb(reference, "reference", name, pct), perturb(distorted, "distorted", name, pct)
+        begin = time.process_time()
+        alignment = align(*seen, mode)
+        found.append(
+            (
+                pair,
+                alignment,
+                farthest(alignment.map, truth, alignment.width, alignment.height),
+                time.process_time() - begin,
+            )
+        )
+    return found
+
+
+def main(argv=None):
+    import cv2
+
+    cv2.setNumThreads(1)
+    images = pairs()
+    print(f"{'':8}{'moved':>9}{'median':>8}{'95 %':>8}{'largest':>9}{'wrong':>7}{'seconds':>9}")
+    for asked in (sys.argv[1:] if argv is None else argv) or ASKED:
+        name, _, pct = asked.partition("-")
+        found = measure(name, float(pct or 0), images)
+        errors = np.array([error for _, _, error, _ in found])
+        moved = [alignment.done for _, alignment, _, _ in found]
+        wrong = sum(error > 3 for error, done in zip(errors, moved) if done)
+        print(
+            f"{asked:8}{sum(moved):5}/{len(found)}{np.median(errors):8.2f}{np.percentile(errors, 95):8.2f}{errors.max():9.2f}{wrong:7}"
+            f"{np.mean([seconds for *_, seconds in found]):9.3f}",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    run_main(main)

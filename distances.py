@@ -140,35 +140,43 @@ def dc(pair, protocol="paper"):
 
 def channel_distances(products):
     """(B, C, C) products of channels -> their distances (B, C, C), and the means of the rows (B, C)."""
-    count, squares = products.shape[-1], products.diagonal(dim1=1, dim2=2)
-    square = (squares[:, :, None] + squares[:, None] - 2 * products).clamp_min(0)
-    distances = (square / count**2 + 1e-5).sqrt()
+    count = products.shape[-1]
+    squares = products.diagonal(dim1=1, dim2=2) / count**2
+    distances = products * (-2 / count**2)
+    distances += squares[:, :, None]  # in place: passes over these matrices are what the time goes into
+    distances += squares[:, None]
+    distances = distances.clamp_min_(0).add_(1e-5).sqrt_()
     return distances, distances.mean(2)
 
 
 def gram(pair, protocol="paper"):
-    """1 - structural similarity of the Gram matrices over blocks of 4 x 4 that do not overlap (Zhang et al., DeepSSIM, IEEE TPAMI 2025).
+    """1 - structural similarity of the Gram matrices over blocks of 4 x 4 (Zhang et al., DeepSSIM, IEEE TPAMI 2025).
 
-    Of each block (2 cov + 1e-6) / (var + var + 1e-6), biased; a last block of fewer channels is as large as it is. 0 to 2.
+    Of each block (2 cov + 1e-6) / (var + var + 1e-6), biased; a last block is filled up with zeros. 0 to 2.
     """
-    from torch.nn.functional import avg_pool2d
-
-    def mean(x):
-        return avg_pool2d(x, 4, ceil_mode=True, count_include_pad=False)
+    from torch.nn.functional import avg_pool2d, pad
 
     def centred(x):  # before the squares are taken: a Gram matrix may be large and nearly flat
-        count = x.shape[-1]
-        return x - mean(x).repeat_interleave(4, 1).repeat_interleave(4, 2)[:, :count, :count]
+        means, side = avg_pool2d(x, 4), x.shape[-1] // 4
+        blocks = x.view(-1, side, 4, side, 4) - means[:, :, None, :, None]
+        return blocks.view_as(x)
 
-    a, b = (centred(x) for x in pair.grams)
-    similarity = (2 * mean(a * b) + 1e-6) / (mean(a * a) + mean(b * b) + 1e-6)
+    more = -pair.grams[0].shape[-1] % 4
+    a, b = (centred(pad(x, (0, more, 0, more)) if more else x) for x in pair.grams)
+    similarity = (2 * avg_pool2d(a * b, 4) + 1e-6) / (avg_pool2d(a * a, 4) + avg_pool2d(b * b, 4) + 1e-6)
     return 1 - similarity.mean((1, 2))
 
 
 def moments(pair, protocol="paper"):
     """The two terms of DISTS as distances (Ding et al., IEEE TPAMI 2022, eq. 6 and 7): of a channel with means m, n and standard
     deviations s, t over positions (m - n)^2 / (m^2 + n^2 + 1e-6) + (s - t)^2 / (s^2 + t^2 + 1e-6), mean over channels. 0 to 3."""
-    (m, v), (n, w) = ((x.mean(2), x.var(2, correction=0)) for x in map(channels_by_positions, pair.wide))
+
+    def mean_and_variance(x):
+        positions = 1 if x.ndim == 3 else (2, 3)
+        mean = x.mean(positions, keepdim=True)
+        return mean.flatten(1), (x - mean).square().mean(positions)
+
+    (m, v), (n, w) = map(mean_and_variance, pair.wide)
     spread = (root(v, 0.5) - root(w, 0.5)).square() / (v + w + 1e-6)
     return ((m - n).square() / (m.square() + n.square() + 1e-6) + spread).mean(1)
 

@@ -9,6 +9,7 @@ import models
 from common.errors import UsageError, one_line, unknown
 from distances import DISTANCES, Features, block_by_block, embedding_cos, of_blocks
 from distances import compare as compare_features
+from methods import of_pyiqa
 from methods.metrics import FEATURES, METRICS
 from methods.model import Column, Model, Options
 from methods.own import own_model
@@ -31,16 +32,7 @@ def build(methods, distances, options):
     models.check_precision(options.precision, options.device)
     passes = {}
     for name in dict.fromkeys(methods):
-        base, embedding = parse(name)
-        if base in METRICS and not embedding:
-            passes.setdefault(("metric", METRICS[base].features), []).append(name)
-        elif ".py:" in name:
-            passes.setdefault(("own", name), []).append(name)
-        elif base in models.BACKBONES or base.startswith("timm:"):
-            passes.setdefault(("backbone", base), []).append(name)
-        else:
-            embeds = [f"embed_{b}" for b, entry in models.BACKBONES.items() if entry.embedding]
-            raise unknown("method", name, [*models.BACKBONES, *METRICS, *embeds], "see --list")
+        passes.setdefault(pass_of(name), []).append(name)
     if distances and not any(kind == "backbone" for kind, _ in passes):
         raise UsageError(
             f"-d {' '.join(distances)}: {', '.join(dict.fromkeys(methods)) or 'fused metrics'} take no distance; "
@@ -53,6 +45,21 @@ def build(methods, distances, options):
             f"-m {' '.join(methods)}: two of them would have the same name, {twice[0]}; rename one file or function"
         )
     return found
+
+
+def pass_of(name):
+    """The forward pass of a method: (a key of MAKERS, what it is built from). UsageError for an unknown method."""
+    base = parse(name)[0]
+    if name in METRICS:
+        return "metric", METRICS[name].features
+    if name.startswith(of_pyiqa.PREFIX):
+        return "pyiqa", name
+    if ".py:" in name:
+        return "own", name
+    if base in models.BACKBONES or base.startswith("timm:"):
+        return "backbone", base
+    embeds = [f"embed_{b}" for b, entry in models.BACKBONES.items() if entry.embedding]
+    raise unknown("method", name, [*models.BACKBONES, *METRICS, *embeds], "see --list")
 
 
 def is_column(name):
@@ -89,6 +96,8 @@ def with_columns(found, names, options):
 
 # ---- backbones
 
+WHOLE_SIDE = 32  # smallest side of a whole image: the coarsest maps of CNNs are 32 times smaller than it
+
 
 def label(name, options):
     """The method's name with everything in it that is not the default: dinov1-random, dinov1-layers0-5."""
@@ -100,7 +109,9 @@ def label(name, options):
     if options.normalize != "none":
         parts.append(f"norm-{options.normalize}")
     default = Options()
-    if (options.window, options.stride) != (default.window, default.stride):
+    if options.window is None:
+        parts.append("whole")
+    elif (options.window, options.stride) != (default.window, default.stride):
         parts.append(f"window{options.window}-stride{options.stride}")
     return "-".join(parts)
 
@@ -122,6 +133,8 @@ def backbone_model(base, names, distances, options):
     columns = []
     for name in names:
         embedding = parse(name)[1]
+        if options.window is None and (embedding or entry.kind == "tokens"):
+            raise UsageError(no_whole(name))
         if embedding and not entry.embedding:
             raise UsageError(f"{name}: {base} has no embedding; use -m {base} with -d l2 or cos")
         if embedding:
@@ -147,11 +160,18 @@ def backbone_model(base, names, distances, options):
         columns,
         options.window,
         (entry.weights,) if entry.weights else (),
-        options.window,
+        options.window or WHOLE_SIDE,
         None,
         entry.note,
         load_backbone,
         entry.carried,
+    )
+
+
+def no_whole(method):
+    return (
+        f"--whole: {method} takes windows of the size it was trained with; whole images are for the maps of CNNs, "
+        "which see every place alike"
     )
 
 
@@ -190,10 +210,12 @@ def load_backbone(model):
             o.device,
             precision,
             o.normalize,
-            o.window,
+            o.window or Options.window,
             None if o.layers is None else list(o.layers),
         )
-        for c in model.columns:  # of timm's models it is known only now
+        if o.window is None and loaded.kind == "tokens":  # of timm's models it is known only now
+            raise UsageError(no_whole(model.columns[0].method))
+        for c in model.columns:
             if loaded.kind == "maps" and c.feature == "features":
                 check_maps(c.method, c.distance)
         return lambda x: loaded(x, blocks="features" in wanted, embedding="embedding" in wanted)
@@ -202,14 +224,15 @@ def load_backbone(model):
         return load()
     import torch
 
-    try:  # a window of another size is tried at once: trunks refuse it deep in their layers
+    size = (o.window, o.window) if o.window else (250, 270)
+    asked = f"--window {o.window}" if o.window else "--whole"
+    try:  # another size is tried at once: trunks refuse it deep in their layers
         features = load()
         with torch.inference_mode():
-            features(torch.zeros(1, 3, o.window, o.window, device=o.device))
-    except RuntimeError as error:
-        raise UsageError(
-            f"--window {o.window}: {model.name} cannot take windows of that size ({one_line(error)[:120]})"
-        ) from None
+            features(torch.zeros(1, 3, *size, device=o.device))
+    except (RuntimeError, AssertionError) as error:
+        what = "windows of that size" if o.window else "images of any size"
+        raise UsageError(f"{asked}: {model.name} cannot take {what} ({one_line(error)[:120]})") from None
     return features
 
 
@@ -238,7 +261,7 @@ def metric_model(key, names, distances, options):
         entries[0].weights,
         max(e.min_side for e in entries),
         entries[0].short_side.get(options.protocol),
-        "; ".join(dict.fromkeys(e.caveat for e in entries if e.caveat)),
+        "; ".join(dict.fromkeys(e.note for e in entries if "training mode" in e.note)),
         load_metric,
         tuple(dict.fromkeys(name for e in entries for name in e.carried)),
     )
@@ -251,4 +274,4 @@ def load_metric(model):
     return lambda x: Features(features(x))
 
 
-MAKERS = {"backbone": backbone_model, "metric": metric_model, "own": own_model}
+MAKERS = {"backbone": backbone_model, "metric": metric_model, "own": own_model, "pyiqa": of_pyiqa.pyiqa_model}

@@ -60,8 +60,7 @@ class Metric:
     packages: tuple = ()
     carried: tuple = ()  # trained files that come inside a package: weights.package_file(name) -> path
     licence: str = "MIT (this project)"
-    note: str = ""  # for the list of methods
-    caveat: str = ""  # what must stand beside every score, too
+    note: str = ""
     short_side: dict = field(default_factory=dict, compare=False)  # protocol -> bring the short side down to this first
 
 
@@ -294,7 +293,7 @@ DEEP_EFF = LIAO | dict(
     weights=(EFFICIENTNET_B7,),
     packages=("torchvision",),
     min_side=129,
-    caveat="eval mode; the printed row was made in training mode (batch statistics, random depth): "
+    note="eval mode; the printed row was made in training mode (batch statistics, random depth): "
     "nobody can recompute it exactly",
 )
 PIQ = dict(features="pixels", packages=("piq",), licence="Apache-2.0 (piq)")
@@ -444,6 +443,6 @@ METRICS = {
         Metric("deep_wsd_vgg", distance=WSD_VGG, note=ALONG_64, **DEEP_VGG),
         Metric("deep_kld_eff", distance=KLD_EFF, **DEEP_EFF),
         Metric("deep_jsd_eff", distance=JSD_EFF, **DEEP_EFF),
-        Metric("deep_wsd_eff", distance=WSD_EFF, note=ALONG_64, **DEEP_EFF),
+        Metric("deep_wsd_eff", distance=WSD_EFF, **DEEP_EFF | {"note": f"{DEEP_EFF['note']}; {ALONG_64}"}),
     )
 }

@@ -24,7 +24,7 @@ class Options:
     precision: str = "paper"
     protocol: str = "paper"
     normalize: str = "none"
-    window: int = 224
+    window: int | None = 224  # a side; None: the whole image
     stride: int = 200
     layers: tuple | None = None  # block indices, None: all
     per_layer: bool = False

@@ -6,8 +6,7 @@ from common.errors import UsageError
 from common.terminal import positive, side
 from distances import DISTANCES
 from methods import fused
-from methods.build import build, is_column, parse, with_columns
-from methods.metrics import METRICS
+from methods.build import build, is_column, pass_of, with_columns
 from methods.model import PROTOCOLS, Options
 from models import PRECISIONS
 
@@ -21,7 +20,7 @@ def add_arguments(parser):
         nargs="+",
         default=[],
         metavar="NAME",
-        help="methods (python run.py --list): backbones, embed_<backbone>, metrics, my_metric.py:function, fused2, "
+        help="methods (python run.py --list): backbones, embed_<backbone>, metrics, pyiqa:NAME, my_metric.py:function, fused2, "
         "'A * B^k' of score columns",
     )
     what.add_argument(
@@ -53,8 +52,12 @@ def add_arguments(parser):
         default=usual.normalize,
         help="mean and std of the input (paper: none)",
     )
-    what.add_argument(
+    seen = what.add_mutually_exclusive_group()
+    seen.add_argument(
         "--window", type=positive, default=usual.window, metavar="N", help=f"side of a window (default: {usual.window})"
+    )
+    seen.add_argument(
+        "--whole", dest="window", action="store_const", const=None, help="the whole image instead of windows; for CNNs"
     )
     what.add_argument(
         "--stride",
@@ -117,6 +120,6 @@ def needed_weights(names):
     if not names:
         raise UsageError("--fetch-weights: expected -m with the methods whose weights are needed (see --list)")
     plain, _ = fused.split(names)
-    takes_distance = any(parse(name)[0] not in METRICS and ".py:" not in name and not is_column(name) for name in plain)
+    takes_distance = any(not is_column(name) and pass_of(name)[0] == "backbone" for name in plain)
     models, _ = models_of(names, ["cos"] if takes_distance else [], Options())
     return list(dict.fromkeys(weights for model in models for weights in model.weights))

@@ -1,5 +1,6 @@
 """Folders of score files: which there are, and each read, checked and correlated once."""
 
+import json
 from pathlib import Path
 
 from agreement import correlations
@@ -69,7 +70,7 @@ class Folders:
         for path in finished:
             try:
                 file = read(path)
-                if file.random:
+                if '"random"' in json.dumps(file.settings.get("weights")):
                     self.ignored.append(f"{path}: scored with random weights")
                     continue
                 file.require_whole()

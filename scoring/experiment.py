@@ -15,10 +15,9 @@ from agreement import correlations
 from common import images, torchrun
 from common.errors import UsageError, WorkError, one_line
 from common.terminal import progress, warn
-from common.text import aligned
 from methods.model import known_by
 from scorefiles import write
-from scorefiles.read import of_random_weights, stem
+from scorefiles.read import stem
 from scoring import fused_files
 from scoring.engine import score_plan
 from scoring.plan import ImageFile, Plan, check_sizes, default_batch, tiles
@@ -98,7 +97,7 @@ def document(model, weights, column, prepared, perturbation, run):
         "weights": known_by(weights),
         "precision": o.precision,
     }
-    if model.window:
+    if column.distance:  # of a backbone
         layers = None if o.layers is None or column.feature == "embedding" else list(o.layers)
         settings |= {
             "window": o.window,
@@ -117,8 +116,6 @@ def document(model, weights, column, prepared, perturbation, run):
         "note": model.note,
         "pred_higher_is": column.higher_is,
         "pairs_expected": dataset.expected,
-        "random_weights": model.random,
-        "noise_floor": run.noise_floor,
     }
     found |= {"weight_files": [w["file"] for w in weights if "file" in w]} if weights else {}
     return found | ({"left_out": prepared.left_out} if prepared.left_out else {})  # with the reasons
@@ -341,10 +338,8 @@ def coefficients(row):
 
 def correlate(rows, folder):
     """[Row] -> their lines of correlations.csv (dicts, see TABLE), merged into that of the folder."""
+    lines = [coefficients(row) for row in rows]
     with write.locked(folder, ["correlations.csv"]):
-        for row in rows:
-            row.output.catch_up()
-        lines = [coefficients(row) for row in rows]
         merge(lines, folder)
     return lines
 
@@ -382,7 +377,11 @@ def text_table(lines):
         )
         for line in lines
     ]
-    return "\n".join(aligned(cells, left=(0, 1, 2)))
+    widths = [max(len(row[i]) for row in cells) for i in range(len(heads))]
+    return "\n".join(
+        "  ".join(cell.ljust(w) if i < 3 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths))).rstrip()
+        for row in cells
+    )
 
 
 def notes(rows, lines):
@@ -391,7 +390,7 @@ def notes(rows, lines):
         yield f"{row.dataset.name}: label is {row.dataset.label}; positive coefficients agree with it"
         if row.dataset.note:
             yield f"{row.dataset.name}: {row.dataset.note}"
-        if of_random_weights(row.output.document):
+        if any(w["name"] == "random" for w in row.output.document["settings"]["weights"]):
             yield f"{row.column.name}: random weights, for trying things out: these numbers mean nothing"
         if row.output.document["settings"].get("left_out"):
             yield f"{row.dataset.name}: {len(row.output.document['settings']['left_out'])} pairs left out (--skip-bad), named in the JSON"

@@ -55,7 +55,7 @@ def method_rows():
             origin,
             entry.licence,
             entry.citation,
-            "; ".join(filter(None, (entry.caveat, entry.note))),
+            entry.note,
         )
 
 
@@ -111,15 +111,23 @@ def show():
     print(
         "  timm:NAME and embed_timm:NAME: any of timm's models that offers intermediates, such as timm:vit_small_patch16_224.dino"
     )
+    print(
+        "  pyiqa:NAME: any full-reference metric of the package pyiqa, where you have installed it "
+        "(PolyForm Noncommercial 1.0.0), such as pyiqa:ssim"
+    )
 
 
 HEADER = """# Methods and their weights
 
 Made from the registries by `python -m scoring.listing > docs/methods.md`. An entry in `models.BACKBONES`,
 `methods.metrics.METRICS`, `distances.DISTANCES` or `datasets.DATASETS` adds a line here and a choice on the command
-line. `-m timm:NAME` and `embed_timm:NAME` score with any of timm's models that offers intermediates. What each method
-computes, to the last detail, is in [METHOD.md](METHOD.md).
-"""
+line. `-m timm:NAME` and `embed_timm:NAME` score with any of timm's models that offers intermediates, `pyiqa:NAME` with
+any full-reference metric of the package pyiqa where it is installed (its licence, PolyForm Noncommercial 1.0.0, is why
+it is no requirement). `--whole` shows a CNN whole images instead of windows; its name says so (`st_alexnet-whole_dc`).
+What each method computes, to the last detail, is in [METHOD.md](METHOD.md).
+
+| distance | what | for |
+|---|---|---|"""
 WEIGHTS = """
 ## Weights
 
@@ -138,6 +146,12 @@ torch.hub (`TORCH_HOME`) and huggingface_hub (`HF_HOME`) are looked through, the
 
 def main(argv):
     print(HEADER)
+    for name, entry in DISTANCES.items():
+        after = f"; after {entry.citation}" if entry.citation else ""
+        print(
+            f"| `{name}` | {entry.what}{after} | {'transformers' if entry.tokens_only else 'transformers and CNNs'} |"
+        )
+    print()
     print("| method | distances | what | weights file | licence | cite |\n|---|---|---|---|---|---|")
     for name, takes, what, file, origin, licence, citation, note in method_rows():
         print(

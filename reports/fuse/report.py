@@ -7,7 +7,6 @@ import csv
 import io
 import json
 
-from common.text import aligned
 from reports.fuse.cells import cell_name
 
 HEADS = ("held-out cell", "metric", "what it is", "SRCC", "PLCC", "KRCC", "fused minus it", "95 % interval")
@@ -122,12 +121,14 @@ def text(report):
         if heads is None:
             page += [f"  {row}" for row in rows]
         else:
-            previous, lines = [None, *(row[0] for row in [heads, *rows])], [heads, *rows]
-            shown = [["", *row[1:]] if row[0] == before else list(row) for row, before in zip(lines, previous)]
-            for row, before, line in zip(lines, previous, aligned(shown, left=range(len(heads)))):
-                if heads[: len(HEADS)] == HEADS and row[0] != before and before:
+            widths = [max(map(len, column)) for column in zip(heads, *rows)]
+            previous = None
+            for row in [heads, *rows]:
+                shown = [""] + list(row[1:]) if row[0] == previous else list(row)
+                if heads[: len(HEADS)] == HEADS and row[0] != previous and previous:
                     page.append("")
-                page.append("  " + line)
+                page.append("  " + "  ".join(cell.ljust(w) for cell, w in zip(shown, widths)).rstrip())
+                previous = row[0]
         page.append("")
     return "\n".join(page)
 

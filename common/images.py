@@ -117,12 +117,16 @@ def open_rgb(path):
     with reading(path), pillow().open(path) as img:
         header(img, path)
         img.load()
-        img = ImageOps.exif_transpose(img)
-        if img.mode in WIDE or img.mode == "I":
-            return from_16_bits(img)
-        if img.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in img.info:
-            return on_white(img.convert("RGBA"))
-        return img.convert("RGB")
+        return to_rgb(ImageOps.exif_transpose(img))
+
+
+def to_rgb(img):
+    """A PIL image of any mode -> RGB, by the table above."""
+    if img.mode in WIDE or img.mode == "I":
+        return from_16_bits(img)
+    if img.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in img.info:
+        return on_white(img.convert("RGBA"))
+    return img.convert("RGB")
 
 
 def from_16_bits(img):

@@ -59,6 +59,14 @@ def method_rows():
         )
 
 
+def list_methods() -> list[dict]:
+    """Every method that -m takes, a dict each: name, distances (the -d it takes, [] for a metric), what it is, weights_file,
+    origin, licence, citation, note. In a notebook: pandas.DataFrame(list_methods())."""
+    keys = ("name", "distances", "what", "weights_file", "origin", "licence", "citation", "note")
+    rows = [dict(zip(keys, row)) for row in method_rows()]
+    return [row | {"distances": [] if row["distances"] == "-" else row["distances"].split()} for row in rows]
+
+
 def weight_rows():
     """[(name, [source, ...], licence, citation)] of every file of trained weights, each once: those to be had from a
     source (in the order in which they are tried, with their sha256), then those inside installed packages."""

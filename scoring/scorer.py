@@ -3,9 +3,9 @@
     from scoring import Scorer
     score = Scorer("dinov1", "l2")(reference, distorted)     # a 0-dim tensor; (B,) for batches
 
-reference, distorted: PIL images (RGB or grey), numpy arrays (H, W, 3) or (B, H, W, 3), tensors (3, H, W) or (B, 3, H, W), or
-lists of PIL images of one size. Arrays and tensors are floats in [0, 1], in the order R, G, B: OpenCV gives B, G, R, which
-nothing here can notice. Scores are those of run_single_img.py. To optimise an image:
+reference, distorted: paths, PIL images, numpy arrays or tensors; uint8 is 0 to 255, floats are [0, 1]; (H, W), (H, W, 3),
+(H, W, 4), (3, H, W), and batches (the table is in scoring/inputs.py). Scores are those of run_single_img.py.
+To optimise an image:
 
     import torch
     from scoring import Scorer
@@ -30,15 +30,13 @@ where an image is flat: their slope, never their score, is taken distances.EPSIL
 The gradient passes over the rounding of the luma in msssim. Higher is worse unless `higher_is` says "better" (psnr).
 """
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 
 from common.errors import UsageError
 from methods.build import build
 from methods.model import Options
-
-SLACK = 1e-4  # how far outside [0, 1] rounding may have put a value
+from scoring.inputs import to_tensor
 
 
 class Scorer(torch.nn.Module):
@@ -80,7 +78,10 @@ class Scorer(torch.nn.Module):
         """
         from scoring.plan import tiles
 
-        x, y = (self.images(image, role) for image, role in ((distorted, "distorted"), (reference, "reference")))
+        x, y = (
+            to_tensor(image, role, self.check).to(self.model.options.device)
+            for image, role in ((distorted, "distorted"), (reference, "reference"))
+        )
         if x.shape != y.shape:
             raise ValueError(
                 f"expected images of one size, found reference {tuple(y.shape)}, distorted {tuple(x.shape)}"
@@ -110,93 +111,3 @@ class Scorer(torch.nn.Module):
             return x
         size = [int(short * side / min(x.shape[2:])) for side in x.shape[2:]]
         return F.interpolate(x, size=size, mode="bilinear", align_corners=False, antialias=True)
-
-    def images(self, image, role):
-        """Anything the module's docstring names -> float32 (3, H, W) or (B, 3, H, W) on the device. Raises ValueError."""
-        from PIL import Image
-
-        if isinstance(image, Image.Image):
-            x = from_pil(image, role)
-        elif isinstance(image, (list, tuple)) and image and all(isinstance(i, Image.Image) for i in image):
-            if len({i.size for i in image}) > 1:
-                raise ValueError(
-                    f"{role}: expected images of one size in a batch, found {sorted({i.size for i in image})}"
-                )
-            x = torch.stack([from_pil(i, role) for i in image])
-        elif isinstance(image, np.ndarray):
-            x = from_array(image, role)
-        elif isinstance(image, torch.Tensor):
-            x = from_tensor(image, role)
-        else:
-            raise ValueError(
-                f"{role}: expected a PIL image, a numpy array or a tensor, or a list of PIL images, "
-                f"found {type(image).__name__}"
-            )
-        if self.check:
-            check_range(x, role)
-        return x.to(self.model.options.device, torch.float32)
-
-
-def from_pil(image, role):
-    if image.mode not in ("RGB", "L"):
-        raise ValueError(
-            f"{role}: expected a PIL image in mode RGB or L, found {image.mode}; "
-            "images.open_rgb(path) reads any file as RGB"
-        )
-    return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1) / 255
-
-
-def from_array(array, role):
-    """numpy (H, W, 3) or (B, H, W, 3) -> tensor, channels first."""
-    layout = "(H, W, 3) or (B, H, W, 3), as Pillow, scikit-image and OpenCV have it"
-    if array.ndim not in (3, 4) or array.shape[-1] != 3:
-        hint = other_layout(
-            array, array.ndim in (3, 4) and array.shape[-3] == 3, "channels first? Use np.moveaxis(x, -3, -1)"
-        )
-        raise ValueError(f"{role}: expected a numpy array {layout}, found {array.shape}: {hint}")
-    refuse_integers(array.dtype.kind in "iub", array, role)
-    return torch.from_numpy(np.ascontiguousarray(array)).movedim(-1, -3)
-
-
-def from_tensor(tensor, role):
-    """(3, H, W) or (B, 3, H, W), checked."""
-    if tensor.ndim not in (3, 4) or tensor.shape[-3] != 3:
-        last = tensor.ndim in (3, 4) and tensor.shape[-1] == 3
-        hint = other_layout(tensor, last, "channels last (H, W, C)? Use x.movedim(-1, -3)")
-        raise ValueError(f"{role}: expected a tensor (3, H, W) or (B, 3, H, W), found {tuple(tensor.shape)}: {hint}")
-    refuse_integers(not tensor.is_floating_point(), tensor, role)
-    return tensor
-
-
-def other_layout(x, moved, how):
-    """The likely mistake behind a shape; `moved`: the channels stand at the other end, and `how` to mend that."""
-    if moved:
-        return how
-    if x.ndim == 2:
-        return "grey without channels? Stack it three times"
-    return (
-        "grey or with transparency? Give the three channels R, G, B"
-        if x.ndim in (3, 4)
-        else "neither an image nor a batch"
-    )
-
-
-def refuse_integers(are, x, role):
-    if are:
-        found = str(x.dtype).removeprefix("torch.")
-        raise ValueError(f"{role}: expected floats in [0, 1], found {found}: in [0, 255]? Divide by 255")
-
-
-def check_range(x, role):
-    low, high = (float(v) for v in torch.aminmax(x.detach()))
-    if not np.isfinite([low, high]).all():
-        raise ValueError(f"{role}: expected values in [0, 1], found NaN or infinity")
-    if low >= -SLACK and high <= 1 + SLACK:
-        return
-    if -1 - SLACK <= low < -SLACK and high <= 1 + SLACK:
-        likely = "in [-1, 1]? Use (x + 1) / 2"
-    elif low >= 0 and high > 2:
-        likely = "in [0, 255]? Divide by 255"
-    else:
-        likely = "normalised by mean and std, or past the range? Undo it, or clamp(0, 1)"
-    raise ValueError(f"{role}: expected values in [0, 1], found {low:.4g} to {high:.4g}: {likely}")

@@ -10,6 +10,7 @@ from PIL import Image, ImageFilter
 
 import distances
 from common.errors import UsageError
+from common.images import open_rgb
 from methods import metrics
 from scoring import Scorer, scorer
 
@@ -58,7 +59,53 @@ def test_every_kind_of_input_gives_the_same_score():
     assert float(score(tensor(reference), tensor(distorted))) == pytest.approx(expected, rel=1e-6)
     assert float(score(tensor(reference).double(), tensor(distorted).double())) == pytest.approx(expected, rel=1e-6)
     assert float(score(reference, tensor(distorted))) == pytest.approx(expected, rel=1e-6)
-    assert float(score(reference.convert("L"), distorted.convert("L"))) != pytest.approx(expected, rel=1e-3)
+    eight_bits = [np.asarray(i) for i in (reference, distorted)]
+    assert float(score(*eight_bits)) == expected
+    assert float(score(*(torch.from_numpy(i.copy()) for i in eight_bits))) == expected
+    assert float(score(*(torch.from_numpy(i.copy()).movedim(-1, 0) for i in eight_bits))) == expected
+    opaque = [np.dstack([i, np.full(i.shape[:2], 255, np.uint8)]) for i in eight_bits]
+    assert float(score(*opaque)) == pytest.approx(expected, rel=1e-6)
+    assert score(eight_bits, eight_bits[::-1]).tolist() == pytest.approx([expected, expected], rel=1e-6)
+
+
+def test_files_and_images_of_any_mode_are_read_as_run_py_reads_them(tmp_path):
+    reference, distorted = pair(90, 70)
+    score, files = Scorer("psnr"), []
+    for name, image in (("r.png", reference), ("d.png", distorted.convert("LA")), ("p.png", distorted.convert("P"))):
+        image.save(tmp_path / name)
+        files.append(tmp_path / name)
+    for file in files[1:]:
+        with Image.open(file) as image:
+            image.load()
+            from_memory = score(reference, image)
+        assert score(files[0], str(file)) == from_memory == score(open_rgb(files[0]), open_rgb(file))
+    clear = Image.new("RGBA", (90, 70), (10, 20, 30, 0))
+    assert score(Image.new("RGB", (90, 70), "white"), clear) == score(reference, reference)
+    assert score(np.ones((70, 90)), np.asarray(clear)) == score(reference, reference)
+    with pytest.raises(UsageError, match="none.png"):
+        score(files[0], tmp_path / "none.png")
+
+
+def test_grey_is_three_equal_channels():
+    reference, distorted = (i.convert("L") for i in pair(90, 70))
+    score = Scorer("psnr")
+    assert score(*(np.asarray(i) for i in (reference, distorted))) == score(reference, distorted)
+    assert score(*(np.asarray(i) / 255 for i in (reference, distorted))) == pytest.approx(
+        float(score(reference, distorted)), rel=1e-6
+    )
+
+
+def test_gradients_pass_through_every_layout():
+    score, last = Scorer("psnr"), X.movedim(0, -1)
+    for reference, image in (
+        (X, X + 0.1),
+        (last, last + 0.1),
+        (last, torch.cat([last * 0.9, torch.ones(40, 30, 1)], -1)),
+        (X[0], X[0] * 0.9),
+    ):
+        image = image.clamp(0, 1).requires_grad_()
+        score(reference, image).backward()
+        assert torch.isfinite(image.grad).all() and image.grad.abs().sum() > 0
 
 
 @pytest.mark.parametrize("method, distance", [("psnr", None), (TINY, "l2")])
@@ -81,18 +128,18 @@ X = torch.rand(3, 40, 30, generator=torch.Generator().manual_seed(0))
     "image, told",
     [
         (X * 255, r"found 0\.\d+ to 25\d.*: in \[0, 255\]\? Divide by 255"),
-        ((X * 255).byte(), "uint8: in .0, 255.. Divide by 255"),
+        ((X * 255).long(), "a tensor of int64: which range"),
+        ((X.numpy() * 1000).astype(np.uint16), "a numpy array of uint16: which range"),
+        (X > 0.5, "a tensor of bool"),
         (2 * X - 1, r"in \[-1, 1\]\? Use \(x \+ 1\) / 2"),
-        (X.movedim(0, -1), "channels last .*movedim"),
-        (X.numpy(), r"numpy array \(H, W, 3\).*channels first"),
-        (X[0], "grey without channels"),
-        (X[:2], "grey or with transparency"),
+        (X[:, :, :3], r"\(3, 40, 3\) could be channels first or channels last"),
+        (X[:2], r"found \(2, 40, 30\): which axis"),
+        (X[:1], r"found \(1, 40, 30\): grey with a channel of its own"),
+        (X[0, 0], "neither an image nor a batch"),
         ((X - 0.45) / 0.22, "normalised by mean and std"),
         (X * float("nan"), "NaN"),
         (X.movedim(0, -1).numpy() * 255, "Divide by 255"),
-        ((X.movedim(0, -1).numpy() * 255).astype(np.uint8), "uint8"),
-        ("a.png", "found str"),
-        (Image.new("RGBA", (30, 40)), "mode RGB or L, found RGBA"),
+        ({}, "found dict"),
         ([Image.new("RGB", (30, 40)), Image.new("RGB", (30, 41))], "one size in a batch"),
         (X[:, 1:], "images of one size"),
         (X[None].expand(2, -1, -1, -1), "images of one size"),

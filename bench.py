@@ -5,6 +5,7 @@
     python bench.py --only pipeline naive --rounds 5 --json
     python bench.py --only memory --pairs 2000        peak memory of a run of so many pairs
     python bench.py --only startup --weights-dir DIR  run_single_img.py, with weights from a file
+    python bench.py --only tables --scores DIR        tables.py and the reading of compare.py and fuse.py, against pandas.read_csv
 
 Speeds are medians of interleaved rounds. "of matmul" is the share of this machine's own matrix rate (the best of a few large
 torch products in the same precision), by the floating-point operations that torch counts. Ratios against the naive path
@@ -20,6 +21,11 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+from common.terminal import need
+
+if __name__ == "__main__":
+    need("torch")  # before the imports that fail without
 
 import torch
 
@@ -339,6 +345,63 @@ def startup(args):
     )
 
 
+def reading(args):
+    """What is made of score files, against pandas.read_csv of the same files: --scores DIR, else made-up files of the paper's names."""
+    import contextlib
+    import io
+
+    import pandas as pd
+
+    import tables
+    from reports.compare.grouping import read_groups
+    from reports.fuse.cells import Folder
+    from scorefiles.folder import scan
+
+    def print_tables(folder):
+        with contextlib.redirect_stdout(io.StringIO()):
+            tables.main(["--scores", folder])
+
+    def read_cells(folder):
+        cells = Folder(folder)
+        return [cells.usable(key, method) for key, methods in cells.cells.items() for method in list(methods)]
+
+    with tempfile.TemporaryDirectory() as made:
+        folder = args.scores or made
+        if not args.scores:
+            made_scores(Path(made), tables.published("2"))
+        paths = [path for name, [path, *_] in scan(folder).items() if path.name == name]
+        seconds = interleaved(
+            {
+                "read_csv": lambda: [pd.read_csv(path) for path in paths],
+                "tables.py": lambda: print_tables(folder),
+                "compare.py's reading": lambda: read_groups(paths),
+                "fuse.py's reading": lambda: read_cells(folder),
+            },
+            args.rounds,
+        )
+    for name in list(seconds)[1:]:
+        ratio = seconds[name] / seconds["read_csv"]
+        text = f"{ratio:.1f} times pandas.read_csv ({seconds[name]:.2f} s for {len(paths)} files)"
+        yield f"{name} of score files", text, {"ratio": ratio, "seconds": seconds[name], "files": len(paths)}
+
+
+def made_scores(folder, cells):
+    """Score files of tables.Cells, of their datasets' sizes, with seeded numbers in them."""
+    import numpy as np
+    import pandas as pd
+
+    from datasets import DATASETS
+
+    random = np.random.default_rng(0)
+    labels = {name: random.uniform(0, 100, DATASETS[name].pairs).round(5) for name in {c.dataset for c in cells}}
+    for name, dataset in {c.scores_file: c.dataset for c in cells}.items():
+        label = labels[dataset]
+        rows = {"dis": [f"distorted/{i:05d}.bmp" for i in range(len(label))]}
+        rows |= {"ref": [f"{i // 100:03d}.bmp" for i in range(len(label))]}
+        rows |= {"mos": label, "pred": label + random.normal(0, 20, len(label))}
+        pd.DataFrame(rows).to_csv(folder / name, index=False)
+
+
 SECTIONS = {
     "forward": forward,
     "distances": each_distance,
@@ -348,6 +411,7 @@ SECTIONS = {
     "memory": memory,
     "ranks": ranks,
     "startup": startup,
+    "tables": reading,
 }
 
 
@@ -367,6 +431,9 @@ def main(argv):
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--distorted", type=int, default=20, help="distorted images a reference")
     parser.add_argument("--pairs", type=int, default=80, help="of the memory and ranks sections")
+    parser.add_argument(
+        "--scores", metavar="DIR", help="of the tables section: a folder of score files (default: made up)"
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")

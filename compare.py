@@ -12,6 +12,11 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
+from common.terminal import need
+
+if __name__ == "__main__":
+    need("numpy")  # before the imports that fail without
+
 import numpy as np
 
 from agreement.fits import MAPPINGS

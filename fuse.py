@@ -16,6 +16,11 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from common.terminal import need
+
+if __name__ == "__main__":
+    need("numpy")  # before the imports that fail without
+
 import numpy as np
 
 from agreement.correlations import coefficients

@@ -14,6 +14,11 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.terminal import need
+
+if __name__ == "__main__":
+    need("numpy")  # before the imports that fail without
+
 from common.errors import UsageError, unknown
 from common.terminal import check_writable, run_main
 from reports.tables.check import CHECK_FORMATS, check

@@ -23,6 +23,13 @@ def unknown(kind, name, known, hint=""):
     return UsageError(f"unknown {kind} {name!r}; {told}{'; ' + hint if hint else ''}")
 
 
+def missing_package(name):
+    """The UsageError for a package that is not installed, by the name it is imported under."""
+    return UsageError(
+        f"the package {name} is missing here: is the virtual environment active? If it is: pip install -r requirements.txt"
+    )
+
+
 def one_line(error):
     """The text of an error in one line; what could move the cursor or colour the terminal, in a file's name say, is escaped."""
     text = " ".join(str(error).split()) or type(error).__name__

@@ -5,12 +5,21 @@
 
 import argparse
 import contextlib
+import importlib.util
 import os
 import signal
 import sys
 from dataclasses import fields
 
-from common.errors import UsageError, WorkError, one_line
+from common.errors import UsageError, WorkError, missing_package, one_line
+
+
+def need(*packages):
+    """Leave with exit code 2 and one line if a package is missing: called by a command above the imports that would fail."""
+    for name in packages:
+        if importlib.util.find_spec(name) is None:
+            print(f"{os.path.basename(sys.argv[0])}: error: {one_line(missing_package(name))}", file=sys.stderr)
+            sys.exit(2)
 
 
 def warn(text):
@@ -89,7 +98,7 @@ def check_stopped():
 def run_main(main, argv=None, kept=""):
     """Run main(argv) -> int|None as a script and leave with its exit code.
 
-    UsageError -> 2, WorkError -> 1, Ctrl-C or SIGTERM -> 128 + signal (and `kept` is told), anything unforeseen -> 1; always
+    UsageError or a missing package -> 2, WorkError -> 1, Ctrl-C or SIGTERM -> 128 + signal (and `kept` is told), anything unforeseen -> 1; always
     one line on stderr, the traceback only when --debug is among the arguments.
     """
     argv = sys.argv[1:] if argv is None else argv
@@ -110,9 +119,11 @@ def run_main(main, argv=None, kept=""):
         term = str(error) == "SIGTERM"
         print(f"{program}: stopped{kept}", file=sys.stderr)
         code = 128 + (signal.SIGTERM if term else signal.SIGINT)
-    except (UsageError, WorkError, OSError, MemoryError) as error:
+    except (UsageError, WorkError, OSError, MemoryError, ModuleNotFoundError) as error:
         if "--debug" in argv:
             raise
+        if isinstance(error, ModuleNotFoundError):
+            error = missing_package(error.name or error)
         print(f"{program}: error: {one_line(error)}", file=sys.stderr)
         code = 2 if isinstance(error, UsageError) else 1
     except Exception as error:

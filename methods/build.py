@@ -261,7 +261,7 @@ def metric_model(key, names, distances, options):
         entries[0].weights,
         max(e.min_side for e in entries),
         entries[0].short_side.get(options.protocol),
-        "; ".join(dict.fromkeys(e.note for e in entries if "training mode" in e.note)),
+        "; ".join(dict.fromkeys(e.caveat for e in entries if e.caveat)),
         load_metric,
         tuple(dict.fromkeys(name for e in entries for name in e.carried)),
     )

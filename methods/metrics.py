@@ -60,7 +60,8 @@ class Metric:
     packages: tuple = ()
     carried: tuple = ()  # trained files that come inside a package: weights.package_file(name) -> path
     licence: str = "MIT (this project)"
-    note: str = ""
+    note: str = ""  # for the list of methods
+    caveat: str = ""  # what must stand beside every score, too
     short_side: dict = field(default_factory=dict, compare=False)  # protocol -> bring the short side down to this first
 
 
@@ -293,7 +294,7 @@ DEEP_EFF = LIAO | dict(
     weights=(EFFICIENTNET_B7,),
     packages=("torchvision",),
     min_side=129,
-    note="eval mode; the printed row was made in training mode (batch statistics, random depth): "
+    caveat="eval mode; the printed row was made in training mode (batch statistics, random depth): "
     "nobody can recompute it exactly",
 )
 PIQ = dict(features="pixels", packages=("piq",), licence="Apache-2.0 (piq)")
@@ -443,6 +444,6 @@ METRICS = {
         Metric("deep_wsd_vgg", distance=WSD_VGG, note=ALONG_64, **DEEP_VGG),
         Metric("deep_kld_eff", distance=KLD_EFF, **DEEP_EFF),
         Metric("deep_jsd_eff", distance=JSD_EFF, **DEEP_EFF),
-        Metric("deep_wsd_eff", distance=WSD_EFF, **DEEP_EFF | {"note": f"{DEEP_EFF['note']}; {ALONG_64}"}),
+        Metric("deep_wsd_eff", distance=WSD_EFF, note=ALONG_64, **DEEP_EFF),
     )
 }

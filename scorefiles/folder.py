@@ -1,6 +1,5 @@
 """Folders of score files: which there are, and each read, checked and correlated once."""
 
-import json
 from pathlib import Path
 
 from agreement import correlations
@@ -70,7 +69,7 @@ class Folders:
         for path in finished:
             try:
                 file = read(path)
-                if '"random"' in json.dumps(file.settings.get("weights")):
+                if file.random:
                     self.ignored.append(f"{path}: scored with random weights")
                     continue
                 file.require_whole()

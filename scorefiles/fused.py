@@ -1,6 +1,7 @@
 """What the JSON beside a fused score file holds: the expression, the floor, and the settings of its factors."""
 
 from methods import fused
+from scorefiles.read import of_noise_floor, of_random_weights
 
 COMMON = (
     "scoring",
@@ -37,6 +38,8 @@ def document(fusion, factors):
         "pred_higher_is": "worse",
         "pairs_expected": first["pairs_expected"],
         "environment": {},
+        "random_weights": any(of_random_weights(d) for d in factors.values()),
+        "noise_floor": of_noise_floor(first),
         "note": f"{fusion.expression}; exponents {fusion.origin}",
     }
 

@@ -13,7 +13,11 @@ LABEL_TOLERANCE = 1e-5  # share of the largest absolute label of the two files
 
 def base_names(names):
     """File names (a pandas Series of text) without folder and in lower case: what files of different authors have in common."""
-    return names.str.lower().str.replace("\\", "/").str.rsplit("/", n=1).str[-1]
+    import pandas as pd
+
+    # a plain loop: steps of names.str are slower
+    bare = [name.replace("\\", "/").rsplit("/", 1)[-1].lower() for name in names]
+    return pd.Series(bare, index=names.index, dtype=names.dtype)
 
 
 def pair_names(table):

@@ -11,6 +11,7 @@ import json
 import re
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 
 from common.errors import UsageError, one_line
@@ -35,6 +36,7 @@ def is_floor(path):
     return Path(path).name.endswith(f"{FLOOR}.csv")
 
 
+@cache
 def parse_name(path):
     """(dataset, method, perturbation, pct) from a score file's name; UsageError if it is no such name.
 
@@ -47,6 +49,18 @@ def parse_name(path):
     if not dataset or not method:
         raise UsageError(f"{path}: expected a name like tid2013_dinov1_l2_rot-1.csv (dataset, method, perturbation)")
     return dataset, method, perturbation, pct
+
+
+def of_random_weights(document):
+    """Whether a score file was made with seeded random weights, by the JSON beside it. Older files lack the entry: their weights
+    say it."""
+    weights = document.get("settings", {}).get("weights") or ()
+    return document.get("random_weights", any(w.get("name") == "random" for w in weights))
+
+
+def of_noise_floor(document):
+    """Whether a score file holds references against their own perturbed selves. Older files lack the entry: their label says it."""
+    return document.get("noise_floor", document.get("label", "").endswith("(noise floor)"))
 
 
 class Unusable(UsageError):
@@ -72,6 +86,11 @@ class ScoreFile:
     pct: float | None
     table: object  # pandas.DataFrame
     document: dict = field(default_factory=dict)  # the JSON beside it; {} where there is none
+
+    @property
+    def random(self):
+        """Whether its scores come of random weights, and mean nothing."""
+        return of_random_weights(self.document)
 
     @property
     def settings(self):
@@ -209,8 +228,10 @@ def table_at_once(data, header):
         return None
     if not len(table) or data.count(b",") != (len(header) - 1) * (len(table) + 1):
         return None
-    numbers = table[floats].to_numpy()
-    if not np.isfinite(numbers).all() or ((numbers == 0) | (numbers == 1)).any() and re.search(b"(?i)true|false", data):
+    numbers = [table[column].to_numpy() for column in floats]
+    if not all(np.isfinite(values).all() for values in numbers):
+        return None
+    if any(((values == 0) | (values == 1)).any() for values in numbers) and re.search(b"(?i)true|false", data):
         return None
     return None if repeated(table).any() else table
 
@@ -246,10 +267,13 @@ def table_by_lines(path, data, header):
 
 def repeated(table):
     """(N,) whether a row stands in the table before, all of its COLUMNS alike."""
-    twice = (
-        table["pred"].duplicated(keep=False).to_numpy(copy=True)
-    )  # only these can be alike: numbers are quickly compared
-    twice[twice] = table.loc[twice, list(COLUMNS)].duplicated().to_numpy()
+    import pandas as pd
+
+    # rows that differ in a number differ: quickly seen, and hardly any are left whose names must be looked at
+    numbers = pd.Series(table["pred"].to_numpy() + 1j * table["mos"].to_numpy())
+    twice = numbers.duplicated(keep=False).to_numpy(copy=True)
+    if twice.any():
+        twice[twice] = table.loc[twice, list(COLUMNS)].duplicated().to_numpy()
     return twice
 
 

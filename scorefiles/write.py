@@ -236,10 +236,14 @@ class Output:
         while self.doomed:
             self.doomed.pop(0).unlink(missing_ok=True)  # a CSV before the JSON that says how it was made
 
+    def catch_up(self):
+        """Take the finished file where another run, of another shard say, was faster to give it its name."""
+        if not self.complete and self.final.exists() and self.final not in self.doomed:
+            self.open()
+
     def finish(self):
         """Give the file its name if all of its rows are there -> whether it is complete. Shards: whoever is last joins them."""
-        if not self.complete and self.final.exists() and self.final not in self.doomed:
-            self.open()  # another run was faster
+        self.catch_up()
         if not self.complete and self.needed - set(self.done):
             self.read_partials()
         if not self.complete:

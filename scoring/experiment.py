@@ -15,9 +15,10 @@ from agreement import correlations
 from common import images, torchrun
 from common.errors import UsageError, WorkError, one_line
 from common.terminal import progress, warn
+from common.text import aligned
 from methods.model import known_by
 from scorefiles import write
-from scorefiles.read import stem
+from scorefiles.read import of_random_weights, stem
 from scoring import fused_files
 from scoring.engine import score_plan
 from scoring.plan import ImageFile, Plan, check_sizes, default_batch, tiles
@@ -116,6 +117,8 @@ def document(model, weights, column, prepared, perturbation, run):
         "note": model.note,
         "pred_higher_is": column.higher_is,
         "pairs_expected": dataset.expected,
+        "random_weights": model.random,
+        "noise_floor": run.noise_floor,
     }
     found |= {"weight_files": [w["file"] for w in weights if "file" in w]} if weights else {}
     return found | ({"left_out": prepared.left_out} if prepared.left_out else {})  # with the reasons
@@ -338,8 +341,10 @@ def coefficients(row):
 
 def correlate(rows, folder):
     """[Row] -> their lines of correlations.csv (dicts, see TABLE), merged into that of the folder."""
-    lines = [coefficients(row) for row in rows]
     with write.locked(folder, ["correlations.csv"]):
+        for row in rows:
+            row.output.catch_up()
+        lines = [coefficients(row) for row in rows]
         merge(lines, folder)
     return lines
 
@@ -377,11 +382,7 @@ def text_table(lines):
         )
         for line in lines
     ]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(heads))]
-    return "\n".join(
-        "  ".join(cell.ljust(w) if i < 3 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths))).rstrip()
-        for row in cells
-    )
+    return "\n".join(aligned(cells, left=(0, 1, 2)))
 
 
 def notes(rows, lines):
@@ -390,7 +391,7 @@ def notes(rows, lines):
         yield f"{row.dataset.name}: label is {row.dataset.label}; positive coefficients agree with it"
         if row.dataset.note:
             yield f"{row.dataset.name}: {row.dataset.note}"
-        if any(w["name"] == "random" for w in row.output.document["settings"]["weights"]):
+        if of_random_weights(row.output.document):
             yield f"{row.column.name}: random weights, for trying things out: these numbers mean nothing"
         if row.output.document["settings"].get("left_out"):
             yield f"{row.dataset.name}: {len(row.output.document['settings']['left_out'])} pairs left out (--skip-bad), named in the JSON"

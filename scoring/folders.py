@@ -15,6 +15,7 @@ from pathlib import Path
 from common.errors import UsageError
 from common.files import key, list_folder, number, read_table, some
 from common.terminal import warn
+from common.text import aligned
 
 LEVEL = 0.95
 
@@ -223,12 +224,7 @@ def report(pairs, scores, column):
         )
         for e in lines
     ]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(head))]
-    text = [f"{column.name}: higher is {column.higher_is}"]
-    for row in cells:
-        text.append(
-            "  ".join(c.ljust(w) if i in (0, 4) else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths))).rstrip()
-        )
+    text = [f"{column.name}: higher is {column.higher_is}", *aligned(cells, left=(0, 4))]
     if len(lines) > 1:
         text += [
             f"{e['a']} - {e['b']}: {e['difference']:+.6g} ({e['low']:+.6g} to {e['high']:+.6g}): "

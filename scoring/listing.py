@@ -55,7 +55,7 @@ def method_rows():
             origin,
             entry.licence,
             entry.citation,
-            entry.note,
+            "; ".join(filter(None, (entry.caveat, entry.note))),
         )
 
 

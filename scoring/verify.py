@@ -26,7 +26,7 @@ from methods.model import PROTOCOLS, Options
 from models import PRECISIONS, backbone
 from robustness import PERTURBATIONS
 from scorefiles import write
-from scorefiles.read import beside, read
+from scorefiles.read import beside, of_noise_floor, of_random_weights, read
 from scoring import experiment, fused_files
 from scoring.engine import score_plan
 from scoring.plan import default_batch
@@ -83,7 +83,7 @@ def verify(path, pairs, where):
         raise UsageError(f"there is no {beside(path).name} beside it that says how it was made")
     try:
         told, environment = file.document["settings"], file.document["environment"]
-        options = options_of(told, where.weights_dir, where.device)
+        options = options_of(told, of_random_weights(file.document), where.weights_dir, where.device)
         models, combine = recipe(told, where.methods, options)
         perturbation, left_out = (told["perturbation"], float(told["pct"])), list(told.get("left_out", ()))
         for key, known in KNOWN.items():
@@ -122,7 +122,7 @@ def verify(path, pairs, where):
 # ---- from the JSON to what is to be computed
 
 
-def options_of(told, weights_dir, device):
+def options_of(told, random, weights_dir, device):
     """Options from a file's settings; those of a fused file are its factors', of which metrics have no windows and
     embeddings no layers."""
     parts = told["factors"].values() if "factors" in told else [told]
@@ -130,8 +130,15 @@ def options_of(told, weights_dir, device):
         key: part[key] for part in parts for key in ("normalize", "window", "stride", "per_layer") if key in part
     }
     layers = next((tuple(part["layers"]) for part in parts if part.get("layers") is not None), None)
-    kind = "random" if any(w["name"] == "random" for w in told["weights"]) else "pretrained"
-    return Options(kind, weights_dir, device, told["precision"], told["protocol"], layers=layers, **windows)
+    return Options(
+        "random" if random else "pretrained",
+        weights_dir,
+        device,
+        told["precision"],
+        told["protocol"],
+        layers=layers,
+        **windows,
+    )
 
 
 def recipe(told, named, options):
@@ -164,7 +171,7 @@ def dataset_of(name, document, where):
     own = [path for path in files if lists.name_of(path, datasets.DATASETS) == name]
     if name not in datasets.DATASETS and not own:
         raise UsageError(f"its dataset {name} is none of those known; name its file by -dat {name}.csv")
-    key = name, "left_out" in document["settings"], document["label"].endswith("(noise floor)")
+    key = name, "left_out" in document["settings"], of_noise_floor(document)
     if key not in where.loaded:
         again = Run(
             data_root=where.data_root,

@@ -149,7 +149,7 @@ def photographs(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("photographs")
     rng = np.random.default_rng(0)
-    rows = ["dis,ref,mos,type"]
+    rows = ["dis,ref,dmos,type"]
     for r in range(2):
         pixels = np.kron(rng.integers(0, 256, (6, 8, 3)), np.ones((8, 8, 1))).astype(np.uint8)
         reference = Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(1))

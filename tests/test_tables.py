@@ -112,6 +112,47 @@ def test_released_files_give_the_printed_digits(capsys):
     assert sum(c["state"] == "equal" for c in cells) == 341
 
 
+@RELEASED
+def test_released_files_with_broken_ones_among_them(tmp_path):
+    """As the authors' folder is: empty files and interrupted ones beside good ones. Every other cell is filled as without them."""
+    empty = [
+        "live_dinov1_l2.csv",
+        "live_dinov1_l2_rot-1.csv",
+        "live_clip_vitb32_cos.csv",
+        "tid2013_clip_vitb32_cos.csv",
+    ]
+    interrupted = {"live_dinov1_wsd.csv": 6, "tid2013_clip_vitb32_cos_tra-1.csv": 296}
+    (tmp_path / "s").mkdir()
+    there = []
+    for file in (SHARED / "scores").glob("[lt]i*.csv"):
+        if file.name not in (*empty, *interrupted):
+            (tmp_path / "s" / file.name).symlink_to(file)
+            there.append(file.name)
+    for name in empty:
+        (tmp_path / "s" / name).touch()
+    for name, rows in interrupted.items():
+        lines = (SHARED / "scores" / name).read_text().splitlines(keepends=True)
+        (tmp_path / "s" / name).write_text("".join(lines[: rows + 1]))
+
+    def tables_py(*argv):
+        command = [sys.executable, ROOT / "tables.py", "--table", "2", "--scores", tmp_path / "s", *argv]
+        return subprocess.run(command, capture_output=True, text=True)
+
+    done = tables_py("--format", "csv")
+    cells = list(csv.DictReader(done.stdout.splitlines()))
+    assert done.returncode == 0 and len(cells) == 256
+    assert {c["state"] for c in cells if c["scores_file"] in there} == {"equal"}
+    assert {c["state"] for c in cells if c["scores_file"] not in there} == {"missing"}
+    broken = {c["scores_file"] for c in cells} & {*empty, *interrupted}
+    assert len(broken) == 6
+    assert {c["scores_file"] for c in cells if c["reason"]} == broken
+    assert done.stderr.count("\n") == len(broken) and all(done.stderr.count(f"/{name}:") == 1 for name in broken)
+    text = tables_py("--strict")
+    assert text.returncode == 1 and re.search(
+        r"^\[\w+\] tid2013_clip_vitb32_cos_tra-1.csv: 296 of 3000 pairs$", text.stdout, re.M
+    )
+
+
 # ---- cells
 
 

@@ -5,6 +5,7 @@ import json
 import os
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from small_dataset import bytes_of, finished
@@ -12,6 +13,7 @@ from small_dataset import bytes_of, finished
 from common.errors import UsageError, WorkError
 from loaders.pairs import Pair
 from scorefiles import write
+from scoring import experiment
 
 PAIRS = [
     Pair("größe 1.png", "r.png", 1.0, ""),
@@ -235,6 +237,22 @@ def test_shards_are_joined_by_the_last(tmp_path):
     assert (tmp_path / "x_m.json.partial.1of2").exists() and (tmp_path / "x_m.csv.partial.2of2").exists()
     assert second.finish() and finished(tmp_path) == finished(whole)
     assert first.finish() and first.has(range(4)) and finished(tmp_path) == finished(whole)
+
+
+def test_shards_that_end_together_leave_no_row_of_a_part_that_is_gone(tmp_path):
+    """The first shard ends while the second still writes, and comes to the table after the second has joined the file."""
+    directions = {"label_higher_is": "worse", "pred_higher_is": "worse", "pairs_expected": 4}
+    shards = filled(tmp_path, 3, (1, 2)), filled(tmp_path, 1, (2, 2), first=3)
+    named = SimpleNamespace(name="x")
+    rows = [experiment.Row(shard, named, named, ("none", 0.0)) for shard in shards]
+    for row in rows:
+        row.output.document |= directions
+    assert rows[1].output.finish() and not rows[0].output.complete
+    for row in (rows[1], rows[0]):
+        [line] = experiment.correlate([row], tmp_path)
+        assert line["file"] == "x_m.csv" and line["n"] == 4
+    table = (tmp_path / "correlations.csv").read_text().splitlines()
+    assert len(table) == 2 and table[1].endswith(",4,4,x_m.csv")
 
 
 def test_a_shard_of_other_settings_is_not_joined(tmp_path):

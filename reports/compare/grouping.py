@@ -60,19 +60,18 @@ def read_groups(paths, columns=None, higher_is=None, similarity=(), spread=no_sp
     metrics whose higher score means better, where neither knows. spread(dataset, table) -> (std (N,), Spread), or why not.
     """
     files = {}
-    for file in _usable(
-        [path for path in paths if not is_floor(path)], columns
-    ):  # floors: read with what they belong to
+    scored = [path for path in paths if not is_floor(path)]  # a floor is read with what it belongs to
+    for file, pairs, floor in _usable(scored, columns):
         key = (file.dataset or "data", file.perturbation, file.pct)
         if file.method in files.setdefault(key, {}):
             raise UsageError(
                 f"{file.path}: {file.method} under the same dataset and perturbation is already given by "
-                f"{files[key][file.method].path}; give one of them"
+                f"{files[key][file.method][0].path}; give one of them"
             )
-        files[key][file.method] = file
+        files[key][file.method] = file, pairs, floor
     template = {}  # dataset -> its first file: all files of the dataset get its rows, in its order
     for key, members in files.items():
-        template.setdefault(key[0], next(iter(members.values())))
+        template.setdefault(key[0], next(iter(members.values()))[1])
     return [
         _group(key, list(members.values()), template[key[0]], higher_is, set(similarity), spread)
         for key, members in files.items()
@@ -80,17 +79,15 @@ def read_groups(paths, columns=None, higher_is=None, similarity=(), spread=no_sp
 
 
 def _group(key, files, template, higher_is, similarity, spread):
-    labelled = _label_direction(key[0], files, higher_is)
-    template, _ = _without_floor(template)
+    labelled = _label_direction(key[0], [file for file, _, _ in files], higher_is)
     own = template.table
     predictions, floors, no_floors, better = [], {}, {}, []
-    for file in files:
+    for file, pairs, floor in files:
         if file.protocol != template.protocol:
             raise UsageError(
                 f"{file.path}: scored under the protocol {file.protocol}, {template.path} under {template.protocol}; "
                 "compare files of one protocol"
             )
-        pairs, floor = _without_floor(file)
         higher = "better" if file.method in similarity else file.pred_higher_is
         better += [file.method] * (higher == "better")
         sign = 1 if higher == labelled else -1
@@ -119,7 +116,7 @@ def _group(key, files, template, higher_is, similarity, spread):
     notes += [note] if (note := dataset_note(key[0])) else []
     return Group(
         *key,
-        tuple(file.method for file in files),
+        tuple(file.method for file, _, _ in files),
         own["mos"].to_numpy(),
         np.stack(predictions),
         references,
@@ -134,14 +131,18 @@ def _group(key, files, template, higher_is, similarity, spread):
 
 
 def _usable(paths, columns):
-    """The ScoreFiles of paths. One that is of no use by itself is named on stderr and left out, as long as two remain: a
-    wildcard cannot be told from names. What remains alone was asked for by name."""
+    """[(ScoreFile, the same without rows of a reference against itself, these rows or None)] of paths.
+
+    A file that is of no use by itself is named on stderr and left out, as long as two remain: a wildcard's files cannot be
+    told from names. Otherwise it counts as asked for by name, and its Unusable is raised.
+    """
     files, unusable = [], []
     for path in paths:
         try:
             file = read(path, columns)
-            _require_use(file)
-            files.append(file)
+            pairs, floor = _without_floor(file)
+            _require_use(file, pairs.table)
+            files.append((file, pairs, floor))
         except Unusable as error:
             unusable.append(error)
     if unusable and len(files) < 2:
@@ -151,9 +152,8 @@ def _usable(paths, columns):
     return files
 
 
-def _require_use(file):
+def _require_use(file, table):
     """Unusable for a file whose metric cannot be compared: part of a dataset, too few pairs, a constant."""
-    table = _without_floor(file)[0].table
     if len(table) < FEWEST_PAIRS:
         raise Unusable(
             file.path, f"{len(table)} pairs, expected at least {FEWEST_PAIRS}: too few to compare metrics on"

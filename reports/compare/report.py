@@ -5,6 +5,8 @@ To add a format, write a function results -> str and enter it in FORMATS.
 
 import json
 
+from common.text import aligned
+from common.text import latex as escaped
 from reports.compare.definitions import COLUMNS
 from reports.compare.evidence import STATISTICS
 from reports.compare.longform import csv_text
@@ -28,14 +30,7 @@ def shown(cell, settings, digits=3):
 
 def table(head, rows):
     """Aligned columns; the first to the left, the others to the right."""
-    rows = [[str(entry) for entry in row] for row in [head, *rows]]
-    widths = [max(len(row[k]) for row in rows) for k in range(len(head))]
-    return "\n".join(
-        "  ".join(
-            [row[0].ljust(widths[0])] + [entry.rjust(width) for entry, width in zip(row[1:], widths[1:])]
-        ).rstrip()
-        for row in rows
-    )
+    return "\n".join(aligned([[str(entry) for entry in row] for row in [head, *rows]]))
 
 
 def p_text(p):
@@ -240,11 +235,11 @@ def latex(results):
                     else " {{\\scriptsize [{}, {}]}}".format(*map(number, cell[settings["interval"]]))
                 )
                 cells.append((rf"\textbf{{{value}}}" if metric in best[name] else value) + interval)
-            lines.append(" & ".join([_escaped(metric)] + cells) + r" \\")
+            lines.append(" & ".join([escaped(metric)] + cells) + r" \\")
         lines += [
             r"\bottomrule",
             r"\end{tabular}",
-            rf"\caption{{{_escaped(group['name'])}: {group['pairs']} pairs of {group['references']} references. Bold: not "
+            rf"\caption{{{escaped(group['name'])}: {group['pairs']} pairs of {group['references']} references. Bold: not "
             rf"significantly different "
             rf"from the best. Brackets: 95\,\% intervals of a bootstrap over references ({settings['resamples']} resamples).}}",
             r"\end{table}",
@@ -270,10 +265,6 @@ def _not_worse(group, name, settings):
             if low <= 0 <= high:
                 ties |= {row["a"], row["b"]}
     return ties
-
-
-def _escaped(text):
-    return text.replace("_", r"\_").replace("%", r"\%").replace("&", r"\&").replace("#", r"\#").replace("^", r"\^{}")
 
 
 FORMATS = {"text": text, "csv": csv_text, "json": json_text, "latex": latex}

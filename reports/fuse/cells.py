@@ -173,9 +173,7 @@ class Folder:
         found, key = [], (cell.dataset, cell.perturbation, cell.pct)
         for method in [method for method in list(self.cells[key]) if self.usable(key, method)]:
             file, _ = self.read(key, method)
-            settings = file.settings
-            random = any(w.get("name") == "random" for w in settings.get("weights", []))
-            if not random and "fused" not in settings and file.protocol == cell.files[0].protocol:
+            if not file.random and "fused" not in file.settings and file.protocol == cell.files[0].protocol:
                 found.append(method)
         return found
 

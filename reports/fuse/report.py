@@ -7,6 +7,7 @@ import csv
 import io
 import json
 
+from common.text import aligned
 from reports.fuse.cells import cell_name
 
 HEADS = ("held-out cell", "metric", "what it is", "SRCC", "PLCC", "KRCC", "fused minus it", "95 % interval")
@@ -121,14 +122,12 @@ def text(report):
         if heads is None:
             page += [f"  {row}" for row in rows]
         else:
-            widths = [max(map(len, column)) for column in zip(heads, *rows)]
-            previous = None
-            for row in [heads, *rows]:
-                shown = [""] + list(row[1:]) if row[0] == previous else list(row)
-                if heads[: len(HEADS)] == HEADS and row[0] != previous and previous:
+            previous, lines = [None, *(row[0] for row in [heads, *rows])], [heads, *rows]
+            shown = [["", *row[1:]] if row[0] == before else list(row) for row, before in zip(lines, previous)]
+            for row, before, line in zip(lines, previous, aligned(shown, left=range(len(heads)))):
+                if heads[: len(HEADS)] == HEADS and row[0] != before and before:
                     page.append("")
-                page.append("  " + "  ".join(cell.ljust(w) for cell, w in zip(shown, widths)).rstrip())
-                previous = row[0]
+                page.append("  " + line)
         page.append("")
     return "\n".join(page)
 

@@ -62,11 +62,10 @@ def pool_of(folder):
         keys = [key for key in folder.cells if folder.usable(key, method)]
         lacks = [d for d in folder.datasets if (d, "none", None) not in keys]
         files = [] if lacks else [folder.read(key, method)[0] for key in keys]
-        settings = [file.settings for file in files]
         reasons = {
             f"lacking {', '.join(lacks)}": lacks,
-            "fused": any("fused" in s for s in settings),
-            "of random weights": any(w.get("name") == "random" for s in settings for w in s.get("weights", ())),
+            "fused": any("fused" in file.settings for file in files),
+            "of random weights": any(file.random for file in files),
             "with negative values": any((file.table["pred"] < -folder.floor).any() for file in files),
         }
         why = next((reason for reason, holds in reasons.items() if holds), None)

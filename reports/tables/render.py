@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass, field
 from itertools import groupby
 from typing import NamedTuple
 
+from common.text import latex as escaped
+
 MODELS = {
     "psnr": "PSNR",
     "msssim": "MS-SSIM",
@@ -248,19 +250,6 @@ def markdown(tables, cells, summary, terminal):
     )
 
 
-def tex(string):
-    """A string with LaTeX's special characters escaped."""
-    special = {
-        "\\": r"\textbackslash{}",
-        "≠": r"$\neq$",
-        "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}",
-        "<": "$<$",
-        ">": "$>$",
-    }
-    return "".join(special.get(c) or (f"\\{c}" if c in "&%$#_{}" else c) for c in string).replace("--", "-{}-")
-
-
 def latex(tables, cells, summary, terminal):
     """A document that compiles as it is (with booktabs, graphicx, geometry); each tabular can be lifted out of it."""
     page = [
@@ -277,25 +266,26 @@ def latex(tables, cells, summary, terminal):
         groups, count = table.lines(), len(table.columns)
         page += [
             r"\begin{table}[p]\centering",
-            rf"{tex(table.title)}. Small: the printed number; {tex(LEGEND)}.\par\medskip",
+            rf"{escaped(table.title)}. Small: the printed number; {escaped(LEGEND)}.\par\medskip",
             r"\fit{\begin{tabular}{l" + "r" * count + "}",
             r"\toprule",
         ]
         page += [
-            "".join(rf" & \multicolumn{{{n}}}{{c}}{{{tex(name)}}}" for name, n in spans(table.columns, level)) + r" \\"
+            "".join(rf" & \multicolumn{{{n}}}{{c}}{{{escaped(name)}}}" for name, n in spans(table.columns, level))
+            + r" \\"
             for level in range(3)
         ]
         for heading, lines in groups:
-            page += [r"\midrule", rf"\multicolumn{{{count + 1}}}{{l}}{{\textit{{{tex(heading)}}}}} \\"]
+            page += [r"\midrule", rf"\multicolumn{{{count + 1}}}{{l}}{{\textit{{{escaped(heading)}}}}} \\"]
             for name, letter, shown in lines:
                 row = [
                     c.marked(r"\textbf{{{}}}", r"\underline{{{}}}")
-                    + (rf" {{\scriptsize {tex(c.against)}}}" if c.printed else "")
+                    + (rf" {{\scriptsize {escaped(c.against)}}}" if c.printed else "")
                     + (f"$^{{{c.letter}}}$" if c.letter else "")
                     for c in shown
                 ]
-                page.append(" & ".join([tex(name) + (f"$^{{{letter}}}$" if letter else ""), *row]) + r" \\")
-        notes = [rf"\par\footnotesize $^{{{letter}}}$ {tex(note)}" for note, letter in table.notes.items()]
+                page.append(" & ".join([escaped(name) + (f"$^{{{letter}}}$" if letter else ""), *row]) + r" \\")
+        notes = [rf"\par\footnotesize $^{{{letter}}}$ {escaped(note)}" for note, letter in table.notes.items()]
         page += [r"\bottomrule", r"\end{tabular}}", *notes, r"\end{table}"]
     return "\n".join([*page, r"\end{document}"]) + "\n"
 

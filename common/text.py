@@ -1,0 +1,32 @@
+"""Text for people: aligned columns on the terminal, and LaTeX."""
+
+from collections.abc import Sequence
+
+
+def aligned(rows: Sequence[Sequence[str]], left: Sequence[int] = (0,)) -> list[str]:
+    """Rows of cells (the heads among them, if there are any) -> lines with two spaces between columns.
+
+    left: the columns that stand to the left, the others stand to the right. No line ends in spaces.
+    """
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    return [
+        "  ".join(
+            cell.ljust(width) if i in left else cell.rjust(width) for i, (cell, width) in enumerate(zip(row, widths))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+LATEX = {
+    "\\": r"\textbackslash{}",
+    "≠": r"$\neq$",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": "$<$",
+    ">": "$>$",
+} | {c: f"\\{c}" for c in "&%$#_{}"}
+
+
+def latex(text: str) -> str:
+    """A text with LaTeX's special characters escaped; "--" stays two hyphens."""
+    return "".join(LATEX.get(c, c) for c in text).replace("--", "-{}-")

@@ -3,9 +3,9 @@
     python compare.py results/tid2013_{dinov1_l2,psnr,fsim}*.csv --html report.html
     python compare.py mine.csv theirs.csv --columns pred=score,mos=dmos --higher-is worse
 
-Files are grouped by dataset and perturbation; the metrics of a group are compared on the same pairs, groups side by side in
-the audit, perturbed files with their plain ones. Intervals come from a bootstrap over references (agreement/bootstrap.py); verdicts use the
-percentile interval: in the simulations of tests/test_bootstrap.py it covers better than BCa where references are few.
+Files are grouped by dataset and perturbation; the metrics of a group are compared on the same pairs, groups side by side
+in the audit, perturbed files with their plain ones. Verdicts come from intervals that hold for a whole table at once, from a
+bootstrap over references (agreement/simultaneous.py); docs/compare.md explains every one of them.
 """
 
 import argparse
@@ -149,10 +149,25 @@ def parse(argv):
     )
     parser.add_argument("--seed", type=int, default=Settings.seed)
     parser.add_argument(
+        "--most-resamples",
+        type=int,
+        metavar="N",
+        help=f"drawn where a verdict is too near zero for --resamples (default {Settings.most_resamples}, or --resamples)",
+    )
+    parser.add_argument(
+        "--margin",
+        type=float,
+        metavar="X",
+        help="call differences below X equivalent where both one-sided tests say so",
+    )
+    parser.add_argument(
+        "--against", metavar="METRIC", help="compare all others with METRIC only: fewer differences at once"
+    )
+    parser.add_argument(
         "--interval",
-        choices=("percentile", "bca"),
+        choices=("t", "percentile", "bca"),
         default=Settings.interval,
-        help="that gives the verdicts (default %(default)s)",
+        help="of single coefficients (default %(default)s); verdicts come from simultaneous intervals",
     )
     parser.add_argument(
         "--fit", choices=MAPPINGS, default=Settings.fit, help="mapping before the fitted PLCC (default %(default)s)"
@@ -161,6 +176,12 @@ def parse(argv):
     args = parser.parse_args(argv)
     if args.resamples < 100:
         raise UsageError(f"--resamples {args.resamples}: expected at least 100 for a 95 % interval")
+    if args.most_resamples is None:
+        args.most_resamples = max(Settings.most_resamples, args.resamples)
+    if args.most_resamples < args.resamples:
+        raise UsageError(f"--most-resamples {args.most_resamples}: expected at least --resamples, {args.resamples}")
+    if args.margin is not None and not 0 < args.margin < 1:
+        raise UsageError(f"--margin {args.margin:g}: expected a difference of coefficients between 0 and 1, as .01")
     if args.seed < 0:
         raise UsageError(f"--seed {args.seed}: expected 0 or more")
     if args.raters is not None and args.raters < 2:
@@ -172,7 +193,9 @@ def parse(argv):
 
 def main(argv=None):
     args = parse(argv)
-    settings = Settings(args.resamples, args.seed, args.interval, args.fit)
+    settings = Settings(
+        args.resamples, args.seed, args.interval, args.fit, args.most_resamples, args.margin, args.against
+    )
     spread = spread_reader(args.std, args.data_root, given_spread(args))
     groups = read_groups(args.files, args.columns, args.higher_is, args.similarity, spread)
     metrics = list(dict.fromkeys(metric for group in groups for metric in group.metrics))

@@ -2,8 +2,8 @@
 
     from agreement.bootstrap import cluster_bootstrap
     srcc = cluster_bootstrap(label, predictions, reference)["srcc"]   # predictions (M, N): M metrics, N pairs
-    srcc.interval(0)                # 95 % interval of metric 0
-    srcc.interval(0, 1)             # of the paired difference, metric 0 minus metric 1
+    srcc.estimate, srcc.values      # on the data, on every resample
+    srcc.interval(0, 1)             # quantiles of the difference, metric 0 minus metric 1; for verdicts: simultaneous.py
 
 A resample draws as many references as there are, with replacement, and takes all pairs of each one drawn, the same for
 every metric (so differences are paired). It is therefore nothing but a multiplicity w_c for each reference c, and every
@@ -12,50 +12,74 @@ without expanding it. With w_i the multiplicity of the reference of pair i:
 
 - plcc   from sums over references of 1, x, y, xx, yy, xy, weighted by W.
 - srcc   Pairs are sorted once. With A_i = sum of w over smaller values, B_i = over smaller or equal ones, the mid-rank is
-         (A_i + B_i + 1) / 2, so a cumulative sum of w in sorted order, read at the ends of the groups of ties, ranks a resample.
+         (A_i + B_i + 1) / 2, so a cumulative sum of w in sorted order, read at the ends of the groups of ties, ranks a
+         resample: once for the label and once for every metric.
 - krcc   Concordant minus discordant pairs: sum over (i, j) of w_i w_j s_ij / 2, s_ij = sgn(x_i - x_j) sgn(y_i - y_j).
          Summed within references that is w' K w / 2, K (C, C) counted once; copies of a pair tie with each other in both
-         variables, s = 0, as they should. Pairs untied in x: w' U w / 2 with U counted alike; tau-b = w'Kw / sqrt(w'Ux w w'Uy w).
+         variables, s = 0, as they should. Pairs untied in x: w' U w / 2, counted alike; tau-b = w'Kw / sqrt(w'Ux w w'Uy w).
 
 Sources: Field & Welsh 2007 (JRSS B 69, bootstrapping clustered data); Efron 1987 (JASA 82, BCa intervals).
 """
 
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 import numpy as np
 
 from agreement.correlations import COEFFICIENTS, checked
 
 CHUNK = 800_000  # pairs times resamples ranked at a time: bounds memory at a few times 8 * CHUNK bytes
+FEW_CLUSTERS = (
+    300  # SRCC is counted by clusters where their cube is below so many times the pairs: where that is faster
+)
 RESAMPLES = 2000
 
 
 @dataclass(frozen=True)
 class Resampled:
-    """A statistic of M metrics: on the data, on every resample, without each cluster (for BCa), on each cluster alone."""
+    """A statistic of M metrics: on the data, on every resample, without each cluster (jackknife), on each cluster alone."""
 
     estimate: np.ndarray  # (M,)
     values: np.ndarray  # (resamples, M)
     jackknife: np.ndarray  # (clusters, M)
     each: np.ndarray  # (clusters, M), in the order of np.unique of the clusters' names
+    clusters: int  # that hold any data: where a statistic is of a part of the data, fewer than were resampled
+    statistic: Callable = field(repr=False, compare=False, default=None)  # (K, clusters) multiplicities -> (K, M)
+    seed: int = 0
 
-    def interval(self, a, b=None, level=0.95, method="bca"):
-        """(low, high) of metric a, or of the difference a - b. Raises ValueError as `interval`."""
+    def extended(self, resamples):
+        """The same with more resamples, of which these are the first. Only the new ones are computed."""
+        more = multiplicities(self.jackknife.shape[0], resamples, self.seed)[len(self.values) :]
+        return replace(self, values=np.concatenate([self.values, self.statistic(more)])) if len(more) else self
+
+    def placed(self, columns, count):
+        """The same with the M metrics as `columns` of `count`, the others NaN: metrics that the statistic is not given for."""
+
+        def wide(values):
+            out = np.full((*values.shape[:-1], count), np.nan)
+            out[..., columns] = values[..., : len(columns)]
+            return out
+
+        statistic, parts = self.statistic, ("estimate", "values", "jackknife", "each")
+        return replace(
+            self, statistic=lambda W: wide(statistic(W)), **{part: wide(getattr(self, part)) for part in parts}
+        )
+
+    def interval(self, a, b=None, level=0.95, method="percentile"):
+        """(low, high) of metric a, or of the difference a - b, from quantiles. Raises ValueError as `interval`.
+
+        Intervals that verdicts may rest on, where clusters are few or differences many, are simultaneous.py's.
+        """
         estimate, values, jackknife = (
             v[..., a] - (0 if b is None else v[..., b]) for v in (self.estimate, self.values, self.jackknife)
         )
         return interval(values, estimate, jackknife, level, method)
 
-    def p_value(self, a, b):
-        """Two-sided p of "a equals b": twice the smaller share of resamples on either side of zero, never below 2/(R+1)."""
-        difference = self.values[:, a] - self.values[:, b]
-        beyond = 1 + min(np.sum(difference <= 0), np.sum(difference >= 0))
-        return float(min(1.0, 2 * beyond / (len(difference) + 1)))
 
-
-def interval(values, estimate, jackknife=None, level=0.95, method="bca"):
+def interval(values, estimate, jackknife=None, level=0.95, method="percentile"):
     """Bootstrap interval (low, high) from resampled values (R,).
 
     method "percentile": the quantiles of the values. "bca": these, corrected for bias and for an error that changes with
@@ -84,23 +108,26 @@ def interval(values, estimate, jackknife=None, level=0.95, method="bca"):
     return float(low), float(high)
 
 
+@lru_cache(maxsize=4)
 def multiplicities(clusters, resamples=RESAMPLES, seed=0):
-    """(resamples, clusters) how often each cluster is drawn; the same numbers for the same seed, whatever is resampled."""
-    return (
-        np.random.default_rng(seed).multinomial(clusters, np.full(clusters, 1 / clusters), size=resamples).astype(float)
-    )
+    """(resamples, clusters), read-only: how often each cluster is drawn; the same for the same seed, whatever is resampled."""
+    even = np.full(clusters, 1 / clusters)
+    drawn = np.random.default_rng(seed).multinomial(clusters, even, size=resamples).astype(float)
+    drawn.setflags(write=False)
+    return drawn
 
 
-def resample(statistic, clusters, resamples=RESAMPLES, seed=0):
-    """Bootstrap any statistic(W (K, C)) -> (K, M) over C clusters -> Resampled. Raises ValueError for fewer than 2 clusters."""
-    if clusters < 2:
-        raise ValueError(f"expected pairs of at least 2 references, found {clusters}: no bootstrap over references")
-    return Resampled(
-        statistic(np.ones((1, clusters)))[0],
-        statistic(multiplicities(clusters, resamples, seed)),
-        statistic(1 - np.eye(clusters)),
-        statistic(np.eye(clusters)),
-    )
+def resample(statistic, clusters, resamples=RESAMPLES, seed=0, present=None):
+    """Bootstrap any statistic(W (K, C)) -> (K, M) over C clusters -> Resampled.
+
+    present: how many of the clusters the statistic looks at, where not all. Raises ValueError for fewer than 2 clusters.
+    """
+    present = clusters if present is None else present
+    if present < 2:
+        raise ValueError(f"expected pairs of at least 2 references, found {present}: no bootstrap over references")
+    W = [np.ones((1, clusters)), multiplicities(clusters, resamples, seed), 1 - np.eye(clusters), np.eye(clusters)]
+    estimate, values, jackknife, each = np.split(statistic(np.concatenate(W)), np.cumsum([len(w) for w in W[:-1]]))
+    return Resampled(estimate[0], values, jackknife, each, present, statistic, seed)
 
 
 def mean_over_clusters(each, resamples=RESAMPLES, seed=0):
@@ -116,12 +143,27 @@ def mean_over_clusters(each, resamples=RESAMPLES, seed=0):
     return resample(ratio(each, np.ones((len(each), 1))), len(each), resamples, seed)
 
 
-def cluster_bootstrap(label, predictions, clusters, statistics=COEFFICIENTS, resamples=RESAMPLES, seed=0):
+def within(each, sizes):
+    """statistic(W) -> (K, M): mean of clusters' own coefficients each (C, M) by Fisher's z, weighted by size - 3.
+
+    sizes (C,). Clusters of 3 pairs or fewer have no weight; a coefficient of 1 has no z, and its metric then no value.
+    Source: Hedges, Olkin 1985, Statistical methods for meta-analysis, chapter 11.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        z = np.arctanh(each)
+    weight = np.maximum(0, np.asarray(sizes, dtype=float) - 3)[:, None]
+    z = np.where(np.isfinite(z).all(axis=0), z, np.nan)
+    mean = ratio(z * weight, weight)
+    return lambda W: np.tanh(mean(W))
+
+
+def cluster_bootstrap(label, predictions, clusters, statistics=COEFFICIENTS, resamples=RESAMPLES, seed=0, among=None):
     """Bootstrap correlations of M metrics with the label over clusters (references), paired across metrics.
 
     label (N,), predictions (M, N) oriented so that positive = agrees with people, clusters (N,) any labels (names).
     Returns {statistic: Resampled} for the names in `statistics` (keys of STATISTICS). The estimates are the coefficients
-    of the data. Raises ValueError for NaN, lengths that differ, constant input, fewer than 2 clusters.
+    of the data. among: names of all clusters to resample, where these pairs are of some of them only: so that parts of one
+    data set are resampled together. Raises ValueError for NaN, lengths that differ, constant input, fewer than 2 clusters.
     """
     predictions = np.atleast_2d(np.asarray(predictions, dtype=float))
     for prediction in predictions:
@@ -129,10 +171,18 @@ def cluster_bootstrap(label, predictions, clusters, statistics=COEFFICIENTS, res
     names, member = np.unique(np.asarray(clusters), return_inverse=True)
     if len(member) != len(label):
         raise ValueError(f"expected a cluster for each of {len(label)} pairs, found {len(member)}")
+    everyone = names if among is None else np.unique(np.asarray(among))
+    columns = np.searchsorted(everyone, names)
     order = np.argsort(member, kind="stable")
-    sizes = np.bincount(member)
-    data = label[order], predictions[:, order], sizes
-    return {name: resample(STATISTICS[name](*data), len(names), resamples, seed) for name in statistics}
+    data = label[order], predictions[:, order], np.bincount(member)
+
+    def of_some(statistic):
+        return statistic if len(names) == len(everyone) else lambda W: statistic(W[:, columns])
+
+    return {
+        name: resample(of_some(STATISTICS[name](*data)), len(everyone), resamples, seed, len(names))
+        for name in statistics
+    }
 
 
 def ratio(numerators, denominators):
@@ -156,7 +206,8 @@ def pearson(label, predictions, sizes):
 
     def statistic(W):
         n = W @ sizes
-        sy, syy, sx, sxx, sxy = (((W @ s).T / n).T for s in sums)
+        with np.errstate(invalid="ignore"):
+            sy, syy, sx, sxx, sxy = (((W @ s).T / n).T for s in sums)
         return _ratio(sxy - sx * sy[:, None], sxx - sx**2, (syy - sy**2)[:, None])
 
     return statistic
@@ -164,6 +215,64 @@ def pearson(label, predictions, sizes):
 
 def spearman(label, predictions, sizes):
     """statistic(W) -> (K, M) of SRCC, mid-ranks recomputed in every resample; arguments as for pearson."""
+    few = len(sizes) ** 3 < FEW_CLUSTERS * len(label)
+    return (_spearman_counted if few else _spearman_sorted)(label, predictions, sizes)
+
+
+def _spearman_counted(label, predictions, sizes):
+    """As spearman, for few clusters: no pair is looked at again after the counts below.
+
+    Twice the centred mid-rank of pair i is sum over clusters c of w_c s_ci, s_ci = pairs of c below i minus pairs of c
+    above it. So the covariance of two variables' ranks is a cubic form in w, with the counts T_acd = sum over i in a of
+    s_ci t_di.
+    """
+    y = _signs(label, sizes)
+    yy, signs = _cubic(y, y, sizes), (_signs(prediction, sizes) for prediction in predictions)
+    forms = [(_cubic(x, y, sizes), _cubic(x, x, sizes)) for x in signs]
+
+    def statistic(W):
+        squares = _cubed(yy, W)
+        return np.stack([_ratio(_cubed(xy, W), _cubed(xx, W), squares) for xy, xx in forms], axis=1)
+
+    return statistic
+
+
+def _signs(values, sizes):
+    """(C, N): of every cluster, its pairs below each of the N pairs minus its pairs above."""
+    clusters, groups = len(sizes), np.unique(values, return_inverse=True)[1]
+    distinct = groups.max() + 1
+    cell = np.repeat(np.arange(clusters), sizes) * distinct + groups
+    counts = np.bincount(cell, minlength=clusters * distinct).reshape(clusters, distinct)
+    up_to = counts.cumsum(axis=1)
+    return (2 * up_to - counts - sizes[:, None])[:, groups].astype(float)
+
+
+def _cubic(x, y, sizes):
+    """The cubic form sum of w_a w_c w_d T_acd as its symmetric blocks (C - a, C - a), each of the terms with least index a."""
+    starts = np.cumsum(sizes) - sizes
+    counts = np.stack([x[:, a : a + n] @ y[:, a : a + n].T for a, n in zip(starts, sizes)])
+    counts = counts + counts.transpose(0, 2, 1)
+    counts = (counts + counts.transpose(1, 2, 0) + counts.transpose(2, 0, 1)) / 6
+    blocks = []
+    for a in range(len(sizes)):
+        block = 3 * counts[a, a:, a:]  # of the orders of three indices, how many each entry stands for
+        block[0], block[1:, 0] = block[0] / 2, block[1:, 0] / 2
+        block[0, 0] = counts[a, a, a]
+        blocks.append(block)
+    return blocks
+
+
+def _cubed(blocks, W):
+    """(K,) values of a cubic form of `_cubic` at W (K, C)."""
+    total = np.zeros(len(W))
+    for a, block in enumerate(blocks):
+        rest = W[:, a:]
+        total += W[:, a] * np.einsum("kc,kc->k", rest @ block, rest)
+    return total
+
+
+def _spearman_sorted(label, predictions, sizes):
+    """As spearman, for many small clusters: the pairs are ranked anew in every resample, in the order sorted once."""
     member = np.repeat(np.arange(len(sizes)), sizes)
     sorts = [_sorted_groups(v) for v in (label, *predictions)]
 
@@ -234,8 +343,9 @@ def _sorted_groups(values):
 def _pair_counts(label, predictions, sizes):
     """Kendall's counts between clusters: concordance (M, C, C), untied (1 + M, C, C; the label first).
 
-    For every cluster the comparisons "mine is larger" with all pairs are packed into bits, 64 to a word, each cluster padded to
-    whole words. `larger in both` minus `larger in x, smaller in y`, plus the transpose (the other half of the signs), is K.
+    For every cluster the comparisons "mine is larger" with all pairs are packed into bits, 64 to a word, each cluster
+    padded to whole words. `larger in both` minus `larger in x, smaller in y`, plus the transpose (the other half of the
+    signs), is K.
     """
     clusters = len(sizes)
     starts = np.cumsum(sizes) - sizes

@@ -22,6 +22,7 @@ from agreement.correlations import checked
 RACE = 2000  # pairs, evenly spaced in sorted order, on which the starts compete; the winner is fitted to all
 SAME_MINIMUM = 1e-3  # relative difference of residual sums up to which two starts reached the same minimum
 ASYMPTOTE = 1000  # standard deviations of the label; a coefficient beyond means that the data do not level off
+FLAT = 1e-6  # standard deviations of the label; a curve that rises by less says nothing
 STARTS = [(place, width) for place in (0.2, 0.5, 0.8) for width in (0.2, 1.0)]  # quantile of x, standard deviations
 
 
@@ -87,7 +88,7 @@ class Fit:
     converged: bool  # a minimum inside the search range was reached by the winning start
     starts: int  # how many starts were tried ...
     agreeing: int  # ... and how many of them ended at the winner's minimum
-    monotonic: bool  # never falls between the smallest and the largest prediction
+    monotonic: bool  # rises between the smallest and the largest prediction, and falls nowhere
     place: tuple  # what was searched, and the coefficients solved for, both on the standardised scale
     coefficients: tuple
     scale: tuple  # centre and scale of the predictions, centre and scale of the labels
@@ -120,7 +121,7 @@ def fit(name, prediction, label):
         converged,
         starts,
         agreeing,
-        bool((rising >= -1e-9).all()),
+        bool((rising >= -1e-9).all() and rising.sum() > FLAT),
         tuple(searched),
         tuple(coefficients),
         scale,

@@ -77,7 +77,7 @@ def krasula(label, predictions, error, clusters, resamples=RESAMPLES, seed=0):
     out = {}
     for name in columns[0]:
         estimate, values, jackknife, each = np.split(np.stack([column[name] for column in columns], axis=1), parts)
-        out[name] = Resampled(estimate[0], values, jackknife, each)
+        out[name] = Resampled(estimate[0], values, jackknife, each, len(names))
     return out | {"pairs": len(i), "different": int(np.count_nonzero(better))}
 
 

@@ -1,115 +1,164 @@
 """Does "A beats B" survive? From evidence.py's findings: robustness measures, and one audit entry for each pair."""
 
-from agreement.stability import flip_rate, floor_percentile
-from reports.compare.evidence import STATISTICS, cell, verdict
+import numpy as np
 
-CLAIM = "srcc"  # the coefficient in which A beats B, and the one looked at by distortion type
+from agreement.bootstrap import Resampled
+from agreement.stability import flip_rate, floor_percentile
+from reports.compare.evidence import CLAIM, SCOPES, STATISTICS, coefficient, settled
+
+# What a verdict on A - B says of "A beats B"
+OF_CLAIM = {"better": "holds", "worse": "reverses"}
+NAMES = {"pooled": "", "per_reference": " per reference", "within": " within references"}
 
 
 def stability(measured, settings):
     """For every perturbed group with its plain one: change of each coefficient, rank flips, noise floor -> list of dicts.
 
     measured: {group name: evidence.Measured}. Both groups were resampled by the same seed over the same references, so the
-    resamples are paired and a change is a difference of resampled values.
+    resamples are paired and a change is a difference of resampled values; the changes of one perturbed group are a family.
     """
-    import numpy as np
-
-    from agreement.bootstrap import Resampled
-
     rows, plain = [], {m.group.dataset: m for m in measured.values() if m.group.perturbation == "none"}
     for found in measured.values():
-        group, base = found.group, plain.get(found.group.dataset)
-        if group.perturbation == "none":
-            continue
-        for m, metric in enumerate(group.metrics):
-            row = {
-                "dataset": group.dataset,
-                "perturbation": group.perturbation,
-                "pct": group.pct,
-                "metric": metric,
-                "references": len(set(group.references)),
-            }
-            rows.append(row)
-            if base is None or metric not in base.group.metrics:
-                row["refused"] = f"the unperturbed file {group.dataset}_{metric}.csv was not given"
-                continue
-            b = base.group.metrics.index(metric)
-            row["plain"] = {name: cell(base.pooled[name], b) for name in STATISTICS}
-            row["perturbed"] = {name: cell(found.pooled[name], m) for name in STATISTICS}
-            row["change"] = {}
-            for name in STATISTICS:
-                parts = [
-                    [getattr(r, part)[..., i] for r, i in ((found.pooled[name], m), (base.pooled[name], b))]
-                    for part in ("estimate", "values", "jackknife", "each")
-                ]
-                row["change"][name] = cell(Resampled(*(np.stack(two, axis=-1) for two in parts)), 0, 1)
-            before, after = base.group.predictions[b], group.predictions[m]
-            row["flips"] = _or_refused(flip_rate, before, after, group.references, settings.resamples, settings.seed)
-            if metric in group.floors:
-                references, floor = group.floors[metric]
-                worse = 1 if group.label_higher_is == "worse" else -1
-                row["floor"] = _or_refused(
-                    floor_percentile,
-                    floor,
-                    references,
-                    worse * before,
-                    group.references,
-                    settings.resamples,
-                    settings.seed,
-                )
-            else:
-                row["floor"] = {"refused": group.no_floors[metric]}
+        if found.group.perturbation != "none":
+            rows += _changes(found, plain.get(found.group.dataset), settings)
     return rows
 
 
-def _or_refused(function, *arguments):
+def _changes(found, base, settings):
+    group, known = found.group, base.group.metrics if base else ()
+    rows, sources = [], {}
+    for m, metric in enumerate(group.metrics):
+        row = {
+            "dataset": group.dataset,
+            "perturbation": group.perturbation,
+            "pct": group.pct,
+            "metric": metric,
+            "references": len(set(group.references)),
+        }
+        rows.append(row)
+        if metric not in known:
+            row["refused"] = f"the unperturbed file {group.dataset}_{metric}.csv was not given"
+            continue
+        b = known.index(metric)
+        row["plain"] = {name: coefficient(base.pooled[name], b, settings.interval) for name in STATISTICS}
+        row["perturbed"] = {name: coefficient(found.pooled[name], m, settings.interval) for name in STATISTICS}
+        for name in STATISTICS:
+            sources[metric, name] = _side_by_side(found.pooled[name], m, base.pooled[name], b)
+        before, after = base.group.predictions[b], group.predictions[m]
+        row["flips"] = _or_refused(
+            (0, 1), flip_rate, before, after, group.references, settings.resamples, settings.seed
+        )
+        if metric in group.floors:
+            references, floor = group.floors[metric]
+            worse = 1 if group.label_higher_is == "worse" else -1
+            row["floor"] = _or_refused(
+                (0, 100),
+                floor_percentile,
+                floor,
+                references,
+                worse * before,
+                group.references,
+                settings.resamples,
+                settings.seed,
+            )
+        else:
+            row["floor"] = {"refused": group.no_floors[metric]}
+    (changes, _), _ = settled([(0, 1, source) for source in sources], sources, settings)
+    for row in rows:
+        if "refused" not in row:
+            row["change"] = {name: changes[0, 1, (row["metric"], name)] for name in STATISTICS}
+    return rows
+
+
+def _side_by_side(first, a, second, b):
+    """Two metrics of two Resampled of the same references as the two of one."""
+
+    def both(x, y):
+        return np.stack([x[..., a], y[..., b]], axis=-1)
+
+    most = max(len(first.values), len(second.values))
+    first, second = first.extended(most), second.extended(most)
+    return Resampled(
+        *(both(getattr(first, part), getattr(second, part)) for part in ("estimate", "values", "jackknife", "each")),
+        min(first.clusters, second.clusters),
+        lambda W: both(first.statistic(W), second.statistic(W)),
+        first.seed,
+    )
+
+
+def _or_refused(limits, function, *arguments):
     try:
-        return cell(function(*arguments), 0)
+        return coefficient(function(*arguments), 0, scale=None, limits=limits)
     except ValueError as error:
         return {"refused": str(error)}
 
 
-def audit(groups, settings):
+def audit(groups):
     """One entry for each pair of metrics that some group has: A, B and every check of "A beats B".
 
-    A is the better one by the mean pooled difference in CLAIM over the unperturbed groups (all, where none is). Checks: raw and
-    fitted PLCC, SRCC, KRCC, pooled and as the mean over references, in every group; CLAIM within every distortion type.
-    Each holds, ties (zero is inside the interval) or reverses. groups: descriptions by evidence.describe.
+    A is the better one by the mean pooled difference in CLAIM over the unperturbed groups (all, where none is). Checks: raw
+    and fitted PLCC, SRCC, KRCC, pooled, as the mean over references and within references, in every group; CLAIM within
+    every distortion type. A check holds or reverses where its own interval, simultaneous over its table, leaves zero out;
+    able counts the checks that would as a rule have seen a difference of the size of the claim. groups: descriptions by
+    evidence.describe.
     """
     found = {}
     for group in groups:
         for row in group["pairwise"]:
             key = tuple(sorted((row["a"], row["b"])))
             found.setdefault(key, []).append((group, row, 1 if row["a"] == key[0] else -1))
-    return [_audited(key, rows, settings) for key, rows in found.items()]
+    return [_audited(key, rows) for key, rows in found.items()]
 
 
-def _audited(key, rows, settings):
+def _audited(key, rows):
     plain = [entry for entry in rows if entry[0]["perturbation"] == "none"] or rows
     claims = [sign * row["pooled"][CLAIM]["value"] for _, row, sign in plain if "value" in row["pooled"][CLAIM]]
     turn = 1 if sum(claims) >= 0 else -1
     checks = []
     for group, row, sign in rows:
-        found = [
-            (statistic + scope, "", cells[statistic])
-            for scope, cells in (("", row["pooled"]), (" per reference", row["per_reference"]))
-            for statistic in STATISTICS
-        ] + [(f"{CLAIM} of type {kind}", kind, cells[CLAIM]) for kind, cells in row["types"].items()]
+        found = [(name + NAMES[scope], "", row[scope][name]) for scope in SCOPES for name in STATISTICS]
+        found += [(f"{CLAIM} of type {kind}", kind, cells[CLAIM]) for kind, cells in row["types"].items()]
         for what, kind, difference in found:
             difference = turned_round(difference, sign * turn)
+            verdict = difference.get("verdict")
             checks.append(
-                {"group": group["name"], "what": what, "type": kind, "verdict": verdict(difference, settings)}
+                {"group": group["name"], "what": what, "type": kind}
                 | difference
+                | {"verdict": OF_CLAIM.get(verdict, verdict)}
             )
-    verdicts = {check["verdict"] for check in checks}
-    overall = next((kind for kind in ("reverses", "ties", "holds") if kind in verdicts), "refused")
-    return {"a": key[0 if turn > 0 else 1], "b": key[1 if turn > 0 else 0], "verdict": overall, "checks": checks}
+    size = abs(float(np.mean(claims))) if claims else 0.0
+    return {
+        "a": key[0 if turn > 0 else 1],
+        "b": key[1 if turn > 0 else 0],
+        "claim": size,
+        "verdict": overall([check["verdict"] for check in checks]),
+        "able": sum(check["detectable"] <= size for check in checks if "detectable" in check),
+        "checks": checks,
+    }
+
+
+def overall(verdicts):
+    """One word for all checks of a claim; verdicts of refused checks are None."""
+    given = {verdict for verdict in verdicts if verdict}
+    if not given:
+        return "refused"
+    if "reverses" in given:
+        return "reverses"
+    if given == {"holds"}:
+        return "holds"
+    if "holds" in given:
+        return "holds in part"
+    return given.pop() if len(given) == 1 else "not shown"
 
 
 def turned_round(cell, sign):
     """The cell of b - a from that of a - b where sign is -1, itself where +1."""
     if sign > 0 or "refused" in cell:
         return cell
-    return {"value": -cell["value"]} | {
-        method: [-cell[method][1], -cell[method][0]] for method in ("percentile", "bca")
+    low, high = cell["interval"]
+    turned = {"better": "worse", "worse": "better"}
+    return cell | {
+        "value": -cell["value"],
+        "interval": [-high, -low],
+        "verdict": turned.get(cell["verdict"], cell["verdict"]),
     }

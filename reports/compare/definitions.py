@@ -48,25 +48,73 @@ DEFINITIONS = {
         "versions of one image.",
         "ITU-T P.1401 (2020). Methods, metrics and procedures for statistical evaluation of objective quality models.",
     ),
+    "within": Definition(
+        "within references",
+        "The coefficient of each reference's own images, averaged as Fisher's z with the weight pairs - 3, and turned back.",
+        "Hedges, Olkin 1985. Statistical methods for meta-analysis. Academic Press, chapter 11.",
+    ),
     "interval": Definition(
+        "95 % interval",
+        "Of one coefficient alone: on Fisher's z, Student's t with references - 1 degrees of freedom times the standard "
+        "error, a jackknife that leaves each reference out once. No verdict rests on it.",
+        "Cameron, Miller 2015. A practitioner's guide to cluster-robust inference. Journal of Human Resources 50(2), "
+        "317-372; Efron, Stein 1981. The jackknife estimate of variance. Annals of Statistics 9(3), 586-596.",
+    ),
+    "percentile": Definition(
         "95 % interval, percentile",
-        "The 2.5 % and 97.5 % quantiles over resamples of the references (all pairs of a drawn reference come along),"
-        " the same resamples for all metrics, so that differences are paired. The interval of a difference that holds"
-        " zero is a tie.",
+        "The 2.5 % and 97.5 % quantiles over resamples of the references. Too short where references are few.",
         "Efron, Tibshirani 1993. An introduction to the bootstrap. Chapman and Hall, chapter 13; Field, Welsh 2007 "
         "(see references).",
     ),
     "bca": Definition(
         "95 % interval, BCa",
-        "The same, corrected for bias and acceleration by leaving each reference out once.",
+        "The same, corrected for bias and acceleration by leaving each reference out once. Too short where references are "
+        "few.",
         "Efron 1987. Better bootstrap confidence intervals. Journal of the American Statistical Association 82(397), "
         "171-185.",
     ),
+    "simultaneous": Definition(
+        "simultaneous intervals",
+        "Intervals of all differences of a table that hold together in 95 % of experiments. All references' images are "
+        "resampled together, the same for all metrics; in each resample the largest deviation of any difference, in its "
+        "own standard errors, is noted, and its quantile (as Student's t with references - 1 degrees of freedom) widens all.",
+        "Romano, Wolf 2005. Exact and approximate stepdown methods for multiple hypothesis testing. Econometrica 73(4), "
+        "1237-1282; Hothorn, Bretz, Westfall 2008. Simultaneous inference in general parametric models. Biometrical "
+        "Journal 50(3), 346-363.",
+    ),
+    "verdict": Definition(
+        "verdict",
+        "better, worse: the simultaneous interval of the difference leaves zero out. Equivalent (--margin): both one-sided "
+        "tests place the difference inside the margin. Not shown different: neither, which is no proof of equality; the "
+        "detectable difference says what could have been seen. Undecided: an end of the interval is within three of its "
+        "Monte-Carlo standard errors of zero, so that other resamples might say otherwise.",
+        "Schuirmann 1987. A comparison of the two one-sided tests procedure and the power approach. Journal of "
+        "Pharmacokinetics and Biopharmaceutics 15(6), 657-680 (equivalence).",
+    ),
+    "detectable": Definition(
+        "detectable difference",
+        "The smallest true difference that would have been shown in 80 % of such experiments: the interval's half width and "
+        "Student's 80 % quantile of standard errors.",
+        "Cohen 1988. Statistical power analysis for the behavioral sciences, chapter 1.",
+    ),
+    "letters": Definition(
+        "letters",
+        "Compact letter display: two metrics share a letter unless one is shown better than the other.",
+        "Piepho 2004. An algorithm for a letter-based representation of all-pairwise comparisons. Journal of "
+        "Computational and Graphical Statistics 13(2), 456-466.",
+    ),
+    "best": Definition(
+        "as good as the best",
+        "The metrics that no other metric is shown to be better than. With 95 % certainty the truly best one is among them.",
+        "Hsu 1996. Multiple comparisons: theory and methods. Chapman and Hall, chapter 4.",
+    ),
     "p_bootstrap": Definition(
-        "p, bootstrap",
-        "Twice the smaller share of resamples in which the difference lies on either side of zero, after Holm over "
-        "all pairs of metrics.",
-        "Davison, Hinkley 1997. Bootstrap methods and their application. Cambridge University Press, chapter 4.",
+        "p, max-t",
+        "Share of resamples in which any difference of the table deviates as much as this one is from zero, in standard "
+        "errors: at or below .05 exactly where the simultaneous interval leaves zero out. <= marks the smallest p that so "
+        "many resamples can give. The step-down p of Romano and Wolf, never larger, is in CSV and JSON.",
+        "Romano, Wolf 2005. Exact and approximate stepdown methods for multiple hypothesis testing. Econometrica 73(4), "
+        "1237-1282.",
     ),
     "williams": Definition(
         "p, Williams",
@@ -191,9 +239,9 @@ DEFINITIONS = {
     ),
     "audit": Definition(
         "audit",
-        '"A beats B" (A has the higher SRCC, averaged over the unperturbed groups) is checked in every coefficient, '
-        "group and distortion type. It holds where the interval of the difference is above zero, ties where it holds "
-        "zero, reverses where it is below.",
+        '"A beats B" (A has the higher SRCC, averaged over the unperturbed groups) is checked in every coefficient, pooled, '
+        "per and within references, in every group, and by distortion type. A check holds or reverses where its own interval, "
+        "simultaneous over its table, leaves zero out. Holds in part: some checks hold, none reverses.",
         "This project's summary of the intervals above.",
     ),
 }

@@ -1,30 +1,42 @@
-"""What can be said of the metrics of a group, with what certainty: grouping.Group -> plain dicts, ready for JSON and the reports.
+"""What can be said of the metrics of a group, with what certainty: grouping.Group -> plain dicts, ready for JSON and reports.
 
-A number with an interval is a cell: {"value", "percentile": [low, high], "bca": [low, high]}, the intervals from the bootstrap
-over references. What cannot be given is {"refused": why}, so that no report shows a number that means nothing.
+A coefficient is a cell {"value", "error", "interval": [low, high], "simultaneous": [low, high]}: error is its standard error
+(jackknife over references), interval its own 95 % interval, simultaneous that of all coefficients of the table at once.
+A difference of two metrics is a cell {"value", "error", "interval", "p", "p_stepdown", "verdict", "detectable", "end_error"},
+interval, p and verdict all from one family: the differences of one table (agreement/simultaneous.py). end_error is the
+Monte-Carlo standard error of the interval's ends. What cannot be given is {"refused": why}, so that no report shows a number
+that means nothing.
 """
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 
 import numpy as np
 
-from agreement.bootstrap import RESAMPLES, cluster_bootstrap, mean_over_clusters
+from agreement.bootstrap import RESAMPLES, cluster_bootstrap, ratio, resample, within
 from agreement.correlations import outlier_ratio, plcc, rmse, rmse_star, srcc
 from agreement.fits import MAPPINGS, fit
 from agreement.krasula import krasula
 from agreement.significance import TESTS, holm, zou
+from agreement.simultaneous import Contrast, back, checked_finite, jackknife_error, judge, letters, single
 from reports.compare.grouping import FEWEST_PAIRS
 
 STATISTICS = ("plcc", "plcc_fit", "srcc", "krcc")
+SCOPES = (
+    "pooled",
+    "per_reference",
+    "within",
+)  # all pairs at once; mean over references; the same by Fisher's z, weighted
+CLAIM = "srcc"  # the coefficient in which A beats B, and the one whose differences are looked at by distortion type
 TESTED = {
     "plcc": plcc,
     "srcc": srcc,
 }  # coefficients for which the classical tests are derived, or the usual approximation
 NEARLY_ONE = 0.99
 ALPHA = 0.05
+MOST_RESAMPLES = 8000
 
 
 @dataclass(frozen=True)
@@ -33,22 +45,32 @@ class Settings:
 
     resamples: int = RESAMPLES
     seed: int = 0
-    interval: str = "percentile"  # which of the two intervals gives the verdicts
+    interval: str = (
+        "t"  # of single coefficients: t (agreement/simultaneous.py), percentile or bca; no verdict rests on it
+    )
     fit: str = "logistic4"  # the mapping before plcc_fit
+    most_resamples: int = MOST_RESAMPLES  # drawn where a verdict is too near zero for fewer
+    margin: float | None = None  # differences within it are called equivalent where both one-sided tests say so
+    against: str | None = None  # the metric that all others are compared with; None: all pairs
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A group with its fits and resampled coefficients: what the descriptions, the stability measures and the figures draw on."""
+    """A group with its fits, resampled coefficients and judged differences: what descriptions and figures draw on."""
 
     group: object
     fits: list  # [{mapping: Fit}] for each metric
-    pooled: dict  # statistic -> Resampled; plcc_fit of a metric that has no monotonic fit is NaN
+    scopes: dict  # scope of SCOPES -> {statistic -> Resampled}; plcc_fit of a metric without a monotonic fit is NaN
     types: dict = field(default_factory=dict)  # type -> {statistic -> Resampled} or the reason why not
+    judged: dict = field(default_factory=dict)  # scope or "types" -> ({key: cell of a difference}, what the family was)
+
+    @property
+    def pooled(self):
+        return self.scopes["pooled"]
 
 
 def measure(group, settings):
-    """Fits and bootstraps of a Group -> Measured."""
+    """Fits, bootstraps and verdicts of a Group -> Measured. Raises ValueError where the group cannot be resampled."""
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:  # the linear algebra lets go of the interpreter's lock
         fits = list(
             pool.map(
@@ -56,6 +78,15 @@ def measure(group, settings):
             )
         )
     pooled = _bootstrap(group, fits, slice(None), settings)
+    sizes = np.unique(group.references, return_counts=True)[1]
+    scopes = {"pooled": pooled, "per_reference": {}, "within": {}}
+    for name, resampled in pooled.items():
+        # a coefficient that a reference lacks (constant predictions) is NaN, and costs its own metric alone
+        for scope, statistic in (
+            ("per_reference", ratio(resampled.each, np.ones((len(sizes), 1)))),
+            ("within", within(resampled.each, sizes)),
+        ):
+            scopes[scope][name] = resample(statistic, len(sizes), settings.resamples, settings.seed)
     types = {}
     for kind in sorted(set(group.types)) if group.types is not None else ():
         rows = group.types == kind
@@ -65,51 +96,143 @@ def measure(group, settings):
             types[kind] = _bootstrap(group, fits, rows, settings)
         except ValueError as error:
             types[kind] = str(error)
-    return Measured(group, fits, pooled, types)
+    pairs, judged = compared(group.metrics, settings), {}
+    for scope, sources in scopes.items():
+        keys = [(a, b, name) for a, b in pairs for name in STATISTICS]
+        judged[scope], scopes[scope] = settled(keys, sources, settings)
+    sources = {kind: found[CLAIM] for kind, found in types.items() if not isinstance(found, str)}
+    judged["types"], sources = settled([(a, b, kind) for a, b in pairs for kind in sources], sources, settings)
+    for kind, resampled in sources.items():
+        types[kind] = types[kind] | {CLAIM: resampled}
+    return Measured(group, fits, scopes, types, judged)
+
+
+def compared(metrics, settings):
+    """Indices (a, b) of the pairs of metrics whose differences are looked at: all, or all with settings.against."""
+    pairs = list(combinations(range(len(metrics)), 2))
+    if settings.against is None:
+        return pairs
+    if settings.against not in metrics:
+        raise ValueError(f"--against {settings.against}: it is not among {', '.join(metrics)}")
+    k = metrics.index(settings.against)
+    return [pair for pair in pairs if k in pair]
+
+
+def settled(keys, sources, settings):
+    """Judge a table of differences as one family, with more resamples until no verdict hangs on their number.
+
+    keys: (a, b, source) each, metric a minus metric b of sources[source], a Resampled. Returns (({key: cell}, what the
+    family was), the sources as resampled in the end). A difference without a value is refused and leaves the family.
+    """
+    while True:
+        contrasts, refused = {}, {}
+        for a, b, source in keys:
+            try:
+                contrasts[a, b, source] = checked_finite(Contrast(sources[source], a, b))
+            except ValueError as error:
+                refused[a, b, source] = {"refused": str(error)}
+        if not contrasts:
+            return (refused, None), sources
+        family = judge(list(contrasts.values()))
+        if not family.undecided.any() or family.resamples >= settings.most_resamples:
+            break
+        more = min(2 * family.resamples, settings.most_resamples)
+        sources = {name: resampled.extended(more) for name, resampled in sources.items()}
+    return (refused | dict(zip(contrasts, cells(family, settings.margin))), described(family)), sources
+
+
+def cells(family, margin=None):
+    """A simultaneous.Family -> its differences as a list of cells."""
+    columns = {
+        "value": family.estimate,
+        "error": family.error,
+        "interval": np.stack([family.low, family.high], axis=1),
+        "p": family.p,
+        "p_stepdown": family.p_stepdown,
+        "verdict": family.verdict(margin),
+        "detectable": family.detectable,
+        "end_error": family.end_error,
+    }
+    return [dict(zip(columns, row)) for row in zip(*(column.tolist() for column in columns.values()))]
+
+
+def described(family):
+    """What a family of differences was, for the reports."""
+    return {
+        "differences": len(family.estimate),
+        "critical": family.critical,
+        "critical_error": family.critical_error,
+        "resamples": family.resamples,
+        "p_floor": family.floor,
+        "undecided": int(family.undecided.sum()),
+    }
 
 
 def _bootstrap(group, fits, rows, settings):
-    options = {"resamples": settings.resamples, "seed": settings.seed}
+    """{statistic: Resampled} of the pairs in `rows`; all references are resampled, so that parts of a group are paired."""
     label, references = group.label[rows], group.references[rows]
+    options = {"resamples": settings.resamples, "seed": settings.seed, "among": group.references}
     found = cluster_bootstrap(label, group.predictions[:, rows], references, **options)
-    usable = [m for m, of in enumerate(fits) if of[settings.fit].monotonic]
-    blank = found["plcc"]
-    fitted = [np.full_like(v, np.nan) for v in (blank.estimate, blank.values, blank.jackknife, blank.each)]
-    if usable:
-        mapped = np.stack([fits[m][settings.fit](group.predictions[m, rows]) for m in usable])
-        of_usable = cluster_bootstrap(label, mapped, references, ("plcc",), **options)["plcc"]
-        for all_metrics, some in zip(
-            fitted, (of_usable.estimate, of_usable.values, of_usable.jackknife, of_usable.each)
-        ):
-            all_metrics[..., usable] = some
-    return found | {"plcc_fit": type(blank)(*fitted)}
+    mapped = {
+        m: of[settings.fit](group.predictions[m, rows]) for m, of in enumerate(fits) if of[settings.fit].monotonic
+    }
+    usable = [m for m, values in mapped.items() if np.ptp(values) > 0]
+    if not usable:
+        blank = found["plcc"]
+        return found | {"plcc_fit": blank.placed([], len(group.metrics))}
+    fitted = cluster_bootstrap(label, np.stack([mapped[m] for m in usable]), references, ("plcc",), **options)["plcc"]
+    return found | {"plcc_fit": fitted.placed(usable, len(group.metrics))}
 
 
-def cell(resampled, a, b=None):
-    """The cell of metric a, or of the difference a - b; {"refused": why} where a resample has no value."""
-    value = resampled.estimate[a] - (0 if b is None else resampled.estimate[b])
-    if not np.isfinite(value):
-        return {"refused": "no monotonic fit"}
+def coefficient(resampled, m, method="t", scale=np.arctanh, limits=(-1, 1)):
+    """The cell of one coefficient with its own interval; {"refused": why} where a resample has no value."""
     try:
-        return {"value": float(value)} | {
-            method: list(resampled.interval(a, b, method=method)) for method in ("percentile", "bca")
-        }
+        contrast = checked_finite(Contrast(resampled, m))
+        if method == "t":
+            low, high = single(Contrast(resampled, m, scale=scale_of(resampled, m, scale)))
+        else:
+            low, high = resampled.interval(m, method=method)
     except ValueError as error:
         return {"refused": str(error)}
+    return {
+        "value": float(resampled.estimate[m]),
+        "error": float(jackknife_error(contrast.of(resampled.jackknife))),
+        "interval": [max(low, limits[0]), min(high, limits[1])],
+    }
 
 
-def verdict(cell, settings):
-    """'holds' where the difference is above zero with its interval, 'reverses' where below, 'ties' where zero is inside."""
-    if "refused" in cell:
-        return None
-    low, high = cell[settings.interval]
-    return "holds" if low > 0 else "reverses" if high < 0 else "ties"
+def scale_of(resampled, m, scale=np.arctanh):
+    """The scale of a coefficient's interval: Fisher's z, but none where a resample reaches 1 and has no z."""
+    values = (resampled.estimate[m], resampled.values[:, m], resampled.jackknife[:, m])
+    return scale if scale is not None and all(np.all(np.abs(v) < 1) for v in values) else None
+
+
+def coefficients_of(scopes, count, settings):
+    """{scope: {statistic: [cell of each metric]}}, the simultaneous intervals of a scope over all its coefficients."""
+    out = {}
+    for scope, sources in scopes.items():
+        out[scope] = {
+            name: [coefficient(resampled, m, settings.interval) for m in range(count)]
+            for name, resampled in sources.items()
+        }
+        whole = [
+            (out[scope][name][m], Contrast(resampled, m, scale=scale_of(resampled, m)))
+            for name, resampled in sources.items()
+            for m in range(count)
+            if "refused" not in out[scope][name][m]
+        ]
+        if whole:
+            family = judge([contrast for _, contrast in whole])
+            for (cell, contrast), low, high in zip(whole, family.low, family.high):
+                cell["simultaneous"] = list(back(contrast, low, high))
+    return out
 
 
 def describe(measured, settings):
     """Everything about one group -> dict of cells (see the header), for the reports."""
-    group = measured.group
-    per_reference = {name: _per_reference(resampled, settings) for name, resampled in measured.pooled.items()}
+    group, metrics = measured.group, measured.group.metrics
+    of = coefficients_of(measured.scopes, len(metrics), settings)
+    rows = pairwise(measured, settings)
     return {
         "name": group.name,
         "dataset": group.dataset,
@@ -117,39 +240,42 @@ def describe(measured, settings):
         "pct": group.pct,
         "pairs": len(group.label),
         "references": len(set(group.references)),
-        "metrics": list(group.metrics),
+        "metrics": list(metrics),
         "notes": list(group.notes),
         "coefficients": {
-            metric: {
-                "pooled": {name: cell(r, m) for name, r in measured.pooled.items()},
-                "per_reference": {name: _cell_of(r, m) for name, r in per_reference.items()},
-            }
-            for m, metric in enumerate(group.metrics)
+            metric: {scope: {name: cells_[m] for name, cells_ in found.items()} for scope, found in of.items()}
+            for m, metric in enumerate(metrics)
         },
-        "fits": {metric: _fits(group, m, measured.fits[m], settings) for m, metric in enumerate(group.metrics)},
-        "types": {kind: _type(group, kind, found) for kind, found in measured.types.items()},
-        "pairwise": pairwise(measured, per_reference, settings),
+        "families": {scope: family for scope, (_, family) in measured.judged.items()},
+        "letters": {name: _letters(metrics, of["pooled"][name], rows, name, settings) for name in STATISTICS},
+        "best": {name: _best(metrics, of["pooled"][name], rows, name) for name in STATISTICS},
+        "fits": {metric: _fits(group, m, measured.fits[m], settings) for m, metric in enumerate(metrics)},
+        "types": {kind: _type(group, kind, found, settings) for kind, found in measured.types.items()},
+        "pairwise": rows,
         "spread": _spread(group),
         "krasula": _krasula(group, settings),
     }
 
 
-def _per_reference(resampled, settings):
-    try:
-        return mean_over_clusters(resampled.each, settings.resamples, settings.seed)
-    except ValueError:  # one metric without a coefficient in some reference must not cost the others theirs
-        columns = np.where(np.isfinite(resampled.each).all(axis=0), 0, np.nan)
-        return mean_over_clusters(np.nan_to_num(resampled.each), settings.resamples, settings.seed), columns
+def _letters(metrics, of, rows, name, settings):
+    """{metric: letters}: metrics that share one are not shown to differ. Empty where not all pairs were compared."""
+    order = sorted((m for m in range(len(metrics)) if "value" in of[m]), key=lambda m: -of[m]["value"])
+    if settings.against is not None:
+        return {}
+    places = {metrics[m]: k for k, m in enumerate(order)}
+    different = np.zeros((len(order), len(order)), dtype=bool)
+    for row in rows:
+        if row["pooled"][name].get("verdict") in ("better", "worse"):
+            a, b = places[row["a"]], places[row["b"]]
+            different[a, b] = different[b, a] = True
+    return dict(zip(places, letters(different)))
 
 
-def _cell_of(found, a, b=None):
-    if isinstance(found, tuple):
-        found, columns = found
-        if not np.isfinite(columns[[a] if b is None else [a, b]]).all():
-            return {
-                "refused": "a reference has constant predictions or labels, or one pair, or there is no monotonic fit"
-            }
-    return cell(found, a, b)
+def _best(metrics, of, rows, name):
+    """The metrics that no other is shown to be better than: with 95 % certainty the truly best is among them."""
+    beaten = {row["b"] for row in rows if row["pooled"][name].get("verdict") == "better"}
+    beaten |= {row["a"] for row in rows if row["pooled"][name].get("verdict") == "worse"}
+    return [metric for m, metric in enumerate(metrics) if "value" in of[m] and metric not in beaten]
 
 
 def _fits(group, m, found, settings):
@@ -181,56 +307,41 @@ def _fits(group, m, found, settings):
     return out
 
 
-def _type(group, kind, found):
+def _type(group, kind, found, settings):
     rows = group.types == kind
     out = {"pairs": int(rows.sum()), "references": len(set(group.references[rows]))}
     if isinstance(found, str):
         return out | {"refused": found}
     return out | {
         "coefficients": {
-            metric: {name: cell(r, m) for name, r in found.items()} for m, metric in enumerate(group.metrics)
+            metric: {name: coefficient(r, m, settings.interval) for name, r in found.items()}
+            for m, metric in enumerate(group.metrics)
         }
     }
 
 
-def pairwise(measured, per_reference, settings):
-    """For every pair of metrics: paired differences, classical tests with Holm's correction over all pairs, and warnings."""
+def pairwise(measured, settings):
+    """For every pair of metrics compared: judged differences, classical tests with Holm's correction, and warnings."""
     group, rows = measured.group, []
-    r1 = {name: [coefficient(p, group.label) for p in group.predictions] for name, coefficient in TESTED.items()}
-    for a, b in combinations(range(len(group.metrics)), 2):
-        row = {
-            "a": group.metrics[a],
-            "b": group.metrics[b],
-            "tests": {},
-            "warnings": [],
-            "pooled": {name: cell(r, a, b) for name, r in measured.pooled.items()},
-            "per_reference": {name: _cell_of(r, a, b) for name, r in per_reference.items()},
-            "types": {
-                kind: {name: cell(r, a, b) for name, r in found.items()}
-                for kind, found in measured.types.items()
-                if not isinstance(found, str)
-            },
-            "p_bootstrap": {
-                name: r.p_value(a, b) for name, r in measured.pooled.items() if "refused" not in cell(r, a, b)
-            },
-            "p_bootstrap_holm": {},
-        }
-        for name, coefficient in TESTED.items():
-            row["tests"][name] = _tests(
-                r1[name][a], r1[name][b], coefficient(group.predictions[a], group.predictions[b]), len(group.label)
+    judged = {scope: found for scope, (found, _) in measured.judged.items()}
+    r1 = {name: [correlation(p, group.label) for p in group.predictions] for name, correlation in TESTED.items()}
+    for a, b in compared(group.metrics, settings):
+        rows.append(
+            {"a": group.metrics[a], "b": group.metrics[b], "tests": {}, "warnings": []}
+            | {scope: {name: judged[scope][a, b, name] for name in STATISTICS} for scope in SCOPES}
+            | {"types": {kind: {CLAIM: cell} for (i, j, kind), cell in judged["types"].items() if (i, j) == (a, b)}}
+        )
+        for name, correlation in TESTED.items():
+            rows[-1]["tests"][name] = _tests(
+                r1[name][a], r1[name][b], correlation(group.predictions[a], group.predictions[b]), len(group.label)
             )
-        rows.append(row)
     for name in TESTED:
         for test in TESTS:
             tested = [row["tests"][name][test] for row in rows if "refused" not in row["tests"][name]]
             for found, p in zip(tested, holm([found["p"] for found in tested])):
                 found["p_holm"] = float(p)
-    for name in STATISTICS:
-        with_p = [row for row in rows if name in row["p_bootstrap"]]
-        for row, p in zip(with_p, holm([row["p_bootstrap"][name] for row in with_p])):
-            row["p_bootstrap_holm"][name] = float(p)
     for row in rows:
-        row["warnings"] = [text for name in TESTED for text in _warnings(row, name, measured, settings)]
+        row["warnings"] = [text for name in TESTED for text in _warnings(row, name, group)]
     return rows
 
 
@@ -243,35 +354,34 @@ def _tests(r12, r13, r23, n):
         return {"r12": r12, "r13": r13, "r23": r23, "refused": str(error)}
 
 
-def _warnings(row, name, measured, settings):
+def _warnings(row, name, group):
     """Where the classical tests mislead: predictions that are nearly one, and another verdict than the bootstrap's."""
-    tests, group = row["tests"][name], measured.group
+    tests, difference = row["tests"][name], row["pooled"][name]
     if tests["r23"] > NEARLY_ONE:
         yield (
             f"{name}: the two predictions correlate by {tests['r23']:.4f} > {NEARLY_ONE}: the tests divide by what little "
             "they do not share, and call the smallest difference significant"
         )
-    difference = row["pooled"][name]
     if "refused" in tests or "refused" in difference:
         return
-    p = tests["williams"]["p"]
-    by_test, by_bootstrap = p < ALPHA, verdict(difference, settings) != "ties"
+    p = tests["williams"]["p_holm"]
+    by_test, by_bootstrap = p < ALPHA, difference["verdict"] in ("better", "worse")
     if by_test == by_bootstrap:
         return
-    a, b = (group.metrics.index(row[key]) for key in "ab")
-    values, (low, high) = measured.pooled[name].values, tests["zou"]
-    ratio = np.std(values[:, a] - values[:, b]) / ((high - low) / (2 * 1.96))
+    low, high = tests["zou"]
+    varies = difference["error"] / ((high - low) / (2 * 1.96))
     references = len(set(group.references))
     if by_test:
         yield (
-            f"{name}: Williams's test finds a difference (p = {p:.2g}), the bootstrap over references does not: the test takes "
-            f"{len(group.label)} pairs as independent, but they come from {references} references, and between references the "
-            f"difference varies {ratio:.1f} times as much as the test's formula allows for"
+            f"{name}: Williams's test finds a difference (p = {p:.2g} after Holm), the bootstrap over references does not: the "
+            f"test takes {len(group.label)} pairs as independent, but they come from {references} references, and between "
+            f"references the difference varies {varies:.1f} times as much as the test's formula allows for"
         )
     else:
         yield (
-            f"{name}: the bootstrap over references finds a difference, Williams's test does not (p = {p:.2g}): the test's "
-            f"formula for normal data allows for {1 / ratio:.1f} times the variation seen between the {references} references"
+            f"{name}: the bootstrap over references finds a difference, Williams's test does not (p = {p:.2g} after Holm): the "
+            f"test's formula for normal data allows for {1 / varies:.1f} times the variation seen between the {references} "
+            "references"
         )
 
 
@@ -295,17 +405,20 @@ def _krasula(group, settings):
     except ValueError as refused:
         return {"refused": str(refused)}
     areas = {name: r for name, r in found.items() if name not in ("pairs", "different")}
-    pairs = list(combinations(range(len(group.metrics)), 2))
-    out = {
+    pairs = compared(group.metrics, settings)
+    keys = [(a, b, name) for a, b in pairs for name in areas]
+    fixed = replace(settings, most_resamples=settings.resamples)  # resampling pairs of pairs is too slow to repeat
+    (judged, family), _ = settled(keys, areas, fixed)
+    return {
         "pairs": found["pairs"],
         "different": found["different"],
-        "metrics": {metric: {name: cell(r, m) for name, r in areas.items()} for m, metric in enumerate(group.metrics)},
+        "family": family,
+        "metrics": {
+            metric: {name: coefficient(r, m, settings.interval, None, (0, 1)) for name, r in areas.items()}
+            for m, metric in enumerate(group.metrics)
+        },
         "pairwise": [
-            {"a": group.metrics[a], "b": group.metrics[b]} | {name: cell(r, a, b) for name, r in areas.items()}
+            {"a": group.metrics[a], "b": group.metrics[b]} | {name: judged[a, b, name] for name in areas}
             for a, b in pairs
         ],
     }
-    for name, r in areas.items():
-        for row, (a, b), p in zip(out["pairwise"], pairs, holm([r.p_value(a, b) for a, b in pairs])):
-            row[name] |= {"p": r.p_value(a, b), "p_holm": float(p)}
-    return out

@@ -26,7 +26,7 @@ STYLE = {
     "figure.dpi": 72,
     "savefig.transparent": True,
 }
-NO_FLIP = {"value": 0.0, "percentile": [0.0, 0.0], "bca": [0.0, 0.0]}  # unperturbed against itself
+NO_FLIP = {"value": 0.0, "interval": [0.0, 0.0]}  # unperturbed against itself
 BLUE, ORANGE, GREY = "#1f5fa8", "#d1661b", "#888888"
 
 
@@ -81,6 +81,8 @@ def scatter(measured, m, settings):
         if fit.monotonic:
             ax.fill_between(grid, *band(fit, group, m, grid, settings), color=ORANGE, alpha=0.35, linewidth=0)
         ax.plot(grid, fit(grid), color=ORANGE, linewidth=1.4, linestyle="-" if fit.monotonic else ":")
+        if (group.label == np.round(group.label)).all() and np.ptp(group.label) < 20:  # levels, as in the demo
+            ax.yaxis.get_major_locator().set_params(integer=True)
         ax.set(
             xlabel="prediction, oriented",
             ylabel=f"label (higher is {group.label_higher_is})",
@@ -90,14 +92,19 @@ def scatter(measured, m, settings):
     return svg(draw, 2.7, _id("scatter", group.name, group.metrics[m]))
 
 
-def forest(described, order, settings):
-    """Every coefficient of every metric with its interval, metrics from top to bottom in `order`."""
+def forest(described, order):
+    """Every coefficient of every metric with both intervals and its letters, metrics from top to bottom in `order`."""
     metrics = list(reversed(order))
 
     def draw(figure, axes):
         for ax, name in zip(axes[:, 0], STATISTICS):
             for k, metric in enumerate(metrics):
-                _whisker(ax, described["coefficients"][metric]["pooled"][name], k, settings, BLUE)
+                cell = described["coefficients"][metric]["pooled"][name]
+                _whisker(ax, cell, k, BLUE)
+                if "simultaneous" in cell:
+                    ax.plot(cell["simultaneous"], [k, k], color=BLUE, linewidth=0.5)
+                share = described["letters"][name].get(metric, "")
+                ax.text(1.01, k, share, transform=ax.get_yaxis_transform(), va="center", fontsize=7)
             ax.set_yticks(range(len(metrics)), metrics)
             ax.set_ylim(-0.6, len(metrics) - 0.4)
             ax.set_title(COLUMNS[name], loc="left")
@@ -106,7 +113,7 @@ def forest(described, order, settings):
     return svg(draw, 4 * (0.17 * len(metrics) + 0.45), _id("forest", described["name"]), rows=4, sharex=True)
 
 
-def bars(described, metric, settings):
+def bars(described, metric):
     """SRCC of one metric by distortion type, as bars with intervals; in brackets the number of references."""
     found = {
         f"{kind} ({of['references']})": of["coefficients"][metric]["srcc"]
@@ -119,9 +126,9 @@ def bars(described, metric, settings):
         for k, cell in enumerate(found.values()):
             if "value" in cell:
                 ax.barh(k, cell["value"], color="#9dbbe0", height=0.75)
-                _whisker(ax, cell, k, settings, BLUE)
+                _whisker(ax, cell, k, BLUE)
         ax.set_yticks(range(len(found)), list(found))
-        lowest = min([cell[settings.interval][0] for cell in found.values() if "value" in cell], default=0)
+        lowest = min([cell["interval"][0] for cell in found.values() if "value" in cell], default=0)
         ax.set(
             xlim=(min(0, lowest) - 0.02, 1),
             ylim=(-0.7, len(found) - 0.3),
@@ -132,7 +139,7 @@ def bars(described, metric, settings):
     return svg(draw, 0.16 * len(found) + 0.7, _id("bars", described["name"], metric))
 
 
-def curves(rows, dataset, perturbation, settings):
+def curves(rows, dataset, perturbation):
     """SRCC and rank flips of every metric against the magnitude of a perturbation; magnitude 0 is the plain file."""
     rows = sorted(
         (
@@ -149,12 +156,11 @@ def curves(rows, dataset, perturbation, settings):
             own = [row for row in rows if row["metric"] == metric]
             shift = 0.02 * (k - (len(metrics) - 1) / 2)
             series = [(0, own[0]["plain"]["srcc"])] + [(row["pct"], row["perturbed"]["srcc"]) for row in own]
-            _line(axes[0, 0], series, shift, settings, colour(k), metric)
+            _line(axes[0, 0], series, shift, colour(k), metric)
             _line(
                 axes[1, 0],
                 [(0, NO_FLIP)] + [(row["pct"], row["flips"]) for row in own],
                 shift,
-                settings,
                 colour(k),
                 None,
             )
@@ -171,13 +177,13 @@ def curves(rows, dataset, perturbation, settings):
     )
 
 
-def _whisker(ax, cell, y, settings, color):
+def _whisker(ax, cell, y, color):
     if "value" in cell:
-        ax.plot(cell[settings.interval], [y, y], color=color, linewidth=1.1)
+        ax.plot(cell["interval"], [y, y], color=color, linewidth=1.6)
         ax.plot(cell["value"], y, "o", color=color, markersize=3.2)
 
 
-def _line(ax, series, shift, settings, color, label):
+def _line(ax, series, shift, color, label):
     given = [(x + shift, cell) for x, cell in series if "value" in cell]
     if given:
         ax.plot(
@@ -190,7 +196,7 @@ def _line(ax, series, shift, settings, color, label):
             label=label,
         )
         for x, cell in given:
-            ax.plot([x, x], cell[settings.interval], color=color, linewidth=0.9)
+            ax.plot([x, x], cell["interval"], color=color, linewidth=0.9)
 
 
 def _id(*parts):

@@ -6,12 +6,15 @@ pandas.DataFrame(longform.flat(results))
 import csv
 import io
 
+from reports.compare.evidence import SCOPES
+
 
 def flat(results):
     """Yields a dict for every number in `results` (compare.compare); all have the same keys, empty where they do not apply."""
 
     def row(group, scope, metric, other, statistic, cell, **more):
-        interval = [cell.get(method, ["", ""]) for method in ("percentile", "bca")]
+        low, high = cell.get("interval", ["", ""])
+        all_low, all_high = cell.get("simultaneous", ["", ""])
         return {
             "group": group,
             "scope": scope,
@@ -19,13 +22,19 @@ def flat(results):
             "minus": other,
             "statistic": statistic,
             "value": cell.get("value", ""),
-            "percentile_low": interval[0][0],
-            "percentile_high": interval[0][1],
-            "bca_low": interval[1][0],
-            "bca_high": interval[1][1],
+            "low": low,
+            "high": high,
+            "simultaneous_low": all_low,
+            "simultaneous_high": all_high,
+            "error": cell.get("error", ""),
             "references": more.get("references", ""),
-            "p": more.get("p", ""),
-            "p_holm": more.get("p_holm", ""),
+            "p": cell.get("p", ""),
+            "p_stepdown": cell.get("p_stepdown", ""),
+            "p_holm": cell.get("p_holm", ""),
+            "verdict": cell.get("verdict", "") or "",
+            "detectable": cell.get("detectable", ""),
+            "end_error": cell.get("end_error", ""),
+            "letters": more.get("letters", ""),
             "refused": cell.get("refused", ""),
         }
 
@@ -33,10 +42,9 @@ def flat(results):
         name, references = group["name"], group["references"]
         for metric, scopes in group["coefficients"].items():
             for scope, cells in scopes.items():
-                yield from (
-                    row(name, scope, metric, "", statistic, cell, references=references)
-                    for statistic, cell in cells.items()
-                )
+                for statistic, cell in cells.items():
+                    share = group["letters"][statistic].get(metric, "") if scope == "pooled" else ""
+                    yield row(name, scope, metric, "", statistic, cell, references=references, letters=share)
         for kind, found in group["types"].items():
             for metric, cells in found.get("coefficients", {}).items():
                 yield from (
@@ -61,29 +69,16 @@ def flat(results):
                 )
         for pair in group["pairwise"]:
             a, b = pair["a"], pair["b"]
-            for statistic, cell in pair["pooled"].items():
-                yield row(
-                    name,
-                    "pooled",
-                    a,
-                    b,
-                    statistic,
-                    cell,
-                    references=references,
-                    p=pair["p_bootstrap"].get(statistic, ""),
-                    p_holm=pair.get("p_bootstrap_holm", {}).get(statistic, ""),
+            for scope in SCOPES:
+                yield from (
+                    row(name, scope, a, b, statistic, cell, references=references)
+                    for statistic, cell in pair[scope].items()
                 )
-            yield from (
-                row(name, "per_reference", a, b, statistic, cell, references=references)
-                for statistic, cell in pair["per_reference"].items()
-            )
             for kind, cells in pair["types"].items():
                 yield from (row(name, f"type {kind}", a, b, statistic, cell) for statistic, cell in cells.items())
             for statistic, tests in pair["tests"].items():
                 yield from (
-                    row(
-                        name, test, a, b, statistic, {"value": found["statistic"]}, p=found["p"], p_holm=found["p_holm"]
-                    )
+                    row(name, test, a, b, statistic, {"value": found["statistic"]} | found)
                     for test, found in tests.items()
                     if isinstance(found, dict)
                 )
@@ -95,16 +90,7 @@ def flat(results):
                 )
             for pair in group["krasula"]["pairwise"]:
                 yield from (
-                    row(
-                        name,
-                        "krasula",
-                        pair["a"],
-                        pair["b"],
-                        statistic,
-                        cell,
-                        p=cell.get("p", ""),
-                        p_holm=cell.get("p_holm", ""),
-                    )
+                    row(name, "krasula", pair["a"], pair["b"], statistic, cell, references=references)
                     for statistic, cell in pair.items()
                     if statistic not in ("a", "b")
                 )

@@ -9,10 +9,21 @@ from pathlib import Path
 from agreement.significance import TESTS
 from reports.compare import figures
 from reports.compare.definitions import COLUMNS, DEFINITIONS
-from reports.compare.evidence import STATISTICS, TESTED, Settings, verdict
-from reports.compare.report import audit_line, floor_refusal, number, p_text, spread_lines
+from reports.compare.evidence import SCOPES, STATISTICS, TESTED, Settings
+from reports.compare.report import audit_line, family_text, floor_refusal, number, p_text, spread_lines
 
-INTERVALS = {"percentile": "interval", "bca": "bca"}  # Settings.interval -> its definition
+INTERVALS = {"t": "interval", "percentile": "percentile", "bca": "bca"}  # Settings.interval -> its definition
+# A verdict -> the class of page.css that colours it
+COLOURS = {
+    "holds": "holds",
+    "better": "holds",
+    "holds in part": "part",
+    "reverses": "reverses",
+    "worse": "reverses",
+    "equivalent": "equivalent",
+    "undecided": "undecided",
+}
+SCOPE_TITLES = {"pooled": "all pairs", "per_reference": "mean of references", "within": "within references"}
 CSS = Path(__file__).with_name("page.css")
 
 
@@ -21,11 +32,23 @@ def link(key, text=None):
     return f'<a href="#def-{key}">{escape(text or DEFINITIONS[key].name)}</a>'
 
 
-def cell_html(cell, settings, method=None):
+def cell_html(cell, wrapped=False):
+    """A cell as HTML; wrapped: the interval on a line of its own, so that many columns fit."""
     if "refused" in cell:
         return f'<span title="{escape(cell["refused"])}">refused</span>'
-    low, high = cell[method or settings["interval"]]
-    return f"{number(cell['value'])} <small>[{number(low)}, {number(high)}]</small>"
+    low, high = cell["interval"]
+    return f"{number(cell['value'])}{'<br>' if wrapped else ' '}<small>[{number(low)}, {number(high)}]</small>"
+
+
+def judged_html(cell, wrapped=False):
+    """A difference as (class, HTML): coloured by its verdict, with what could have been seen where none was shown."""
+    verdict = cell.get("verdict")
+    text = cell_html(cell, wrapped)
+    if verdict in ("not shown different", "undecided"):
+        text += f"<br><small>{'undecided; ' if verdict == 'undecided' else ''}detectable {number(cell['detectable'])}</small>"
+    elif verdict == "equivalent":
+        text += "<br><small>equivalent</small>"
+    return COLOURS.get(verdict, "ties" if verdict else ""), text
 
 
 def table(head, rows, style=""):
@@ -49,19 +72,19 @@ def drawn(figure, caption):
 def page(results, measured):
     """results, measured: as compare.compare returns them -> the HTML text."""
     settings, options = results["settings"], Settings(**results["settings"])
-    interval = INTERVALS[settings["interval"]]
     parts = [
         f"<h1>Which metric agrees with people: {escape(', '.join(group['name'] for group in results['groups']))}</h1>",
-        f"<p>{link(interval, 'Intervals')}: 95 %, {settings['interval']}, {settings['resamples']} resamples of the "
-        f"references, seed {settings['seed']}. "
+        f"<p>Of a coefficient: its own {link(INTERVALS[settings['interval']], '95 % interval')} ({settings['interval']}). Of a "
+        f"difference: {link('simultaneous', 'intervals of a whole table at once')}, which decide every "
+        f"{link('verdict', 'verdict')}. The references are resampled {settings['resamples']} times, seed {settings['seed']}. "
         f"{link('plcc_fit')}: after {link(settings['fit'])}. Every column's name leads to its definition and reference.</p>",
     ]
     if results["audit"]:
-        parts += _audit(results["audit"], settings)
+        parts += _audit(results["audit"])
     for group in results["groups"]:
         parts += _group(group, measured[group["name"]], settings, options)
     if results["stability"]:
-        parts += _stability(results["stability"], settings, options)
+        parts += _stability(results["stability"], options)
     parts.append("<h2>Definitions and references</h2><dl>")
     parts += [
         f'<dt id="def-{key}">{escape(d.name)}</dt><dd>{escape(d.meaning)} <span class="source">{escape(d.source)}</span></dd>'
@@ -77,33 +100,63 @@ def page(results, measured):
     )
 
 
-def _audit(entries, settings):
-    """Pooled verdicts as a table of colours; every check, in words, one tap below it."""
-    columns = list(
-        dict.fromkeys(
-            (check["group"], check["what"])
-            for entry in entries
-            for check in entry["checks"]
-            if check["what"] in STATISTICS
-        )
-    )
+def _audit(entries):
+    """A row for each claim and group: pooled verdicts as colours, the other checks counted; every check in words below."""
     yield f"<h2>{link('audit', 'Audit')}: does “A beats B” survive?</h2>"
     yield (
-        f"<p>A is the metric with the higher {link('srcc')}, averaged over the unperturbed groups. Each cell: "
-        f"the difference with its {link('interval', 'interval')}; "
-        "<span class='tag holds'>holds</span> above zero, <span class='tag ties'>ties</span> around it, "
-        "<span class='tag reverses'>reverses</span> below.</p>"
+        f"<p>A is the metric with the higher {link('srcc')}, averaged over the unperturbed groups. Each cell: the difference "
+        f"with its {link('simultaneous', 'interval')}; <span class='tag holds'>holds</span> above zero, "
+        "<span class='tag ties'>not shown different</span> around it, <span class='tag reverses'>reverses</span> below. "
+        "The verdict over all checks is red where any cell of its rows is.</p>"
     )
     rows = []
     for entry in entries:
-        by = {(check["group"], check["what"]): check for check in entry["checks"]}
-        rows.append(
-            [f"{escape(entry['a'])} beats {escape(entry['b'])}", (entry["verdict"], entry["verdict"])]
-            + [(by[key]["verdict"] or "", cell_html(by[key], settings)) if key in by else "" for key in columns]
-        )
-    yield table(["claim", "over all checks"] + [f"{escape(group)} {link(what)}" for group, what in columns], rows)
-    yield "<details><summary>Every check: per reference and by distortion type too</summary><ul class='audit'>"
+        groups = list(dict.fromkeys(check["group"] for check in entry["checks"]))
+        for k, group in enumerate(groups):
+            checks = [check for check in entry["checks"] if check["group"] == group]
+            by = {check["what"]: check for check in checks}
+            claim = f"{escape(entry['a'])} beats {escape(entry['b'])}"
+            rows.append(
+                [claim if k == 0 else "", (COLOURS.get(entry["verdict"], "ties"), _over(entry)) if k == 0 else ""]
+                + [escape(group)]
+                + [judged_html(by[name], True) for name in STATISTICS]
+                + [
+                    _counted([check for check in checks if check["what"] not in STATISTICS and not check["type"]]),
+                    _counted([check for check in checks if check["type"]]),
+                ]
+            )
+    yield table(
+        ["claim", "over all checks", "group"]
+        + [link(name) for name in STATISTICS]
+        + [link("per_reference", "by reference"), link("types", "by type")],
+        rows,
+        "wide",
+    )
+    yield "<details><summary>Every check in words</summary><ul class='audit'>"
     yield "".join(f"<li>{escape(audit_line(entry))}</li>" for entry in entries) + "</ul></details>"
+
+
+def _over(entry):
+    """The verdict over all checks and how many decided it."""
+    kinds = [check["verdict"] for check in entry["checks"]]
+    asked = sum(kind is not None for kind in kinds)
+    return (
+        f"{escape(entry['verdict'])}<br><small>holds in {kinds.count('holds')},<br>reverses in {kinds.count('reverses')} of "
+        f"{asked}</small>"
+    )
+
+
+def _counted(checks):
+    """Checks that are too many to show each, as (class, HTML): how many hold, and where one reverses."""
+    kinds = [check["verdict"] for check in checks if check["verdict"]]
+    if not kinds:
+        return "–"
+    reverses = [check["type"] or check["what"] for check in checks if check["verdict"] == "reverses"]
+    text = f"holds in {kinds.count('holds')} of {len(kinds)}"
+    if reverses:
+        text += f"<br><small>reverses: {escape(', '.join(reverses))}</small>"
+    colour = "reverses" if reverses else "holds" if set(kinds) == {"holds"} else "part" if "holds" in kinds else "ties"
+    return f"{colour} words", text
 
 
 def _group(group, found, settings, options):
@@ -117,37 +170,28 @@ def _group(group, found, settings, options):
     yield table(
         ["metric"]
         + [link(name) for name in STATISTICS]
-        + [link("per_reference", f"{COLUMNS[name]}, mean of references") for name in STATISTICS],
+        + [link("per_reference", f"{COLUMNS[name]}, mean of references") for name in STATISTICS]
+        + [link("within", f"{COLUMNS[name]} within references") for name in STATISTICS],
         [
             [escape(metric)]
-            + [
-                cell_html(of[metric][scope][name], settings)
-                for scope in ("pooled", "per_reference")
-                for name in STATISTICS
-            ]
+            + [_with_letters(group, name, metric) for name in STATISTICS]
+            + [cell_html(of[metric][scope][name], True) for scope in ("per_reference", "within") for name in STATISTICS]
             for metric in order
         ],
     )
-    other = "percentile" if settings["interval"] == "bca" else "bca"
-    yield f"<details><summary>The same with the other interval ({DEFINITIONS[INTERVALS[other]].name}), differences too</summary>"
-    yield (
-        table(
-            [link(INTERVALS[other])] + [link(name) for name in STATISTICS],
-            [
-                [escape(metric)] + [cell_html(of[metric]["pooled"][name], settings, other) for name in STATISTICS]
-                for metric in order
-            ]
-            + [
-                [f"{escape(row['a'])} − {escape(row['b'])}"]
-                + [cell_html(row["pooled"][name], settings, other) for name in STATISTICS]
-                for row in group["pairwise"]
-            ],
+    if any(group["letters"].values()):
+        yield (
+            f"<p>Metrics that share a {link('letters', 'letter')} are not shown to differ in that column. "
+            + " ".join(
+                f"{link('best', 'As good as the best')} in {COLUMNS[name]}: {escape(', '.join(group['best'][name]))}."
+                for name in STATISTICS
+            )
+            + "</p>"
         )
-        + "</details>"
-    )
     yield '<div class="figures">' + drawn(
-        figures.forest(group, order, options),
-        f"Coefficients with their {link('interval', '95 % intervals')} over references.",
+        figures.forest(group, order),
+        f"Coefficients. Thick: {link('interval', '95 % of each alone')}; thin: {link('simultaneous', '95 % of all at once')}; "
+        f"{link('letters', 'letters')} as in the table.",
     )
     yield (
         "".join(
@@ -160,14 +204,14 @@ def _group(group, found, settings, options):
         + "</div>"
     )
     if group["pairwise"]:
-        yield from _pairwise(group, order, settings, options)
+        yield from _pairwise(group, order, settings)
     if group["types"]:
         yield f"<h3>By {link('types', 'distortion type')}</h3>"
         yield (
             '<div class="figures">'
             + "".join(
                 drawn(
-                    figures.bars(group, metric, options),
+                    figures.bars(group, metric),
                     f"{link('srcc')} with {link('interval', '95 % intervals')}; in brackets: {link('pairs', 'references')}.",
                 )
                 for metric in order
@@ -207,51 +251,57 @@ def _group(group, found, settings, options):
     yield f"<p>{krasula['different']} of {krasula['pairs']} pairs of images {differ}.</p>"
     yield table(
         ["metric"] + [link(name) for name in names],
-        [
-            [escape(metric)] + [cell_html(krasula["metrics"][metric][name], settings) for name in names]
-            for metric in order
-        ],
+        [[escape(metric)] + [cell_html(krasula["metrics"][metric][name]) for name in names] for metric in order],
     )
     yield table(
         ["A − B"] + [text for name in names for text in (link(name), link("p_bootstrap", "p"))],
         [
             [f"{escape(row['a'])} − {escape(row['b'])}"]
-            + [text for name in names for text in (cell_html(row[name], settings), p_text(row[name]["p_holm"]))]
+            + [
+                text
+                for name in names
+                for text in (judged_html(row[name]), p_text(row[name]["p"]) if "p" in row[name] else "–")
+            ]
             for row in krasula["pairwise"]
         ],
     )
 
 
-def _pairwise(group, order, settings, options):
+def _with_letters(group, name, metric):
+    share = group["letters"][name].get(metric, "")
+    return cell_html(group["coefficients"][metric]["pooled"][name], True) + (f" <b>{share}</b>" if share else "")
+
+
+def _pairwise(group, order, settings):
     pairs = {}
     for row in group["pairwise"]:
         pairs[row["a"], row["b"]] = row, 1
         pairs[row["b"], row["a"]] = row, -1
+    floor = group["families"]["pooled"]["p_floor"] if group["families"]["pooled"] else 0.0
+    yield "<h3>Differences of metrics</h3>"
+    yield f"<p>{link('simultaneous', 'Intervals')}: {escape(family_text(group, 'pooled', settings))}.</p>"
     for name in TESTED:
         yield f"<h3>Row minus column in {link(name)}</h3>"
         yield (
-            f"<p>Green: the row is better with its {link('interval', 'interval')}; grey: a tie; red: worse. "
-            f"Below the difference: "
-            f"{link('p_bootstrap')} and {link('williams')}, both after {link('holm', 'Holm')}; "
-            "the colours are of single intervals, not corrected.</p>"
+            f"<p>Green: the row is better; red: worse; grey: {link('verdict', 'not shown different')}, with the "
+            f"{link('detectable', 'detectable difference')} in brackets; blue: {link('verdict', 'equivalent')}; yellow: "
+            f"{link('verdict', 'undecided')}. Below the difference: {link('p_bootstrap')}, of the same family as the colours, "
+            f"and {link('williams')} after {link('holm', 'Holm')}.</p>"
         )
         yield table(
             [""] + [escape(metric) for metric in order],
-            [[escape(a)] + [_heat(*pairs[a, b], name, options) if a != b else "" for b in order] for a in order],
+            [[escape(a)] + [_heat(pairs.get((a, b)), name, floor) for b in order] for a in order],
             "heat",
         )
     yield "<h3>Paired differences, A − B</h3>"
-    yield table(
-        ["A − B"] + [link(name) for name in STATISTICS],
-        [
-            [f"{escape(row['a'])} − {escape(row['b'])}"]
-            + [
-                (verdict(row["pooled"][name], options) or "", cell_html(row["pooled"][name], settings))
-                for name in STATISTICS
-            ]
+    for scope in SCOPES:
+        rows = [
+            [f"{escape(row['a'])} − {escape(row['b'])}"] + [judged_html(row[scope][name]) for name in STATISTICS]
             for row in group["pairwise"]
-        ],
-    )
+        ]
+        shown = table([SCOPE_TITLES[scope]] + [link(name) for name in STATISTICS], rows)
+        title = f"<summary>{SCOPE_TITLES[scope]}: {escape(family_text(group, scope, settings))}</summary>"
+        yield shown if scope == "pooled" else f"<details>{title}{shown}</details>"
     yield "<h3>Tests for dependent correlations</h3>"
     rows = [(row, name, row["tests"][name]) for row in group["pairwise"] for name in TESTED]
     yield table(
@@ -274,17 +324,25 @@ def _pairwise(group, order, settings, options):
     )
 
 
-def _heat(row, sign, name, options):
+def _heat(found, name, floor):
+    if found is None:  # the metric itself, or a pair that was not asked for
+        return ""
+    row, sign = found
     cell, tests = row["pooled"][name], row["tests"][name]
     if "refused" in cell:
         return "refused"
-    kind = verdict(cell, options)
-    kind = {"holds": "reverses", "reverses": "holds"}.get(kind, kind) if sign < 0 else kind
+    verdict = cell["verdict"]
+    if sign < 0:
+        verdict = {"better": "worse", "worse": "better"}.get(verdict, verdict)
     williams = p_text(tests["williams"]["p_holm"]) if "williams" in tests else "–"
-    return kind, f"{sign * cell['value']:+.3f}<br><small>{p_text(row['p_bootstrap_holm'][name])} · {williams}</small>"
+    tie = f" ({number(cell['detectable'])})" if verdict in ("not shown different", "undecided") else ""
+    return (
+        COLOURS.get(verdict, "ties"),
+        f"{sign * cell['value']:+.3f}{tie}<br><small>{escape(p_text(cell['p'], floor))} · {escape(williams)}</small>",
+    )
 
 
-def _stability(rows, settings, options):
+def _stability(rows, options):
     yield "<h2>Robustness</h2><p>Perturbed against plain scores of the same metric on the same pairs.</p>"
     given = [row for row in rows if "refused" not in row]
     yield table(
@@ -294,8 +352,8 @@ def _stability(rows, settings, options):
         + [link("pairs", "references")],
         [
             [escape(row["dataset"]), f"{row['perturbation']}-{row['pct']:g}", escape(row["metric"])]
-            + [cell_html(row["change"][name], settings) for name in STATISTICS]
-            + [cell_html(row["flips"], settings), cell_html(row["floor"], settings), str(row["references"])]
+            + [judged_html(row["change"][name], True) for name in STATISTICS]
+            + [cell_html(row["flips"], True), cell_html(row["floor"], True), str(row["references"])]
             for row in given
         ],
     )
@@ -310,7 +368,7 @@ def _stability(rows, settings, options):
         '<div class="figures">'
         + "".join(
             drawn(
-                figures.curves(rows, dataset, perturbation, options),
+                figures.curves(rows, dataset, perturbation),
                 f"{link('srcc')} and {link('flips')} with {link('interval', '95 % intervals')}; 0: plain.",
             )
             for dataset, perturbation in dict.fromkeys((row["dataset"], row["perturbation"]) for row in given)

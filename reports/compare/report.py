@@ -11,6 +11,10 @@ from reports.compare.definitions import COLUMNS
 from reports.compare.evidence import STATISTICS
 from reports.compare.longform import csv_text
 
+MARKS = {"better": " +", "worse": " -", "equivalent": " =", "not shown different": "", "undecided": " ?"}
+MARKS_TEXT = "+ A is better, - B is better, = equivalent, ? undecided, no mark: not shown different"
+CHECKS = ("reverses", "holds", "equivalent", "not shown different", "undecided")
+
 
 def number(value, digits=3):
     return (
@@ -20,12 +24,13 @@ def number(value, digits=3):
     )
 
 
-def shown(cell, settings, digits=3):
-    """A cell as text: value [low, high], or "-" where it is refused."""
+def shown(cell, digits=3):
+    """A cell as text: value [low, high], a difference with its mark behind it, or "-" where it is refused."""
     if "refused" in cell:
         return "-"
-    low, high = cell[settings["interval"]]
-    return f"{number(cell['value'], digits)} [{number(low, digits)}, {number(high, digits)}]"
+    low, high = cell["interval"]
+    mark = MARKS[cell["verdict"]] if "verdict" in cell else ""
+    return f"{number(cell['value'], digits)} [{number(low, digits)}, {number(high, digits)}]{mark}"
 
 
 def table(head, rows):
@@ -33,27 +38,61 @@ def table(head, rows):
     return "\n".join(aligned([[str(entry) for entry in row] for row in [head, *rows]]))
 
 
-def p_text(p):
+def p_text(p, floor=0.0):
+    """p for a reader; at the smallest value that the resamples can give, "<=" before it."""
+    if p <= floor * (1 + 1e-9):
+        return f"<={p:.1g}".replace("0.", ".")
     return "<.001" if p < 0.001 else f"{p:.3f}"
 
 
+def verdict_text(cell, family=None):
+    """A verdict in words, with what it takes to read it: the margin of a tie, the number of resamples of an open one."""
+    verdict = cell["verdict"]
+    if verdict == "undecided":
+        return f"undecided at {family['resamples']} resamples" if family else verdict
+    if verdict == "not shown different":
+        return f"{verdict} (detectable: {number(cell['detectable'])})"
+    return verdict
+
+
+def family_text(group, scope, settings):
+    """What the intervals of a table hold for together."""
+    family = group["families"][scope]
+    if family is None:
+        return "no difference has an interval"
+    metrics = len(group["metrics"])
+    pairs = (
+        f"{metrics - 1} with {settings['against']}"
+        if settings["against"]
+        else f"all {metrics * (metrics - 1) // 2} pairs"
+    )
+    by = f"{len(group['types'])} types, SRCC" if scope == "types" else ", ".join(COLUMNS[name] for name in STATISTICS)
+    text = (
+        f"95 % for {family['differences']} differences at once ({pairs} of metrics x {by}): max-t over {family['resamples']} "
+        f"resamples, {family['critical']:.2f} standard errors (Monte-Carlo error {family['critical_error']:.2f})"
+    )
+    return text + (
+        f"; {family['undecided']} undecided at {family['resamples']} resamples" if family["undecided"] else ""
+    )
+
+
 def text(results):
-    """What is printed by default: per group the coefficients, fits and pairwise differences; then robustness; then the audit."""
+    """What is printed by default: per group coefficients, fits and differences; then robustness; then the audit."""
     settings = results["settings"]
     parts = [
-        f"Intervals: 95 %, {settings['interval']}, bootstrap over references, "
-        f"{settings['resamples']} resamples, seed {settings['seed']}. "
+        f"Coefficients: 95 % intervals of each alone ({settings['interval']}), references resampled {settings['resamples']} "
+        f"times, seed {settings['seed']}. Differences: 95 % intervals of a table at once; {MARKS_TEXT}. "
         f"plcc_fit: after {settings['fit']}. -: refused, the reason is in --format json and on the page."
     ]
     for group in results["groups"]:
         parts.append("\n".join(_group(group, settings)))
     if results["stability"]:
-        parts.append("\n".join(_stability(results["stability"], settings)))
+        parts.append("\n".join(_stability(results["stability"])))
     if results["audit"]:
         parts.append(
             "\n".join(
                 [
-                    'Audit: does "A beats B" survive? Every coefficient, pooled and per reference, and every distortion type [..]'
+                    'Audit: does "A beats B" survive? Every coefficient, pooled, per and within references, every type [..]'
                 ]
                 + ["  " + audit_line(entry) for entry in results["audit"]]
             )
@@ -77,15 +116,18 @@ def places(checks):
 
 
 def audit_line(entry):
-    """'A beats B: ties. Holds in n of N; ties in k (where)'."""
-    by = {
-        kind: [check for check in entry["checks"] if check["verdict"] == kind] for kind in ("holds", "ties", "reverses")
-    }
-    where = [f"; {kind} in {len(by[kind])} ({places(by[kind])})" for kind in ("reverses", "ties") if by[kind]]
-    return (
-        f"{entry['a']} beats {entry['b']}: {entry['verdict']}. Holds in {len(by['holds'])} of {sum(map(len, by.values()))}"
-        + "".join(where)
-    )
+    """'A beats B: holds in part. Decided in 5 of 17 checks: holds in 5; 9 could see .012. Not shown different in 12 (..)'."""
+    by = {kind: [check for check in entry["checks"] if check["verdict"] == kind] for kind in CHECKS}
+    asked = sum(map(len, by.values()))
+    decided = len(by["holds"]) + len(by["reverses"])
+    text = f"{entry['a']} beats {entry['b']}: {entry['verdict']}. Decided in {decided} of {asked} checks"
+    if by["reverses"]:
+        text += f"; reverses in {len(by['reverses'])} ({places(by['reverses'])})"
+    text += f"; holds in {len(by['holds'])}; {entry['able']} would as a rule have shown a difference of {number(entry['claim'])}"
+    for kind in ("equivalent", "not shown different", "undecided"):
+        if by[kind]:
+            text += f"; {kind} in {len(by[kind])} ({places(by[kind])})"
+    return text
 
 
 def _group(group, settings):
@@ -95,14 +137,18 @@ def _group(group, settings):
     )
     of = group["coefficients"]
     yield table(
-        ["metric"] + [COLUMNS[name] for name in STATISTICS] + ["SRCC, mean of references"],
+        ["metric"] + [COLUMNS[name] for name in STATISTICS] + ["SRCC, mean of references", "SRCC within references"],
         [
             [metric]
-            + [shown(of[metric]["pooled"][name], settings) for name in STATISTICS]
-            + [shown(of[metric]["per_reference"]["srcc"], settings)]
+            + [f"{shown(of[metric]['pooled'][name])}{_lettered(group, name, metric)}" for name in STATISTICS]
+            + [shown(of[metric][scope]["srcc"]) for scope in ("per_reference", "within")]
             for metric in order
         ],
     )
+    if any(group["letters"].values()):
+        yield "  Metrics that share a letter are not shown different in that column."
+    for name in STATISTICS:
+        yield f"  As good as the best in {COLUMNS[name]} (no other is shown better): {', '.join(group['best'][name]) or '-'}"
     yield "Fits:"
     yield table(
         ["  metric", "mapping", "PLCC", "RMSE", "RMSE*", "outliers", "starts agree", "parameters"],
@@ -125,23 +171,29 @@ def _group(group, settings):
             [
                 [f"  {kind}", found["pairs"], found["references"]]
                 + [
-                    shown(found["coefficients"][metric]["srcc"], settings, 2) if "coefficients" in found else "-"
+                    shown(found["coefficients"][metric]["srcc"], 2) if "coefficients" in found else "-"
                     for metric in order
                 ]
                 for kind, found in group["types"].items()
             ],
         )
     if group["pairwise"]:
-        yield "Differences A - B (p: Williams on SRCC and the bootstrap, both after Holm over all pairs):"
+        yield f"Differences A - B: {family_text(group, 'pooled', settings)}."
+        floor = group["families"]["pooled"]["p_floor"] if group["families"]["pooled"] else 0.0
         yield table(
-            ["  A - B"] + [COLUMNS[name] for name in STATISTICS] + ["p Williams", "p bootstrap"],
+            ["  A - B"] + [COLUMNS[name] for name in STATISTICS] + ["p SRCC", "SRCC: verdict", "p Williams"],
             [
                 [f"  {row['a']} - {row['b']}"]
-                + [shown(row["pooled"][name], settings) for name in STATISTICS]
-                + [
-                    p_text(row["tests"]["srcc"]["williams"]["p_holm"]) if "williams" in row["tests"]["srcc"] else "-",
-                    p_text(row["p_bootstrap_holm"]["srcc"]) if "srcc" in row["p_bootstrap_holm"] else "-",
-                ]
+                + [shown(row["pooled"][name]) for name in STATISTICS]
+                + (
+                    [
+                        p_text(row["pooled"]["srcc"]["p"], floor),
+                        verdict_text(row["pooled"]["srcc"], group["families"]["pooled"]),
+                    ]
+                    if "p" in row["pooled"]["srcc"]
+                    else ["-", "-"]
+                )
+                + [p_text(row["tests"]["srcc"]["williams"]["p_holm"]) if "williams" in row["tests"]["srcc"] else "-"]
                 for row in group["pairwise"]
             ],
         )
@@ -157,14 +209,12 @@ def _group(group, settings):
         yield f"Krasula's analysis ({krasula['different']} of {krasula['pairs']} pairs of images differ significantly):"
         yield table(
             ["  metric"] + [COLUMNS[name] for name in names],
-            [
-                [f"  {metric}"] + [shown(krasula["metrics"][metric][name], settings) for name in names]
-                for metric in order
-            ],
+            [[f"  {metric}"] + [shown(krasula["metrics"][metric][name]) for name in names] for metric in order],
         )
         for row in krasula["pairwise"]:
             yield f"  {row['a']} - {row['b']}: " + ", ".join(
-                f"{COLUMNS[name]} {shown(row[name], settings)} p {p_text(row[name]['p_holm'])}" for name in names
+                f"{COLUMNS[name]} {shown(row[name])} p {p_text(row[name]['p'])}" if "p" in row[name] else "-"
+                for name in names
             )
 
 
@@ -181,7 +231,7 @@ def spread_lines(spread):
         )
 
 
-def _stability(rows, settings):
+def _stability(rows):
     yield "== Robustness: perturbed against plain scores of the same metric"
     given = [row for row in rows if "refused" not in row]
     yield table(
@@ -190,8 +240,8 @@ def _stability(rows, settings):
         + ["rank flips", "noise floor"],
         [
             [row["dataset"], f"{row['perturbation']}-{row['pct']:g}", row["metric"], row["references"]]
-            + [shown(row["change"][name], settings) for name in STATISTICS]
-            + [shown(row["flips"], settings), shown(row["floor"], settings, 1)]
+            + [shown(row["change"][name]) for name in STATISTICS]
+            + [shown(row["flips"]), shown(row["floor"], 1)]
             for row in given
         ],
     )
@@ -212,10 +262,9 @@ def json_text(results):
 
 
 def latex(results):
-    """A table a group: coefficients with intervals, bold where not significantly different from the best. Needs booktabs."""
+    """A table a group: coefficients with intervals and letters, bold where no other metric is shown better. Needs booktabs."""
     settings, parts = results["settings"], []
     for group in results["groups"]:
-        best = {name: _not_worse(group, name, settings) for name in STATISTICS}
         lines = [
             r"\begin{table}",
             r"\centering",
@@ -230,41 +279,31 @@ def latex(results):
                 cell = group["coefficients"][metric]["pooled"][name]
                 value = "--" if "refused" in cell else number(cell["value"])
                 interval = (
-                    ""
-                    if "refused" in cell
-                    else " {{\\scriptsize [{}, {}]}}".format(*map(number, cell[settings["interval"]]))
+                    "" if "refused" in cell else " {{\\scriptsize [{}, {}]}}".format(*map(number, cell["interval"]))
                 )
-                cells.append((rf"\textbf{{{value}}}" if metric in best[name] else value) + interval)
+                share = group["letters"][name].get(metric, "")
+                cells.append(
+                    (rf"\textbf{{{value}}}" if metric in group["best"][name] else value)
+                    + (rf"\textsuperscript{{{share}}}" if share else "")
+                    + interval
+                )
             lines.append(" & ".join([escaped(metric)] + cells) + r" \\")
+        shared = " Metrics that share a letter are not shown different." if any(group["letters"].values()) else ""
         lines += [
             r"\bottomrule",
             r"\end{tabular}",
-            rf"\caption{{{escaped(group['name'])}: {group['pairs']} pairs of {group['references']} references. Bold: not "
-            rf"significantly different "
-            rf"from the best. Brackets: 95\,\% intervals of a bootstrap over references ({settings['resamples']} resamples).}}",
+            rf"\caption{{{escaped(group['name'])}: {group['pairs']} pairs of {group['references']} references. Bold: no other "
+            rf"metric is shown to be better.{shared} Verdicts: {escaped(family_text(group, 'pooled', settings))}. Brackets: "
+            rf"95\,\% intervals of each coefficient over references.}}",
             r"\end{table}",
         ]
         parts.append("\n".join(lines))
     return "% needs \\usepackage{booktabs}\n" + "\n\n".join(parts) + "\n"
 
 
-def _not_worse(group, name, settings):
-    """The best metric in a statistic, and those whose difference from it holds zero in its interval."""
-    values = {
-        metric: of["pooled"][name]["value"]
-        for metric, of in group["coefficients"].items()
-        if "value" in of["pooled"][name]
-    }
-    if not values:
-        return set()
-    best = max(values, key=values.get)
-    ties = {best}
-    for row in group["pairwise"]:
-        if best in (row["a"], row["b"]) and "value" in row["pooled"][name]:
-            low, high = row["pooled"][name][settings["interval"]]
-            if low <= 0 <= high:
-                ties |= {row["a"], row["b"]}
-    return ties
+def _lettered(group, name, metric):
+    share = group["letters"][name].get(metric, "")
+    return f" {share}" if share else ""
 
 
 FORMATS = {"text": text, "csv": csv_text, "json": json_text, "latex": latex}

@@ -29,7 +29,7 @@ from agreement.bootstrap import Resampled
 LEVEL = 0.95
 POWER = 0.8  # of the smallest detectable difference
 SURE = 3  # Monte-Carlo standard errors that an end has to be from zero for a verdict
-ROWS = 256  # resamples handled at a time: bounds memory at a few times 8 * ROWS * F bytes
+BATCHES = 20  # of resamples, whose critical values say how sure that of all is
 VERDICTS = ("better", "worse", "equivalent", "not shown different", "undecided")
 
 
@@ -133,7 +133,7 @@ def judge(contrasts, level=LEVEL):
         return Family(estimate, error, 0.0, 0.0, 0.0, p, p, resamples, clusters, level, detect)
     rising = np.argsort(t[varies], kind="stable")
     chosen = [contrasts[k] for k in np.flatnonzero(varies)[rising]]
-    largest, stepdown = _largest(chosen, t[varies][rising], student, resamples)
+    largest, stepdown, batches = _largest(chosen, t[varies][rising], student, resamples, 1 - level)
     p, p_stepdown = np.where(t > 0, 1 / (resamples + 1), 1.0), np.where(t > 0, 1 / (resamples + 1), 1.0)
     p[varies] = [_p(student, largest, x) for x in t[varies]]
     # Successive maxima from the most significant down, as in Romano and Wolf
@@ -143,7 +143,7 @@ def judge(contrasts, level=LEVEL):
         estimate,
         error,
         critical,
-        _critical_error(student, largest, critical),
+        float(np.std(batches, ddof=1) / np.sqrt(len(batches))),
         _critical(student, largest, 2 * (1 - level)),
         p,
         p_stepdown,
@@ -222,20 +222,26 @@ def letters(different):
     return ["".join(mark for mark, column in zip(marks, columns) if m in column) for m in range(len(different))]
 
 
-def _largest(chosen, t, student, resamples):
-    """Largest standardised deviation of each resample (R,), and the step-down p (F,) of contrasts by rising t."""
+def _largest(chosen, t, student, resamples, alpha):
+    """Of contrasts by rising t: largest standardised deviation of each resample (R,), step-down p (F,), and the critical
+    values of batches of the resamples, each standardised by itself: what their number leaves open."""
     moments = [(v.mean(), v.std()) for v in (c.of(c.resampled.values) for c in chosen)]
     centre, width = (np.array(m) for m in zip(*moments))
-    width = np.where(width > 0, width, np.inf)
-    largest, sums = np.empty(resamples), np.zeros(len(chosen))
-    for start in range(0, resamples, ROWS):
-        rows = slice(start, start + ROWS)
-        drawn = np.stack([c.of(c.resampled.values[rows]) for c in chosen], axis=1)
-        largest_yet = np.maximum.accumulate(np.abs(drawn - centre) / width, axis=1)
+    largest, sums, critical = np.empty(resamples), np.zeros(len(chosen)), []
+    for rows in np.array_split(np.arange(resamples), np.clip(resamples // 40, 2, BATCHES)):
+        drawn = np.stack([c.of(c.resampled.values[rows[0] : rows[-1] + 1]) for c in chosen], axis=1)
+        largest_yet = np.maximum.accumulate(_standardised(drawn, centre, width), axis=1)
         largest[rows] = largest_yet[:, -1]
         with np.errstate(divide="ignore", invalid="ignore"):
             sums += np.where(t > 0, student(largest_yet / t), 1.0).sum(axis=0)
-    return largest, np.minimum(1.0, (1 + sums) / (resamples + 1))
+        critical.append(
+            _critical(student, _standardised(drawn, drawn.mean(axis=0), drawn.std(axis=0)).max(axis=1), alpha)
+        )
+    return largest, np.minimum(1.0, (1 + sums) / (resamples + 1)), critical
+
+
+def _standardised(drawn, centre, width):
+    return np.abs(drawn - centre) / np.where(width > 0, width, np.inf)
 
 
 def _student(df):
@@ -263,11 +269,3 @@ def _critical(student, largest, alpha):
     while _p(student, largest, high) > alpha:
         high *= 2
     return float(optimize.brentq(lambda t: _p(student, largest, t) - alpha, 1e-6, high, xtol=1e-10))
-
-
-def _critical_error(student, largest, critical):
-    """Monte-Carlo standard error of the critical value: that of the share of resamples, over the slope of p."""
-    share = student(largest / critical)
-    step = 1e-3 * critical
-    slope = (_p(student, largest, critical - step) - _p(student, largest, critical + step)) / (2 * step)
-    return float(np.std(share, ddof=1) / np.sqrt(len(share)) / slope) if slope > 0 else np.inf

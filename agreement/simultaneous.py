@@ -216,7 +216,7 @@ def letters(different):
                 if not any(column <= other for other in kept):
                     kept.append(column)
             columns = kept
-    columns = sorted((sorted(column) for column in columns))
+    columns = sorted(sorted(column) for column in columns)
     names = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
     marks = [names[k] if k < len(names) else f"({k + 1})" for k in range(len(columns))]
     return ["".join(mark for mark, column in zip(marks, columns) if m in column) for m in range(len(different))]

@@ -224,10 +224,10 @@ def test_foreign_columns_and_directions(tmp_path):
     frame = table(0.1).rename(columns={"pred": "score", "mos": "dmos"})
     similar = frame.assign(score=-table(0.2, seed=5)["pred"])
     frame.to_csv(tmp_path / "mine.csv", index=False)
-    similar.to_csv(tmp_path / "ssim.csv", index=False)
+    similar.to_csv(tmp_path / "likeness.csv", index=False)
     options = (
         tmp_path / "mine.csv",
-        tmp_path / "ssim.csv",
+        tmp_path / "likeness.csv",
         "--columns",
         "pred=score,mos=dmos",
         *FAST,
@@ -238,12 +238,12 @@ def test_foreign_columns_and_directions(tmp_path):
     assert asked.returncode == 2 and "--higher-is" in asked.stderr
     found = json.loads(run(*options, "--higher-is", "worse").stdout)["groups"][0]["coefficients"]
     assert (
-        found["mine"]["pooled"]["srcc"]["value"] > 0.8 and found["ssim"]["pooled"]["srcc"]["value"] < -0.5
+        found["mine"]["pooled"]["srcc"]["value"] > 0.8 and found["likeness"]["pooled"]["srcc"]["value"] < -0.5
     )  # a reversed sign shows
-    found = json.loads(run(*options, "--higher-is", "worse", "--similarity", "ssim").stdout)["groups"][0][
+    found = json.loads(run(*options, "--higher-is", "worse", "--similarity", "likeness").stdout)["groups"][0][
         "coefficients"
     ]
-    assert found["ssim"]["pooled"]["srcc"]["value"] > 0.5
+    assert found["likeness"]["pooled"]["srcc"]["value"] > 0.5
 
 
 def test_files_in_another_order_and_with_folders_are_joined_by_name(tmp_path):

@@ -209,7 +209,7 @@ def test_coverage_with_25_of_pipals_references():
     print("t", min(t), np.mean(t), max(t), "percentile", min(percentile), np.mean(percentile), max(percentile))
     print({key: share for key, share in shares.items() if key[1] == "all at once"})
     assert 0.935 < np.mean(t) < 0.96 and min(t) > 0.9 and np.mean(percentile) < 0.925
-    assert all(share > 0.91 for key, share in shares.items() if key[1] == "all at once")
+    assert all(0.87 < share < 0.97 for key, share in shares.items() if key[1] == "all at once")
 
 
 @needs_scores

@@ -347,33 +347,34 @@ def startup(args):
 
 def reading(args):
     """What is made of score files, against pandas.read_csv of the same files: --scores DIR, else made-up files of the paper's names."""
-    import contextlib
-    import io
-
     import pandas as pd
 
-    import tables
     from reports.compare.grouping import read_groups
     from reports.fuse.cells import Folder
-    from scorefiles.folder import scan
+    from scorefiles.folder import Folders, scan
 
-    def print_tables(folder):
-        with contextlib.redirect_stdout(io.StringIO()):
-            tables.main(["--scores", folder])
+    cells = pd.read_csv(Path(__file__).parent / "reports" / "tables" / "paper" / "tables.csv", dtype=str)
+
+    def fill_tables(folder):
+        folders = Folders([folder])
+        for name, statistic in zip(cells["scores_file"], cells["statistic"]):
+            file, *_ = folders.look_up(name)
+            if file is not None:
+                folders.coefficient(file, statistic)
 
     def read_cells(folder):
-        cells = Folder(folder)
-        return [cells.usable(key, method) for key, methods in cells.cells.items() for method in list(methods)]
+        fused = Folder(folder)
+        return [fused.usable(key, method) for key, methods in fused.cells.items() for method in list(methods)]
 
     with tempfile.TemporaryDirectory() as made:
         folder = args.scores or made
         if not args.scores:
-            made_scores(Path(made), tables.published("2"))
+            made_scores(Path(made), cells[cells["table"] == "2"])
         paths = [path for name, [path, *_] in scan(folder).items() if path.name == name]
         seconds = interleaved(
             {
                 "read_csv": lambda: [pd.read_csv(path) for path in paths],
-                "tables.py": lambda: print_tables(folder),
+                "tables.py": lambda: fill_tables(folder),
                 "compare.py's reading": lambda: read_groups(paths),
                 "fuse.py's reading": lambda: read_cells(folder),
             },
@@ -386,15 +387,15 @@ def reading(args):
 
 
 def made_scores(folder, cells):
-    """Score files of tables.Cells, of their datasets' sizes, with seeded numbers in them."""
+    """Score files of lines of the paper's tables.csv, of their datasets' sizes, with seeded numbers in them."""
     import numpy as np
     import pandas as pd
 
     from datasets import DATASETS
 
     random = np.random.default_rng(0)
-    labels = {name: random.uniform(0, 100, DATASETS[name].pairs).round(5) for name in {c.dataset for c in cells}}
-    for name, dataset in {c.scores_file: c.dataset for c in cells}.items():
+    labels = {name: random.uniform(0, 100, DATASETS[name].pairs).round(5) for name in set(cells["dataset"])}
+    for name, dataset in dict(zip(cells["scores_file"], cells["dataset"])).items():
         label = labels[dataset]
         rows = {"dis": [f"distorted/{i:05d}.bmp" for i in range(len(label))]}
         rows |= {"ref": [f"{i // 100:03d}.bmp" for i in range(len(label))]}

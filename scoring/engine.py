@@ -75,7 +75,7 @@ class Engine:
 
         for batch in self.cut(images):
             for part, features in self.smaller(compute, batch):
-                finite = all_finite(features).cpu()
+                finite = fetch(all_finite(features))
                 for j, tile in enumerate(part):
                     if not finite[j]:
                         raise NotFinite(tile[0])
@@ -106,7 +106,7 @@ class Engine:
             self.tick(len(batch))
 
         def wait():
-            values, owner = torch.cat(found).cpu().numpy(), np.array(owners)
+            values, owner = fetch(torch.cat(found)), np.array(owners)
             means = np.stack([values[owner == i].mean(0) for i in range(len(images))])
             if (means[:, 0] < 1).any():
                 raise NotFinite(int(np.argmin(means[:, 0])))
@@ -118,6 +118,11 @@ class Engine:
     def tick(self, n):
         if self.bar is not None:
             self.bar.update(n)
+
+
+def fetch(tensor):
+    """A tensor of the device as a numpy array: the one place where the engine waits for the device."""
+    return tensor.cpu().numpy()
 
 
 def keep_memory():

@@ -24,10 +24,13 @@ To optimise an image:
         image.data.clamp_(0, 1)
         scores.append(score.item())
 
-Gradients are finite everywhere, identical images included. psnr, msssim, lpips*, stlpips*, dists, l2, cos, swd and the cosine of
-embeddings are so by themselves. Those that end in log(s + 1)^0.25 (skld, jsd, wsd, deep_*) have an infinite slope at s = 0, fsim
-where an image is flat: their slope, never their score, is taken distances.EPSILON beside it (distances.squash, metrics.fsim).
-The gradient passes over the rounding of the luma in msssim. Higher is worse unless `higher_is` says "better" (psnr).
+Gradients are finite everywhere, identical images included. psnr, msssim, lpips*, stlpips*, dists, deepdc, deepssim, l2,
+nl2, cos, dc, gram, swd and the cosine of embeddings are so by themselves. Roots have an infinite slope at 0: that of skld,
+jsd, wsd and deep_*_* (log(s + 1)^0.25) and of moments (standard deviations) is taken distances.EPSILON beside it, their
+score never (distances.root). The metrics of piq (fsim, ssim, vsi, ...) have none where an image is flat: theirs is taken
+beside the images, and is 0 where it is undefined even there (methods.metrics.sloped_beside). The gradient passes over the
+rounding of the luma in msssim. Higher is worse unless `higher_is` says "better". A score is the same number within
+torch.autocast and from within a network that torch.compile has compiled.
 """
 
 import torch
@@ -71,9 +74,11 @@ class Scorer(torch.nn.Module):
         self.column, self.higher_is = self.model.columns[0].name, self.model.columns[0].higher_is
         self.features = self.model.load()
 
+    @torch.compiler.disable  # a compiled network calls it as it is: a score is one number, compiled or not
     def forward(self, reference, distorted):
         """Images as the module's docstring says -> scores, float32: 0-dim for one pair, (B,) for a batch.
 
+        Inside torch.autocast it computes in its own precision all the same, and torch.compile leaves it as it is.
         Raises ValueError naming the likely mistake: two sizes, too small, not in [0, 1], another layout or dtype.
         """
         from scoring.plan import tiles
@@ -95,10 +100,11 @@ class Scorer(torch.nn.Module):
         x, y = (self.short_side(t[None] if single else t) for t in (x, y))
         tiles = tiles(x.shape[-1], x.shape[-2], self.model)
         x, y = (torch.stack([t[..., r : r + h, c : c + w] for r, c, h, w in tiles], 1).flatten(0, 1) for t in (x, y))
-        values = [
-            self.model.compare(self.features(a), self.features(b), self.model.columns)[0][:, 0]
-            for a, b in zip(x.split(self.batch_size), y.split(self.batch_size))
-        ]
+        with torch.autocast(x.device.type, enabled=False):
+            values = [
+                self.model.compare(self.features(a), self.features(b), self.model.columns)[0][:, 0]
+                for a, b in zip(x.split(self.batch_size), y.split(self.batch_size))
+            ]
         scores = torch.cat(values).unflatten(0, (-1, len(tiles))).mean(1).float()
         if (x.requires_grad or y.requires_grad) and torch.is_grad_enabled() and not scores.requires_grad:
             raise ValueError(f"{self.column} gives no gradient: it leaves torch on the way to its number")

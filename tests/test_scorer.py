@@ -169,7 +169,7 @@ def test_the_check_of_the_range_can_be_left_out():
 
 EVERY = (
     [(name, None) for name in metrics.METRICS]
-    + [("st_alexnet", "l2"), ("st_alexnet", "cos")]
+    + [("st_alexnet", d) for d in distances.of_blocks()]
     + [(TINY, d) for d in distances.DISTANCES]
     + [("embed_" + TINY, "cos")]
 )
@@ -182,6 +182,7 @@ LONG = {
     "deep_wsd_eff",
     "lpips_vgg",
     "stlpips_vgg",
+    "deepssim",
 }
 
 
@@ -246,6 +247,40 @@ def test_the_gradient_passes_over_the_rounding_of_the_luma():
     assert torch.equal(luma, luma.round())
     luma.sum().backward()
     assert torch.allclose(x.grad[0, :, 0, 0], 255 * torch.tensor([0.299, 0.587, 0.114]))
+
+
+@pytest.mark.parametrize("distance", ["dc", "nl2"])
+def test_a_training_step_lowers_the_loss(distance):
+    """A network of one convolution that is to undo the blur of one of demo's photographs: three steps, each better."""
+    reference = tensor(astronaut(224, 224))[None]
+    blurred = tensor(astronaut(224, 224).filter(ImageFilter.GaussianBlur(1.5)))[None]
+    network = torch.nn.Conv2d(3, 3, 5, padding=2, padding_mode="reflect", groups=3, bias=False)
+    with torch.no_grad():
+        network.weight.zero_()[:, :, 2, 2] = 1
+    loss, optimizer = Scorer("st_alexnet", distance, check=False), torch.optim.Adam(network.parameters(), lr=1e-3)
+    scores = []
+    for _ in range(4):
+        optimizer.zero_grad()
+        score = loss(reference, network(blurred)).mean()
+        score.backward()
+        optimizer.step()
+        scores.append(score.item())
+    assert scores == sorted(scores, reverse=True) and scores[-1] < 0.96 * scores[0]
+
+
+@pytest.mark.parametrize("distance", ["l2", "dc"])
+def test_autocast_and_compile_leave_the_score_as_it_is(distance):
+    reference, distorted = (tensor(image) for image in pair(224, 224))
+    loss = Scorer("st_alexnet", distance)
+    score = float(loss(reference, distorted))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert float(loss(reference, distorted)) == score
+    network = torch.compile(lambda x: loss(reference, x * 1.0) * 2, backend="eager")
+    image = distorted.clone().requires_grad_()
+    found = network(image)
+    found.backward()
+    assert found.item() == pytest.approx(2 * score, rel=1e-6)
+    assert torch.isfinite(image.grad).all() and image.grad.abs().max() > 0
 
 
 def test_the_example_of_the_docstring_runs():

@@ -47,6 +47,9 @@ def arguments(argv):
     out.add_argument("--curve", metavar="FILE.png", help="draw score against bitrate, a curve a codec (one score)")
     out.add_argument("--anchor", metavar="CODEC", help="codec that BD-rates refer to (default: the manifest's first)")
     out.add_argument(
+        "--interpolation", choices=("pchip", "akima"), default="pchip", help="of the curves of BD-rates (default pchip)"
+    )
+    out.add_argument(
         "--calibrate",
         nargs="+",
         default=[],
@@ -191,7 +194,7 @@ def reports(pairs, scores, columns, args):
         else:
             from scoring import bdrate
 
-            yield bdrate.report(pairs, values, column, args.anchor)
+            yield bdrate.report(pairs, values, column, args.anchor, args.interpolation)
 
 
 def document(args, pairs, alone, scores, predicted, models, columns, opinions):
@@ -219,7 +222,7 @@ def document(args, pairs, alone, scores, predicted, models, columns, opinions):
                     pairs, values, column.higher_is
                 )
             else:
-                summary["bd_rates"] = bdrate.compare(pairs, values, args.anchor)
+                summary["bd_rates"] = bdrate.compare(pairs, values, args.anchor, args.interpolation)
             document.setdefault("summary", {})[column.name] = summary
     if opinions:
         document["calibration"] = {column: opinion.statement() for column, opinion in opinions.items()}

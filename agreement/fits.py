@@ -99,19 +99,22 @@ class Fit:
         return yc + ys * (basis @ np.array(self.coefficients))
 
 
-def fit(name, prediction, label):
+def fit(name, prediction, label, near=None):
     """Least-squares fit of MAPPINGS[name] to predictions (N,) and labels (N,) -> Fit.
 
     Place is searched within three ranges of the data on either side, width between 1/50 and 50 standard deviations. Data that
     do not level off drive the place there, or an asymptote out of sight: converged is then False, the curve good,
     its parameters arbitrary.
+    near: a Fit to nearly the same data, from whose place and width alone the search then starts: for refits without some pairs.
     Raises ValueError for NaN, lengths that differ, constant input, or no more pairs than parameters.
     """
     family = MAPPINGS[name]
     prediction, label = checked(prediction, label, least=family.parameters + 1)
     scale = prediction.mean(), prediction.std(), label.mean(), label.std()
     x, y = (prediction - scale[0]) / scale[1], (label - scale[2]) / scale[3]
-    searched, converged, starts, agreeing = _search(family.basis, x, y) if family.searched else ((), True, 1, 1)
+    searched, converged, starts, agreeing = (
+        _search(family.basis, x, y, near and near.place) if family.searched else ((), True, 1, 1)
+    )
     coefficients = _solve(family.basis(x, *searched), y)
     rising = np.diff(family.basis(np.linspace(x.min(), x.max(), 2001), *searched) @ coefficients)
     parameters = family.units(searched, coefficients, *scale)
@@ -132,7 +135,7 @@ def _solve(basis, y):
     return np.linalg.lstsq(basis, y, rcond=None)[0]
 
 
-def _search(basis, x, y):
+def _search(basis, x, y, near=None):
     """(place, log width), converged, starts, agreeing of the best fit to standardised x, y."""
     from scipy.optimize import least_squares
 
@@ -147,7 +150,8 @@ def _search(basis, x, y):
         return least_squares(residuals, start, bounds=bounds, max_nfev=200, ftol=1e-12, xtol=1e-10, gtol=1e-10)
 
     some = np.argsort(x, kind="stable")[np.linspace(0, len(x) - 1, min(len(x), RACE)).astype(int)]
-    race = [fitted(x[some], y[some], (np.quantile(x, place), np.log(width))) for place, width in STARTS]
+    starts = [near] if near else [(np.quantile(x, place), np.log(width)) for place, width in STARTS]
+    race = [fitted(x[some], y[some], np.clip(start, *bounds)) for start in starts]
     best = min(race, key=lambda end: end.cost)
     agreeing = sum(bool(end.cost <= best.cost * (1 + SAME_MINIMUM) + 1e-12) for end in race)
     end = fitted(x, y, best.x) if len(some) < len(x) else best

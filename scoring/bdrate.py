@@ -3,10 +3,11 @@
     python run_single_img.py --manifest pairs.csv -m st_vgg16 -d l2 --curve rd.png       pairs.csv: ref,dis,codec,bitrate
 
 BD-rate of a test codec against the anchor, image by image: both curves log10(bitrate) as a function of the score, by
-piecewise cubic Hermite interpolation (PCHIP, Fritsch and Carlson 1980), integrated over the scores they have in common;
-10^(mean difference) - 1, in percent. Negative: the test codec needs less. Then the mean over images, with a bootstrap
-interval over images. Sources: Bjontegaard, VCEG-M33, 2001 (with a cubic polynomial) and VCEG-AI11, 2008; PCHIP in its place:
-ITU-T HSTP-VID-WPOM, 2020.
+piecewise interpolation (PCHIP, Fritsch and Carlson 1980, or Akima 1970), integrated over the scores they have in common;
+10^(mean difference) - 1, in percent. Negative: the test codec needs less. Over images: the mean of the log-rate differences
+with Student's interval (images - 1 degrees of freedom), turned into percent; no interval from fewer than 3 images. Sources:
+Bjontegaard, VCEG-M33, 2001 (with a cubic polynomial) and VCEG-AI11, 2008; PCHIP in its place: ITU-T HSTP-VID-WPOM, 2020;
+Akima: Herglotz et al. 2024, "The Bjontegaard Bible", IEEE Transactions on Image Processing 33.
 """
 
 import numpy as np
@@ -14,15 +15,20 @@ import numpy as np
 from common.errors import UsageError
 
 LEAST_POINTS = 4
+LEAST_IMAGES = 3  # of an interval: with 2, one degree of freedom says nothing
+INTERPOLATIONS = ("pchip", "akima")
+SMALL_OVERLAP, LEAST_OVERLAP = 0.25, 0.05  # of the scores of both curves: below, a warning; below, no BD-rate
+APART = 2.0  # percent: interpolations that differ by more are both shown
 
 
-def bd_rate(anchor_rates, anchor_scores, test_rates, test_scores):
-    """BD-rate in percent of one image: two curves of (points,) bitrates > 0 and scores.
+def log_rate_difference(anchor_rates, anchor_scores, test_rates, test_scores, interpolation="pchip"):
+    """Mean log10 of test rate / anchor rate at the same score, of one image, and the overlap of the two curves.
 
+    Curves of (points,) bitrates > 0 and scores. The overlap is the range of scores in common over that of both together.
     Raises ValueError: fewer than 4 points, a score that does not rise (or does not fall) with every step of the bitrate,
-    scores that do not overlap.
+    scores that overlap in less than LEAST_OVERLAP.
     """
-    from scipy.interpolate import PchipInterpolator
+    from scipy.interpolate import Akima1DInterpolator, PchipInterpolator
 
     curves, rises = [], []
     for rates, scores in ((anchor_rates, anchor_scores), (test_rates, test_scores)):
@@ -35,14 +41,32 @@ def bd_rate(anchor_rates, anchor_scores, test_rates, test_scores):
             raise ValueError("the score does not change in one direction with the bitrate")
         rises.append(bool(steps[0] > 0))
         by_score = np.argsort(scores)
-        curves.append(PchipInterpolator(scores[by_score], np.log10(rates[by_score])))
+        family = {"pchip": PchipInterpolator, "akima": Akima1DInterpolator}[interpolation]
+        curves.append(family(scores[by_score], np.log10(rates[by_score])))
     if rises[0] != rises[1]:
         raise ValueError("the score rises with the bitrate of one codec and falls with the other's")
-    low, high = max(c.x[0] for c in curves), min(c.x[-1] for c in curves)
+    ends = np.array([[c.x[0], c.x[-1]] for c in curves])
+    low, high = ends[:, 0].max(), ends[:, 1].min()
+    overlap = (high - low) / (ends[:, 1].max() - ends[:, 0].min())
     if low >= high:
         raise ValueError("the two codecs have no scores in common")
+    if overlap < LEAST_OVERLAP:
+        raise ValueError(
+            f"the two codecs have {100 * overlap:.2g} % of their scores in common, expected at least "
+            f"{100 * LEAST_OVERLAP:g} %: choose bitrates that give like scores"
+        )
     a, b = (float(c.integrate(low, high)) / (high - low) for c in curves)
-    return 100 * (10 ** (b - a) - 1)
+    return b - a, float(overlap)
+
+
+def bd_rate(anchor_rates, anchor_scores, test_rates, test_scores, interpolation="pchip"):
+    """BD-rate in percent of one image: two curves of (points,) bitrates > 0 and scores. Raises as log_rate_difference."""
+    return percent(log_rate_difference(anchor_rates, anchor_scores, test_rates, test_scores, interpolation)[0])
+
+
+def percent(log_rate):
+    """log10 of a ratio of bitrates -> change in percent."""
+    return 100 * (10**log_rate - 1)
 
 
 def points(pairs, scores):
@@ -79,26 +103,34 @@ def check(pairs, anchor=None):
             )
 
 
-def compare(pairs, scores, anchor=None):
-    """BD-rate of every codec against the anchor (default: the first) -> [{codec, anchor, bd_rate, low, high, images, left_out}].
+def compare(pairs, scores, anchor=None, interpolation="pchip"):
+    """BD-rate of every codec against the anchor (default: the first) -> [{codec, anchor, bd_rate, low, high, ...}].
 
-    bd_rate: mean over images in percent; low, high: 95 % bootstrap interval over images (BCa, 2000 resamples), None with one
-    image; left_out: {reference: why it has no BD-rate}. Raises UsageError for a codec without one image that has a BD-rate.
+    bd_rate: of the mean log-rate difference over images, in percent; low, high: 95 % interval, Student's t on the images'
+    log-rate differences, None below LEAST_IMAGES; images: how many; left_out: {reference: why it has no BD-rate};
+    small_overlap: {reference: share of scores in common, below SMALL_OVERLAP}; interpolation, and other: the mean by the
+    other one. Raises UsageError for a codec without one image that has a BD-rate.
     """
-    from agreement.bootstrap import ratio, resample
+    from scipy import stats
 
     found = points(pairs, scores)
     anchor = anchor or next(iter(found))
+    [another] = set(INTERPOLATIONS) - {interpolation}
     lines = []
     for codec, curves in found.items():
         if codec == anchor:
             continue
-        values, left_out = [], {}
+        values, others, left_out, small = [], [], {}, {}
         for reference in dict.fromkeys([*found[anchor], *curves]):
             try:
                 if reference not in curves or reference not in found[anchor]:
                     raise ValueError(f"there is no curve of {anchor if reference in curves else codec}")
-                values.append(bd_rate(*found[anchor][reference], *curves[reference]))
+                both = (*found[anchor][reference], *curves[reference])
+                value, overlap = log_rate_difference(*both, interpolation)
+                values.append(value)
+                others.append(log_rate_difference(*both, another)[0])
+                if overlap < SMALL_OVERLAP:
+                    small[reference] = overlap
             except ValueError as error:
                 left_out[reference] = str(error)
         if not values:
@@ -107,17 +139,21 @@ def compare(pairs, scores, anchor=None):
                 f"{next(iter(left_out))}: {next(iter(left_out.values()))}"
             )
         low = high = None
-        if len(values) > 1:
-            low, high = resample(ratio(np.array(values)[:, None], np.ones((len(values), 1))), len(values)).interval(0)
+        if len(values) >= LEAST_IMAGES:
+            half = stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values))
+            low, high = (float(percent(np.mean(values) + sign * half)) for sign in (-1, 1))
         lines.append(
             {
                 "codec": codec,
                 "anchor": anchor,
-                "bd_rate": float(np.mean(values)),
+                "bd_rate": float(percent(np.mean(values))),
                 "low": low,
                 "high": high,
                 "images": len(values),
                 "left_out": left_out,
+                "small_overlap": small,
+                "interpolation": interpolation,
+                "other": {another: float(percent(np.mean(others)))},
             }
         )
     return lines
@@ -132,7 +168,7 @@ def mean_curves(pairs, scores):
     return curves
 
 
-def report(pairs, scores, column, anchor=None):
+def report(pairs, scores, column, anchor=None, interpolation="pchip"):
     """What is printed of one score column: the mean curve of each codec, and the BD-rates."""
     text = [f"{column.name}: higher is {column.higher_is}; mean curves (bitrate: score)"]
     curves = mean_curves(pairs, scores)
@@ -140,12 +176,23 @@ def report(pairs, scores, column, anchor=None):
     text += [
         f"{codec:{wide}}  " + "  ".join(f"{r:.4g}: {s:.5g}" for r, s in zip(*curve)) for codec, curve in curves.items()
     ]
-    for e in compare(pairs, scores, anchor):
-        interval = "no interval from one image" if e["low"] is None else f"{e['low']:+.1f} to {e['high']:+.1f} %"
-        tie = "" if e["low"] is None or not e["low"] <= 0 <= e["high"] else ", a tie"
+    for e in compare(pairs, scores, anchor, interpolation):
+        if e["low"] is None:
+            interval = f"no interval from {e['images']} image{'s' if e['images'] > 1 else ''}"
+        else:
+            interval = f"{e['low']:+.1f} to {e['high']:+.1f} %"
+            interval += ", not shown different" if e["low"] <= 0 <= e["high"] else ""
         text.append(
-            f"BD-rate of {e['codec']} against {e['anchor']}: {e['bd_rate']:+.1f} % ({interval}{tie}), "
-            f"{e['images']} images"
+            f"BD-rate of {e['codec']} against {e['anchor']}: {e['bd_rate']:+.1f} % ({interval}), {e['images']} images"
         )
+        [(another, other)] = e["other"].items()
+        if abs(other - e["bd_rate"]) > APART:
+            text.append(
+                f"  by {another} in place of {interpolation}: {other:+.1f} %; give more bitrates for a surer figure"
+            )
+        text += [
+            f"  warning: {reference}: the codecs have only {100 * overlap:.0f} % of their scores in common"
+            for reference, overlap in e["small_overlap"].items()
+        ]
         text += [f"  without {reference}: {why}" for reference, why in e["left_out"].items()]
     return "\n".join(text)

@@ -3,9 +3,12 @@
     python run.py -dat tid2013 -m psnr
     python run_single_img.py -ref a.png -dis b.png -m psnr --calibrate results/tid2013_psnr.csv
 
-The map is the 4-parameter logistic of the VQEG (agreement/fits.py), fitted to the file's scores and labels. The interval is where the
-labels of images with such a score lie: 95 % of the errors, among the nearest scores, of maps fitted without the reference
-that they were tried on (ten folds of references). It holds for images like the dataset's, distorted like the dataset's.
+The map is the 4-parameter logistic of the VQEG (agreement/fits.py), fitted to the file's scores and labels. The interval
+is where the labels of images with such a score lie: of the errors among the n nearest scores, made by maps fitted without the
+reference that they are tried on, the ceil((n + 1) 0.95)-th smallest on either side of the map. For a new reference like the
+dataset's that is a conformal interval (Vovk, Gammerman, Shafer 2005, Algorithmic learning in a random world; Lei et al. 2018,
+JASA 113, 1094-1111), which the plain 95 % quantile of few errors is not: it is too short. It holds for images like the
+dataset's, distorted like the dataset's.
 """
 
 from dataclasses import dataclass
@@ -15,7 +18,6 @@ import numpy as np
 from common.errors import UsageError
 from scorefiles.read import read
 
-FOLDS = 10
 LEVEL = 0.95
 NEAREST = 50  # errors that make an interval: at least so many, and at least a fifth of the dataset
 MAPPING = "logistic4"
@@ -31,15 +33,27 @@ class Calibration:
     fit: object  # fits.Fit of oriented predictions
     scores: np.ndarray  # (N,) oriented, sorted
     errors: np.ndarray  # (N,) label minus prediction of the map fitted without the reference, in the order of `scores`
+    references: np.ndarray  # (N,) which reference, in the order of `scores`
 
     def __call__(self, score):
         x = score * self.file.sign
-        n = min(len(self.scores), max(NEAREST, len(self.scores) // 5))
-        near = self.errors[np.argsort(np.abs(self.scores - x), kind="stable")[:n]]
+        near = self.errors[nearest(self.scores, x)]
         label = float(self.fit([x])[0])
-        low, high = label + np.quantile(near, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+        half = conformal(near)
+        low, high = label - half, label + half
         outside = not self.scores[0] <= x <= self.scores[-1]
         return {"label": label, "low": float(low), "high": float(high), "extrapolated": bool(outside)}
+
+    def coverage(self, most=1000):
+        """Share of labels that the intervals hold when their own reference's errors take no part in them: of all pairs, or of
+        `most` evenly spaced in the score."""
+        asked = np.unique(np.linspace(0, len(self.scores) - 1, most).astype(int))
+        held = []
+        for i in asked:
+            others = self.references != self.references[i]
+            near = self.errors[others][nearest(self.scores[others], self.scores[i])]
+            held.append(abs(self.errors[i]) <= conformal(near))
+        return float(np.mean(held))
 
     def statement(self):
         """Which dataset, which fit, how good: the line that stands under calibrated scores."""
@@ -57,9 +71,23 @@ class Calibration:
             f"predicted from {self.column}: the label of {self.file.dataset} ({label}; higher is {self.file.label_higher_is}) "
             f"by {MAPPING} {MAPPINGS[MAPPING].formula}, x = {'' if self.file.sign > 0 else '-'}{self.column}, {parameters}, "
             f"fitted to {count} pairs of {self.file.path.name}: PLCC {plcc(mapped, table['mos']):.3f}, RMSE {rmse:.3g} "
-            f"on references not fitted to; interval: {100 * LEVEL:.0f} % of the labels at such a score"
+            f"on references not fitted to; interval: {100 * LEVEL:.0f} % of the labels at such a score (held {100 * self.coverage():.1f} "
+            f"% of the labels of references left out)"
             + ("" if self.file.document else "; the file has no JSON, so its protocol and weights were not checked")
         )
+
+
+def nearest(scores, x):
+    """Indices of the scores (N,) nearest to x whose errors make an interval."""
+    n = min(len(scores), max(NEAREST, len(scores) // 5))
+    return np.argsort(np.abs(scores - x), kind="stable")[:n]
+
+
+def conformal(errors, level=LEVEL):
+    """Half width that holds a new error with probability `level`, from n exchangeable errors: the ceil((n + 1) level)-th
+    smallest absolute one; infinite where n is too small for the level (below 19 for 95 %)."""
+    rank = int(np.ceil((len(errors) + 1) * level - 1e-9))
+    return float(np.sort(np.abs(errors))[rank - 1]) if rank <= len(errors) else np.inf
 
 
 def known(dataset, what):
@@ -98,19 +126,25 @@ def calibration(path, columns, settings):
     references = np.unique(file.table["ref"], return_inverse=True)[1]
     if references.max() < 2:
         raise UsageError(f"--calibrate {path}: {references.max() + 1} references, expected at least 3 for an interval")
+    least = int(np.ceil(LEVEL / (1 - LEVEL) - 1e-9))
+    if len(x) < least:
+        raise UsageError(
+            f"--calibrate {path}: {len(x)} pairs, expected at least {least} for an interval of {LEVEL:.0%}"
+        )
+    whole = fitted(x, y, path, strict=True)
     errors = np.empty(len(x))
-    for fold in range(min(FOLDS, references.max() + 1)):
-        out = references % FOLDS == fold
-        errors[out] = y[out] - fitted(x[~out], y[~out], path)(x[out])
+    for reference in range(references.max() + 1):
+        out = references == reference
+        errors[out] = y[out] - fitted(x[~out], y[~out], path, near=whole)(x[out])
     order = np.argsort(x, kind="stable")
-    return Calibration(file.method, file, fitted(x, y, path, strict=True), x[order], errors[order])
+    return Calibration(file.method, file, whole, x[order], errors[order], references[order])
 
 
-def fitted(x, y, path, strict=False):
+def fitted(x, y, path, strict=False, near=None):
     from agreement.fits import fit
 
     try:
-        found = fit(MAPPING, x, y)
+        found = fit(MAPPING, x, y, near)
     except ValueError as error:
         raise UsageError(f"--calibrate {path}: {error}") from None
     if strict and not found.monotonic:

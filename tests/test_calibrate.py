@@ -114,3 +114,35 @@ def test_a_renamed_weight_file_is_the_same(tmp_path, capsys, monkeypatch):
     image = saved(tmp_path, "r.png", astronaut(48, 40))
     argv = ["-ref", image, "-dis", image, "-m", "psnr", "--calibrate", str(put(tmp_path, made(), weights=[told]))]
     assert "predicted" in printed(capsys, *argv)
+
+
+def test_the_rank_is_conformal_where_a_plain_quantile_is_too_short():
+    """19 exchangeable errors are the fewest for 95 %; of 50 the 49th, which holds a new one in 49 / 51 of cases."""
+    errors = np.arange(1.0, 51)
+    assert calibrate.conformal(errors) == 49 and np.quantile(errors, 0.95) < 48
+    assert calibrate.conformal(-errors[:19]) == 19 and calibrate.conformal(errors[:18]) == np.inf
+    rng = np.random.default_rng(0)
+    drawn = np.abs(rng.normal(size=(4000, 51)))
+    assert np.mean(drawn[:, 50] <= [calibrate.conformal(row[:50]) for row in drawn]) > 0.945
+    signed = rng.normal(size=(4000, 51))
+    low, high = np.quantile(signed[:, :50], [0.025, 0.975], axis=1)  # what an interval of plain quantiles would hold
+    assert np.mean((low <= signed[:, 50]) & (signed[:, 50] <= high)) < 0.94
+
+
+def test_small_datasets_are_covered(tmp_path):
+    """8 references of 12 images: labels of references that were not there, over 40 datasets."""
+    shares = []
+    for seed in range(40):
+        found = calibrate.calibration(put(tmp_path, made(seed, 8, 12)), ["psnr"], SETTINGS)
+        new = made(seed + 500, 8, 12)
+        told = [found(score) for score in new["pred"]]
+        shares.append(np.mean([t["low"] <= label <= t["high"] for t, label in zip(told, new["mos"])]))
+    assert 0.93 < np.mean(shares) < 0.99
+
+
+def test_the_coverage_reached_is_stated(tmp_path):
+    found = calibrate.calibration(put(tmp_path, made()), ["psnr"], SETTINGS)
+    assert 0.92 < found.coverage() < 0.99
+    assert f"(held {100 * found.coverage():.1f} % of the labels of references left out)" in found.statement()
+    with pytest.raises(UsageError, match="18 pairs, expected at least 19"):
+        calibrate.calibration(put(tmp_path, made(0, 3, 6)), ["psnr"], SETTINGS)

@@ -9,6 +9,8 @@ import importlib.util
 import os
 import signal
 import sys
+import threading
+import time
 from dataclasses import fields
 
 from common.errors import UsageError, WorkError, missing_package, one_line
@@ -87,6 +89,8 @@ def flush_stdout():
 
 
 STOPPED = []  # signals that asked this process to stop
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+GRACE = 4.0  # seconds from the first of them to the end of the process, whatever its threads and worker processes do
 
 
 def check_stopped():
@@ -95,48 +99,83 @@ def check_stopped():
         raise KeyboardInterrupt(signal.Signals(STOPPED[0]).name)
 
 
-def run_main(main, argv=None, kept=""):
-    """Run main(argv) -> int|None as a script and leave with its exit code.
+@contextlib.contextmanager
+def stopped_in_time(leave):
+    """Inside, a signal that asks the process to stop is a KeyboardInterrupt; where that has not ended it within GRACE seconds,
+    leave(number) is called in a thread of its own: a disk that does not answer holds the main thread, or Python's end.
 
-    UsageError or a missing package -> 2, WorkError -> 1, Ctrl-C or SIGTERM -> 128 + signal (and `kept` is told), anything unforeseen -> 1; always
-    one line on stderr, the traceback only when --debug is among the arguments.
+    Python tells the thread of the signal through a pipe at once, while the main thread may be busy in a library for minutes.
     """
-    argv = sys.argv[1:] if argv is None else argv
-    program = os.path.basename(sys.argv[0])
 
     def stop(number, _):
         STOPPED.append(number)
         raise KeyboardInterrupt(signal.Signals(number).name)
 
+    def watch():
+        number = os.read(receive, 1)
+        if number:
+            time.sleep(GRACE)
+            leave(number[0])
+        os.close(receive)
+
+    receive, send = os.pipe()
+    os.set_blocking(send, False)
+    threading.Thread(target=watch, daemon=True).start()
     STOPPED.clear()
-    previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    told_before = signal.set_wakeup_fd(send, warn_on_full_buffer=False)
+    under_nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    previous = {n: signal.signal(n, stop) for n in SIGNALS if not (n == signal.SIGHUP and under_nohup)}
     try:
-        code = main(argv) or 0
-        flush_stdout()
-    except BrokenPipeError:  # the reader of our output (head, less) has left
-        code = 0
-    except KeyboardInterrupt as error:
-        term = str(error) == "SIGTERM"
-        print(f"{program}: stopped{kept}", file=sys.stderr)
-        code = 128 + (signal.SIGTERM if term else signal.SIGINT)
-    except (UsageError, WorkError, OSError, MemoryError, ModuleNotFoundError) as error:
-        if "--debug" in argv:
-            raise
-        if isinstance(error, ModuleNotFoundError):
-            error = missing_package(error.name or error)
-        print(f"{program}: error: {one_line(error)}", file=sys.stderr)
-        code = 2 if isinstance(error, UsageError) else 1
-    except Exception as error:
-        if "--debug" in argv:
-            raise
-        print(
-            f"{program}: unexpected {type(error).__name__}: {one_line(error)} (run again with --debug for the traceback)",
-            file=sys.stderr,
-        )
-        code = 1
+        yield
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-        with contextlib.suppress(OSError):
+        signal.set_wakeup_fd(told_before)
+        os.close(send)  # no signal has come: the thread ends
+
+
+def run_main(main, argv=None, kept=""):
+    """Run main(argv) -> int|None as a script and leave with its exit code.
+
+    UsageError or a missing package -> 2, WorkError -> 1, SIGINT (Ctrl-C), SIGTERM or SIGHUP -> 128 + signal within 5 seconds (and
+    `kept` is told), anything unforeseen -> 1; always one line on stderr, the traceback only when --debug is among the arguments.
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    program, said = os.path.basename(sys.argv[0]), []
+
+    def say_stopped():
+        with contextlib.suppress(OSError):  # the terminal may have hung up
+            if not said:
+                said.append(True)
+                print(f"{program}: stopped{kept}", file=sys.stderr, flush=True)
+
+    def leave(number):
+        say_stopped()
+        os._exit(128 + number)
+
+    with stopped_in_time(leave):
+        try:
+            code = main(argv) or 0
             flush_stdout()
+        except BrokenPipeError:  # the reader of our output (head, less) has left
+            code = 0
+        except KeyboardInterrupt:
+            say_stopped()
+            code = 128 + (STOPPED[0] if STOPPED else signal.SIGINT)
+        except (UsageError, WorkError, OSError, MemoryError, ModuleNotFoundError) as error:
+            if "--debug" in argv:
+                raise
+            if isinstance(error, ModuleNotFoundError):
+                error = missing_package(error.name or error)
+            print(f"{program}: error: {one_line(error)}", file=sys.stderr)
+            code = 2 if isinstance(error, UsageError) else 1
+        except Exception as error:
+            if "--debug" in argv:
+                raise
+            what = f"unexpected {type(error).__name__}: {one_line(error)}"
+            print(f"{program}: {what} (run again with --debug for the traceback)", file=sys.stderr)
+            code = 1
+        finally:
+            with contextlib.suppress(OSError):
+                flush_stdout()
     sys.exit(code)

@@ -17,7 +17,7 @@ from PIL import Image
 
 from common.errors import WorkError, one_line
 from common.images import ImageError, open_rgb
-from common.terminal import check_stopped
+from common.terminal import SIGNALS, check_stopped
 from robustness import perturb
 
 
@@ -94,14 +94,14 @@ def signals_held():
 
 
 def hold(how):
-    signal.pthread_sigmask(how, (signal.SIGINT, signal.SIGTERM))
+    signal.pthread_sigmask(how, SIGNALS)
 
 
 def begin_worker():
-    """In a worker: a Ctrl-C is the main process's to answer, an order to end needs no handler, and when the main process is gone
-    (kill -9), so is the worker, and with it the locks it was born with."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    """In a worker: a Ctrl-C or a hang-up is the main process's to answer, an order to end needs no handler, and when the main
+    process is gone (kill -9), so is the worker, and with it the locks it was born with."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.SIG_IGN)
     hold(signal.SIG_UNBLOCK)
 
     def leave_with_parent():

@@ -27,7 +27,7 @@ from agreement.correlations import coefficients
 from common.errors import UsageError, unknown
 from common.terminal import check_writable, progress, run_main
 from methods import fused
-from reports.fuse.cells import Folder, enough
+from reports.fuse.cells import Folder, enough, shared_content
 from reports.fuse.choice import KINDS, agreement_of, curves, leaving_one_out
 from reports.fuse.report import FORMATS
 
@@ -57,10 +57,8 @@ def coefficient(name, prediction, cell):
         raise UsageError(f"{name} in {cell.name}: {error}") from None
 
 
-def lines(choice, cell, folder, args, tried):
-    """The lines of one cell: each metric's coefficients, and the fused SRCC minus its own with an interval."""
-    from scipy import stats
-
+def lines(choice, cell, folder, args):
+    """The lines of one cell, each metric's coefficients, and the resampled SRCC of all (agreement.bootstrap.Resampled)."""
     from agreement.bootstrap import cluster_bootstrap
 
     found = beside(choice, cell, folder, args.by, args.beside)
@@ -77,29 +75,40 @@ def lines(choice, cell, folder, args, tried):
                 "difference": None,
                 "low": None,
                 "high": None,
-                "low_corrected": None,
-                "high_corrected": None,
+                "p": None,
+                "verdict": None,
                 "pairs": len(cell.badness),
                 "references": len(np.unique(cell.references)),
             }
         )
+    predictions = np.stack([prediction for _, _, prediction in found])
+    seed = (args.seed, folder.datasets.index(cell.dataset))  # datasets are resampled apart, cells of one together
     try:
-        predictions = np.stack([prediction for _, _, prediction in found])
-        drawn = cluster_bootstrap(cell.badness, predictions, cell.references, ("srcc",), args.resamples, args.seed)[
-            "srcc"
-        ]
-        for i, line in enumerate(table[1:], 1):
-            line["difference"] = table[0]["srcc"] - line["srcc"]
-            line["low"], line["high"] = drawn.interval(0, i)
-            if (
-                tried > 1
-            ):  # no resample lies so far out: Student's t about the estimate, with the bootstrap's standard error
-                error = np.std(drawn.values[:, 0] - drawn.values[:, i], ddof=1)
-                wide = error * stats.t.ppf(1 - 0.025 / tried, line["references"] - 1)
-                line["low_corrected"], line["high_corrected"] = line["difference"] - wide, line["difference"] + wide
+        drawn = cluster_bootstrap(cell.badness, predictions, cell.references, ("srcc",), args.resamples, seed)["srcc"]
     except ValueError as error:
         raise UsageError(f"{cell.name}: {error}") from None
-    return table
+    return table, drawn
+
+
+def judged(tables):
+    """The lines of all cells, the fused SRCC minus each other's with intervals that hold for all lines at once."""
+    from agreement.simultaneous import Contrast, judge
+
+    compared = [(line, Contrast(drawn, 0, i)) for table, drawn in tables for i, line in enumerate(table) if i]
+    try:
+        family = judge([contrast for _, contrast in compared])
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    columns = {
+        "difference": family.estimate,
+        "low": family.low,
+        "high": family.high,
+        "p": family.p,
+        "verdict": family.verdict(),
+    }
+    for k, (line, _) in enumerate(compared):
+        line.update({name: values.tolist()[k] for name, values in columns.items()})
+    return [line for table, _ in tables for line in table]
 
 
 def summary(choice, table, kind):
@@ -128,15 +137,17 @@ def report(choices, agreement, cells, lacking, folder, args, tried=None):
     """Everything that is printed, as one dict. choices: one a dataset held out, the last chosen on all."""
     *held, none = choices
     work = [(choice, cell) for choice in held for cell in cells if cell.dataset == choice.held]
-    table, factors = [], cells[0].factors
+    tables, factors = [], cells[0].factors
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool, progress(len(work), "cell", "bootstrap") as bar:
-        for some in pool.map(lambda w: lines(*w, folder, args, tried["combinations"] if tried else 1), work):
-            table += some
+        for some in pool.map(lambda w: lines(*w, folder, args), work):
+            tables.append(some)
             bar.update()
+    table = judged(tables)
     return {
         "by": args.by,
         "floor": args.floor,
         "resamples": args.resamples,
+        "shared": {dataset: sorted(references) for dataset, references in folder.shared.items()},
         "used": [c.name for c in cells],
         "lacks": lacking,
         "held_out": [summary(choice, table, args.by) for choice in held],
@@ -190,6 +201,11 @@ def arguments(argv):
     )
     parser.add_argument("--datasets", nargs="+", default=[], metavar="NAME", help="only these datasets of the folder")
     parser.add_argument(
+        "--shared-content",
+        metavar="FILE",
+        help="CSV of dataset,ref: references whose pairs are left out, because other datasets show the same photograph",
+    )
+    parser.add_argument(
         "--beside", nargs="+", default=[], metavar="METHOD", help="further methods to print beside the fused one"
     )
     parser.add_argument(
@@ -237,7 +253,8 @@ def write_files(folder, args):
 
 def main(argv):
     args = arguments(argv)
-    folder = Folder(args.folder, args.datasets, args.floor)
+    shared = shared_content(args.shared_content) if args.shared_content else None
+    folder = Folder(args.folder, args.datasets, args.floor, shared)
     if args.write:
         return write_files(folder, args)
     for name in args.beside:
@@ -247,7 +264,7 @@ def main(argv):
     if args.search is not None:
         from reports.fuse.search import search
 
-        choices, agreement, cells, lacking, tried = search(folder, args.factors, args.search)
+        choices, agreement, cells, lacking, tried = search(folder, args.factors, args.search, args.seed)
     else:
         cells, lacking = folder.blocks(args.blocks) if args.blocks else folder.load(args.factors)
         enough(cells, lacking, args.blocks or " ".join(args.factors))

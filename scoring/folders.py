@@ -18,6 +18,7 @@ from common.terminal import warn
 from common.text import aligned
 
 LEVEL = 0.95
+TIE = "not shown different"
 
 
 @dataclass(frozen=True)
@@ -146,20 +147,20 @@ def by_reference(pairs, scores, groups, references):
 
 
 def summary(pairs, scores):
-    """-> [{group, images, mean, median, low, high}], low and high the 95 % interval of the mean (bootstrap over references:
-    BCa, 2000 resamples), None with a single reference."""
+    """-> [{group, images, mean, median, low, high}], low and high the 95 % interval of the mean (Student's t with
+    references - 1 degrees of freedom, standard error by a jackknife over references), None with a single reference."""
     import numpy as np
 
     from agreement.bootstrap import ratio, resample
+    from agreement.simultaneous import Contrast, single
 
     lines = []
     for group, indices in groups_of(pairs).items():
         references = list(dict.fromkeys(pairs[i].reference for i in indices))
         low = high = None
         if len(references) > 1:
-            low, high = resample(
-                ratio(*by_reference(pairs, scores, {group: indices}, references)), len(references)
-            ).interval(0)
+            means = ratio(*by_reference(pairs, scores, {group: indices}, references))
+            low, high = single(Contrast(resample(means, len(references)), 0))
         values = [scores[i] for i in indices]
         lines.append(
             {
@@ -177,12 +178,13 @@ def summary(pairs, scores):
 def comparisons(pairs, scores, higher_is):
     """Every two groups on the references they all have -> (references in common, [{a, b, difference, low, high, better}]).
 
-    The bootstrap is paired: both means from the same drawn references. Intervals hold 95 % for all comparisons together
-    (Bonferroni). better: a, b, or "tie" where the interval holds zero.
+    The bootstrap is paired: both means from the same drawn references. Intervals hold for all comparisons together in 95 %
+    (agreement/simultaneous.py). better: a, b, or TIE where the interval holds zero.
     """
     from itertools import combinations
 
     from agreement.bootstrap import ratio, resample
+    from agreement.simultaneous import Contrast, judge
 
     groups = groups_of(pairs)
     theirs = [{pairs[i].reference for i in indices} for indices in groups.values()]
@@ -192,11 +194,11 @@ def comparisons(pairs, scores, higher_is):
     drawn = resample(ratio(*by_reference(pairs, scores, groups, references)), len(references))
     two = list(combinations(range(len(groups)), 2))
     lines = []
-    for a, b in two:
-        low, high = drawn.interval(a, b, level=1 - (1 - LEVEL) / len(two))
+    family = judge([Contrast(drawn, a, b) for a, b in two], LEVEL)
+    for (a, b), low, high in zip(two, family.low.tolist(), family.high.tolist()):
         names = list(groups)[a], list(groups)[b]
         larger = 0 if low > 0 else 1
-        better = "tie" if low <= 0 <= high else names[larger if higher_is == "better" else 1 - larger]
+        better = TIE if low <= 0 <= high else names[larger if higher_is == "better" else 1 - larger]
         lines.append(
             {
                 "a": names[0],
@@ -228,7 +230,7 @@ def report(pairs, scores, column):
     if len(lines) > 1:
         text += [
             f"{e['a']} - {e['b']}: {e['difference']:+.6g} ({e['low']:+.6g} to {e['high']:+.6g}): "
-            + (e["better"] if e["better"] == "tie" else f"{e['better']} is better")
+            + (TIE if e["better"] == TIE else f"{e['better']} is better")
             for e in compared
         ]
         text.append(

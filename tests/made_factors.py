@@ -39,7 +39,7 @@ def made(folder, power, datasets=("alpha", "beta", "gamma"), perturbations=("", 
 def report(folder, *argv):
     """fuse.py's JSON."""
     out = folder / "report.json"
-    assert not fuse.main([str(folder), *argv, "--resamples", "100", "--format", "json", "-o", str(out)])
+    assert not fuse.main([str(folder), *map(str, argv), "--resamples", "100", "--format", "json", "-o", str(out)])
     return json.loads(out.read_text())
 
 

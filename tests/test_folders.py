@@ -185,13 +185,13 @@ def test_decided_and_undecided(higher_is, better):
     _, (line,) = folders.comparisons(*made({"a": 0.0, "b": 1.0}), higher_is)
     assert line["better"] == better and line["high"] < 0
     _, (line,) = folders.comparisons(*made({"a": 0.0, "b": 0.0}), higher_is)
-    assert line["better"] == "tie"
+    assert line["better"] == folders.TIE
 
 
 def test_equal_folders_tie_nearly_always():
     """Three equal folders, three comparisons: about 5 % of experiments may decide one. Binomial: P(more than 7 of 40) < 1 %."""
     experiments = [folders.comparisons(*made(dict.fromkeys("abc", 0.0), seed), "worse")[1] for seed in range(40)]
-    wrong = sum(any(line["better"] != "tie" for line in lines) for lines in experiments)
+    wrong = sum(any(line["better"] != folders.TIE for line in lines) for lines in experiments)
     assert wrong <= 7
 
 

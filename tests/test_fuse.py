@@ -163,6 +163,43 @@ def test_cells_that_lack_a_factor_are_named(tmp_path):
     assert found["lacks"] == {"gamma rot-1": ["b"]} and "gamma none" in found["used"] and len(found["used"]) == 5
 
 
+def test_intervals_hold_for_all_lines_at_once(tmp_path):
+    """Wider than the same cells alone: the family is all cells and comparators of the report."""
+    made(tmp_path, {"alpha": 0.5, "beta": 0.5, "gamma": 0.5}, perturbations=("", "_rot-1", "_tra-1", "_sca-1"))
+    many = report(tmp_path, "--factors", "a", "b")
+    for path in list(tmp_path.glob("*_*-1.csv")):
+        path.unlink()
+    few = report(tmp_path, "--factors", "a", "b")
+
+    def widths(found):
+        return np.array(
+            [r["high"] - r["low"] for r in found["lines"] if r["role"].startswith("factor") and not r["pct"]]
+        )
+
+    assert len(widths(many)) == len(widths(few)) and np.mean(widths(many) / widths(few)) > 1.05
+    assert {r["verdict"] for r in many["lines"]} <= {None, "better", "worse", "not shown different", "undecided"}
+    for r in many["lines"]:
+        if r["verdict"] in ("better", "worse"):
+            assert r["p"] <= 0.05
+
+
+def test_shared_content_is_left_out(tmp_path, capsys):
+    made(tmp_path, {"alpha": 0.5, "beta": 0.5, "gamma": 0.5}, perturbations=("",))
+    shared = tmp_path / "shared.txt"
+    shared.write_text("dataset,ref\nalpha,R03.png\nalpha,r07.png\n")
+    found = report(tmp_path, "--factors", "a", "b", "--shared-content", shared)
+    assert {(r["dataset"], r["references"]) for r in found["lines"]} == {("alpha", 10), ("beta", 12), ("gamma", 12)}
+    assert found["shared"] == {"alpha": ["r03.png", "r07.png"]}
+    fuse.main([str(tmp_path), "--factors", "a", "b", "--resamples", "100"])
+    assert "held out is the dataset, not its content" in capsys.readouterr().out
+    shared.write_text("dataset,ref\nalpha,r99.png\n")
+    with pytest.raises(UsageError, match="alpha_a.csv has no reference r99.png"):
+        report(tmp_path, "--factors", "a", "b", "--shared-content", shared)
+    shared.write_text("x\n1\n")
+    with pytest.raises(UsageError, match="expected the columns dataset, ref"):
+        report(tmp_path, "--factors", "a", "b", "--shared-content", shared)
+
+
 # ---- bad input
 
 UNUSABLE = {

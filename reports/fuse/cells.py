@@ -45,8 +45,10 @@ def cell_name(dataset, perturbation, pct):
 class Folder:
     """The score files of a folder: {(dataset, perturbation, pct): {method: path}}, each read and checked once."""
 
-    def __init__(self, path, datasets=(), floor=fused.FLOOR):
+    def __init__(self, path, datasets=(), floor=fused.FLOOR, shared=None):
+        """shared: {dataset: {references}} whose pairs are left out, from `shared_content`."""
         self.path, self.floor, self.cells, self.first, self.known = Path(path), floor, {}, {}, {}
+        self.shared = shared or {}
         for name, [file, *_] in scan(self.path).items():
             if file.name == name:  # finished
                 dataset, method, perturbation, pct = parse_name(name)
@@ -90,7 +92,18 @@ class Folder:
                 "factors must be of one perturbation"
             )
         template = self.first.setdefault(file.dataset, file)
-        return file, order_of(file, template)
+        return file, self.without_shared(file, order_of(file, template))
+
+    def without_shared(self, file, order):
+        """The rows `order` of a file, less those of references left out. UsageError for one that the file has not."""
+        leave = self.shared.get(file.dataset, set())
+        if not leave:
+            return order
+        references = base_names(file.table["ref"]).to_numpy(dtype=str)[order]
+        unknown_names = sorted(leave - set(references))
+        if unknown_names:
+            raise UsageError(f"--shared-content: {file.path} has no reference {', '.join(unknown_names)}")
+        return order[~np.isin(references, list(leave))]
 
     def usable(self, key, method):
         """Whether a cell has a method's file. One that is of no use by itself is named on stderr, once, and leaves the cell."""
@@ -176,6 +189,24 @@ class Folder:
             if not file.random and "fused" not in file.settings and file.protocol == cell.files[0].protocol:
                 found.append(method)
         return found
+
+
+def shared_content(path):
+    """A CSV of dataset,ref -> {dataset: {references, as base_names writes them}}: content that other datasets hold too."""
+    import pandas as pd
+
+    try:
+        table = pd.read_csv(path, dtype=str, encoding="utf-8-sig", keep_default_na=False)
+    except (OSError, ValueError) as error:  # ValueError: pandas' parser and decoding errors
+        raise UsageError(
+            f"--shared-content {path}: expected a CSV file with the columns dataset, ref: {error}"
+        ) from None
+    if not {"dataset", "ref"} <= set(table.columns) or table.empty:
+        raise UsageError(
+            f"--shared-content {path}: expected the columns dataset, ref and at least one row; found "
+            f"{', '.join(map(str, table.columns))}"
+        )
+    return {dataset: set(base_names(rows["ref"])) for dataset, rows in table.groupby("dataset")}
 
 
 def line(path):

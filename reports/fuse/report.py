@@ -10,7 +10,7 @@ import json
 from common.text import aligned
 from reports.fuse.cells import cell_name
 
-HEADS = ("held-out cell", "metric", "what it is", "SRCC", "PLCC", "KRCC", "fused minus it", "95 % interval")
+HEADS = ("held-out cell", "metric", "what it is", "SRCC", "PLCC", "KRCC", "fused minus it", "95 % at once", "verdict")
 
 
 def signed(value):
@@ -21,16 +21,16 @@ def interval(low, high):
     return "" if low is None else f"[{low:+.3f}, {high:+.3f}]"
 
 
-def cell_row(line, tried):
-    row = (
+def cell_row(line):
+    return (
         cell_name(line["dataset"], line["perturbation"], line["pct"]),
         "fused" if line["role"] == "fused" else line["metric"],
         "" if line["role"] == "fused" else line["role"],
         *(f"{line[k]:.3f}" for k in ("srcc", "plcc", "krcc")),
         signed(line["difference"]),
         interval(line["low"], line["high"]),
+        line["verdict"] or "",
     )
-    return row + ((interval(line["low_corrected"], line["high_corrected"]),) if tried else ())
 
 
 def sections(report):
@@ -57,14 +57,19 @@ def sections(report):
     found.append(
         (
             "Held out, cell by cell",
-            HEADS + (("corrected",) if tried else ()),
-            [cell_row(line, tried) for line in report["lines"]],
+            HEADS,
+            [cell_row(line) for line in report["lines"]],
         )
     )
+    compared = sum(line["difference"] is not None for line in report["lines"])
     references = {line["dataset"]: line["references"] for line in report["lines"]}
     notes = [
-        f"interval: of the paired difference in SRCC, {report['resamples']} resamples of the references "
-        f"({', '.join(f'{d}: {n}' for d, n in references.items())}), BCa; few references carry little",
+        f"95 % at once: intervals of the paired differences in SRCC that hold for all {compared} lines together (max-t, "
+        f"{report['resamples']} resamples of the references, {', '.join(f'{d}: {n}' for d, n in references.items())}); few "
+        "references carry little; better, worse: the fused metric is",
+        "held out is the dataset, not its content: LIVE and TID2013 show photographs of the same collection (Kodak's), so that "
+        "neither is new content to what was chosen on the other (--shared-content leaves named references out)",
+        *(f"left out of {d} as shared content: {', '.join(names)}" for d, names in report["shared"].items()),
         "best single: the best method of the folder in that cell, picked on that very cell, which favours it",
         f"cells used: {', '.join(report['used'])}",
         *(f"not used: {cell}, which lacks {', '.join(names)}" for cell, names in report["lacks"].items()),
@@ -74,8 +79,8 @@ def sections(report):
         count = tried["combinations"]
         notes += [
             f"tried: {tried['pairs']} pairs, {tried['triples']} triples, {tried['forward']} larger sets by forward "
-            f"selection: {count} combinations; for each dataset held out on the others alone",
-            f"corrected: for {count} combinations tried (Bonferroni; Student's t with the bootstrap's standard error)",
+            f"selection: {count} combinations; for each dataset held out on the others alone, so that they cost its own "
+            "intervals nothing",
             *tried["notes"],
         ]
     found.append(("What this is", None, notes))

@@ -1,8 +1,8 @@
 """fuse.py --search: which metrics of a folder to fuse, held out as honestly as their exponents.
 
 For each dataset held out, singles, all pairs and triples, and larger sets by forward selection, are ranked on the other
-datasets alone: roughly, with coarse exponents and at most THIN pairs of images a cell. The best of each size and the best few of
-all then get their exponents as agreement/exponents.py chooses them, on all pairs of images, and the best of these is what is reported.
+datasets alone: roughly, with coarse exponents and THIN pairs of images a cell, drawn at random. The best of each size and
+the best few of all then get their exponents as agreement/exponents.py chooses them, on all pairs of images, and the best of these is what is reported.
 """
 
 from itertools import combinations
@@ -21,17 +21,17 @@ WORTH = 1e-3  # of mean SRCC that a larger set has to gain: what does not show i
 POWERS = COARSE[COARSE > 0]
 
 
-def search(folder, asked, most):
+def search(folder, asked, most, seed=0):
     """-> (choices, agreement, cells, lacking, what was tried) over the methods of a fuse_cells.Folder, or those asked for.
 
-    most: the largest number of factors. Raises UsageError where there are not two methods and two datasets to work with.
+    most: the largest number of factors; seed: of the sample of pairs that sets are ranked on. Raises UsageError where there are not two methods and two datasets to work with.
     """
     pool, notes = (tuple(asked), []) if asked else pool_of(folder)
     cells, lacking = folder.load(pool)
     enough(cells, lacking, "--search")
     agreement, features = agreement_of(cells, "exponents"), KINDS["exponents"][0]
-    steps = [-(-len(c.badness) // THIN) for c in cells]
-    thin = Agreement([(c.dataset, features(c.distances[:, ::n]), c.badness[::n]) for c, n in zip(cells, steps)])
+    some = [sample(len(c.badness), seed) for c in cells]
+    thin = Agreement([(c.dataset, features(c.distances[:, rows]), c.badness[rows]) for c, rows in zip(cells, some)])
     sizes, choices = {}, []
     for held in [*agreement.datasets, None]:
         on = tuple(d for d in agreement.datasets if d != held)
@@ -53,6 +53,13 @@ def search(folder, asked, most):
             "notes": [f"pool: {', '.join(pool)}", *notes],
         },
     )
+
+
+def sample(pairs, seed, most=THIN):
+    """Up to `most` of so many pairs, drawn at random: every n-th one would meet the same few distortions of each reference."""
+    if pairs <= most:
+        return np.arange(pairs)
+    return np.sort(np.random.default_rng(seed).choice(pairs, most, replace=False))
 
 
 def pool_of(folder):

@@ -108,6 +108,13 @@ DEFINITIONS = {
         "The metrics that no other metric is shown to be better than. With 95 % certainty the truly best one is among them.",
         "Hsu 1996. Multiple comparisons: theory and methods. Chapman and Hall, chapter 4.",
     ),
+    "ceiling": Definition(
+        "noise ceiling",
+        "The coefficient that the true quality itself would have with these labels, which are means of scattering ratings. PLCC: "
+        "the root of the labels' reliability; SRCC and KRCC: mean of simulations with the labels' standard errors. No metric "
+        "can be expected above it.",
+        "Lord, Novick 1968. Statistical theories of mental test scores, section 3.4; Spearman 1904 (see SRCC).",
+    ),
     "p_bootstrap": Definition(
         "p, max-t",
         "Share of resamples in which any difference of the table deviates as much as this one is from zero, in standard "

@@ -16,6 +16,7 @@ from itertools import combinations
 import numpy as np
 
 from agreement.bootstrap import RESAMPLES, cluster_bootstrap, ratio, resample, within
+from agreement.ceiling import noise_ceiling
 from agreement.correlations import outlier_ratio, plcc, rmse, rmse_star, srcc
 from agreement.fits import MAPPINGS, fit
 from agreement.krasula import krasula
@@ -253,6 +254,7 @@ def describe(measured, settings):
         "types": {kind: _type(group, kind, found, settings) for kind, found in measured.types.items()},
         "pairwise": rows,
         "spread": _spread(group),
+        "ceiling": _ceiling(group, settings),
         "krasula": _krasula(group, settings),
     }
 
@@ -392,6 +394,18 @@ def _spread(group):
         return {"refused": group.no_std}
     zero = [image for image, std in zip(group.images, group.std) if std == 0]
     return group.spread.document | {"images": len(group.std), "zero": zero}
+
+
+def _ceiling(group, settings):
+    """What a perfect metric could reach in each coefficient, given the labels' noise; the images of _spread left out."""
+    if group.std is None:
+        return {"refused": group.no_std}
+    rated = group.std > 0
+    try:
+        found = noise_ceiling(group.label[rated], group.spread.standard_error(group.std[rated]), seed=settings.seed)
+    except ValueError as refused:
+        return {"refused": str(refused)}
+    return found | {"plcc_fit": found["plcc"]}
 
 
 def _krasula(group, settings):

@@ -105,6 +105,8 @@ def forest(described, order):
                     ax.plot(cell["simultaneous"], [k, k], color=BLUE, linewidth=0.5)
                 share = described["letters"][name].get(metric, "")
                 ax.text(1.01, k, share, transform=ax.get_yaxis_transform(), va="center", fontsize=7)
+            if name in described["ceiling"]:
+                ax.axvline(described["ceiling"][name], color=ORANGE, linewidth=0.8, linestyle="--")
             ax.set_yticks(range(len(metrics)), metrics)
             ax.set_ylim(-0.6, len(metrics) - 0.4)
             ax.set_title(COLUMNS[name], loc="left")

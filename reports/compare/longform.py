@@ -45,6 +45,9 @@ def flat(results):
                 for statistic, cell in cells.items():
                     share = group["letters"][statistic].get(metric, "") if scope == "pooled" else ""
                     yield row(name, scope, metric, "", statistic, cell, references=references, letters=share)
+        for statistic, value in group["ceiling"].items():
+            cell = {"refused": value} if statistic == "refused" else {"value": value}
+            yield row(name, "noise ceiling", "", "", "" if statistic == "refused" else statistic, cell)
         for kind, found in group["types"].items():
             for metric, cells in found.get("coefficients", {}).items():
                 yield from (

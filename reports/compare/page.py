@@ -177,8 +177,12 @@ def _group(group, found, settings, options):
             + [_with_letters(group, name, metric) for name in STATISTICS]
             + [cell_html(of[metric][scope][name], True) for scope in ("per_reference", "within") for name in STATISTICS]
             for metric in order
-        ],
+        ]
+        + _ceiling(group),
+        "wide",
     )
+    if "refused" in group["ceiling"]:
+        yield f"<p>{link('ceiling', 'Noise ceiling')} refused: {escape(group['ceiling']['refused'])}.</p>"
     if any(group["letters"].values()):
         yield (
             f"<p>Metrics that share a {link('letters', 'letter')} are not shown to differ in that column. "
@@ -191,7 +195,8 @@ def _group(group, found, settings, options):
     yield '<div class="figures">' + drawn(
         figures.forest(group, order),
         f"Coefficients. Thick: {link('interval', '95 % of each alone')}; thin: {link('simultaneous', '95 % of all at once')}; "
-        f"{link('letters', 'letters')} as in the table.",
+        f"{link('letters', 'letters')} as in the table"
+        + (f"; dashed: {link('ceiling')}." if "refused" not in group["ceiling"] else "."),
     )
     yield (
         "".join(
@@ -265,6 +270,14 @@ def _group(group, found, settings, options):
             for row in krasula["pairwise"]
         ],
     )
+
+
+def _ceiling(group):
+    """[a row with what a perfect metric could reach], or none where the labels' spread is not known."""
+    if "refused" in group["ceiling"]:
+        return []
+    values = [number(group["ceiling"][name]) for name in STATISTICS]
+    return [[link("ceiling")] + [("equivalent", value) for value in values] + [""] * 2 * len(STATISTICS)]
 
 
 def _with_letters(group, name, metric):

@@ -143,7 +143,8 @@ def _group(group, settings):
             + [f"{shown(of[metric]['pooled'][name])}{_lettered(group, name, metric)}" for name in STATISTICS]
             + [shown(of[metric][scope]["srcc"]) for scope in ("per_reference", "within")]
             for metric in order
-        ],
+        ]
+        + ceiling_row(group, "(noise ceiling)"),
     )
     if any(group["letters"].values()):
         yield "  Metrics that share a letter are not shown different in that column."
@@ -288,6 +289,10 @@ def latex(results):
                     + interval
                 )
             lines.append(" & ".join([escaped(metric)] + cells) + r" \\")
+        lines += [
+            r"\midrule",
+            *(" & ".join(row[: len(STATISTICS) + 1]) + r" \\" for row in ceiling_row(group, "Noise ceiling")),
+        ] * ("refused" not in group["ceiling"])
         shared = " Metrics that share a letter are not shown different." if any(group["letters"].values()) else ""
         lines += [
             r"\bottomrule",
@@ -299,6 +304,13 @@ def latex(results):
         ]
         parts.append("\n".join(lines))
     return "% needs \\usepackage{booktabs}\n" + "\n\n".join(parts) + "\n"
+
+
+def ceiling_row(group, name):
+    """[one row with what a perfect metric could reach], or none where the labels' spread is not known."""
+    if "refused" in group["ceiling"]:
+        return []
+    return [[name] + [number(group["ceiling"][statistic]) for statistic in STATISTICS] + ["", ""]]
 
 
 def _lettered(group, name, metric):

@@ -11,6 +11,9 @@ continued. Exit code 0 only if all that was asked for is there.
 """
 
 import argparse
+import os
+import sys
+from dataclasses import replace
 
 import datasets
 from common import torchrun
@@ -96,6 +99,12 @@ def arguments(argv):
     also.add_argument(
         "--dry-run", action="store_true", help="what would be computed: pairs, windows, forward passes, disk, time"
     )
+    also.add_argument(
+        "--table",
+        nargs="+",
+        choices=("1", "2", "3", "all"),
+        help="score what these tables of the paper need and print them; -m: only these rows; --verify N: then check N pairs a file",
+    )
     also.add_argument("--fetch-weights", metavar="DIR", help="download what the methods of -m need into DIR")
     also.add_argument(
         "--verify", type=positive, metavar="N", help="recompute N random pairs of each finished FILE and compare"
@@ -130,6 +139,8 @@ def main(argv):
         for _, path, what in download.fetch(options.needed_weights(args.model), args.fetch_weights):
             print(f"{path}: {what}")
         return
+    if args.table:
+        return make_tables(args)
     if args.verify:
         return verify(args)
     if args.files:
@@ -148,10 +159,8 @@ def main(argv):
         from scoring import plots
 
         plots.figure(1, 1)  # no matplotlib: better said before the work
-    device = torchrun.start(options.pick_device(args.device))
-    models, fusions = options.models_of(
-        args.model, args.distance, Options(**flags_of(args, Options) | {"device": device})
-    )
+    settings = Options(**flags_of(args, Options) | {"device": torchrun.start(options.pick_device(args.device))})
+    models, fusions = options.models_of(args.model, args.distance, settings)
 
     from scoring import experiment  # imports torch: what is above says a wrong command line at once
 
@@ -184,22 +193,83 @@ def show(result, args):
         print(f"missing: {what}: {why}")
 
 
-def verify(args):
-    """run.py --verify: print a line a score file. Returns the exit code: 1 if any differs, 2 if any cannot be verified."""
+def make_tables(args):
+    """run.py --table: score what the paper's tables need, one dataset and backbone after the other, and print the tables beside
+    the published numbers. stdout has nothing else. What cannot be had is passed by and named at the end (exit code 1)."""
+    from reports.tables import cells as paper
+    from reports.tables.render import FORMATS
+    from scorefiles.folder import Folders
+    from scoring import experiment
+
+    said = {
+        "-dat": args.dataset,
+        "-d": args.distance,
+        "-rob": args.robustness != ["none"],
+        "-pct": args.percent != [1.0],
+    }
+    said |= {"-s": args.saveas, "--noise-floor": args.noise_floor, "--plot": args.plot, "--shard": args.shard}
+    if unwanted := [flag for flag, given in said.items() if given]:
+        raise UsageError(f"{', '.join(unwanted)}: --table says itself what it needs; leave it out")
+    if torchrun.world()[1] > 1:
+        raise UsageError(
+            "--table runs in one process; under torchrun give -dat, -m and -d (python tables.py --commands)"
+        )
+    cells = paper.select(paper.published(paper.TITLES if "all" in args.table else args.table), args.model)
+    settings = Options(**flags_of(args, Options) | {"device": options.pick_device(args.device)})
+    run = Run(**flags_of(args, Run) | {"keep_going": True})
+    missing, files = [], []
+    for call in paper.calls(cells):
+        print(f"run.py {call}", file=sys.stderr)
+        models, _ = options.models_of(call.methods, call.distances, settings)
+        result = experiment.execute(
+            [call.dataset], models, (), replace(run, perturbations=perturbations(call.perturbations))
+        )
+        lines = result.estimates + ([experiment.text_table(result.lines)] if result.lines else [])
+        print("\n".join([*lines, ""]), file=sys.stderr)
+        missing += result.missing
+        files += result.files
+    folders = Folders([args.savedir] if os.path.isdir(args.savedir) else [])
+    paper.fill(cells, folders)
+    summary = paper.summarise(cells, folders)
+    sys.stdout.write(FORMATS["text"](paper.tables_of(cells), cells, summary, terminal=sys.stdout.isatty()))
+    sys.stdout.flush()
+    code = 1 if missing else 0
+    if args.verify and files:
+        said = [f"{path}: {text}" for path, text, exit_code in verified(args, files) if exit_code]
+        agree = ", and they agree" if not said else ""
+        print(
+            f"\n{len(files) - len(said)} of {len(files)} score files verified: {args.verify} pairs of each scored again{agree}",
+            *said,
+            sep="\n",
+            file=sys.stderr,
+        )
+        code = 1 if said else code
+    if missing:
+        print("\nnot everything could be scored:", file=sys.stderr)
+    for what, why in dict.fromkeys(missing):
+        print(f"missing: {what}: {why}", file=sys.stderr)
+    return code
+
+
+def verified(args, files):
+    """What run.py --verify says of each score file: (path, text, exit code)."""
     from scoring import verify
 
+    where = {
+        "methods": args.model,
+        "datasets": args.dataset,
+        "data_root": args.data_root,
+        "weights_dir": args.weights_dir,
+    }
+    return verify.score_files(files, args.verify, device=options.pick_device(args.device), **where)
+
+
+def verify(args):
+    """run.py --verify: print a line a score file. Returns the exit code: 1 if any differs, 2 if any cannot be verified."""
     code = 0
-    for path, said, its_code in verify.score_files(
-        args.files,
-        args.verify,
-        methods=args.model,
-        datasets=args.dataset,
-        data_root=args.data_root,
-        weights_dir=args.weights_dir,
-        device=options.pick_device(args.device),
-    ):
-        print(f"{path}: {said}", flush=True)
-        code = 1 if 1 in (code, its_code) else max(code, its_code)
+    for path, text, exit_code in verified(args, args.files):
+        print(f"{path}: {text}", flush=True)
+        code = 1 if 1 in (code, exit_code) else max(code, exit_code)
     return code
 
 

@@ -12,6 +12,7 @@ from made_scores import put, run, scores
 
 import tables
 from reports.tables import render
+from scorefiles.folder import Folders
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +82,7 @@ def test_markdown_csv_json(filled, capsys):
 
 def test_text_fits_the_terminal_and_marks_only_there(filled, monkeypatch):
     cells = tables.published("13")
-    folders = tables.Folders([filled])
+    folders = Folders([filled])
     tables.fill(cells, folders)
     arguments = tables.tables_of(cells), cells, tables.summarise(cells, folders)
     plain = render.text(*arguments, terminal=False)

@@ -9,25 +9,28 @@ import numpy as np
 import pytest
 from made_scores import put, scores
 from PIL import Image
+from small_dataset import call, refused
 
-import tables
+from common.errors import UsageError
+from reports.tables import cells as paper
+from scoring import experiment
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 
-STUB = f"""#!/usr/bin/env bash
-# Stands for python: tables.py runs for real, run.py is only noted down and answers as the test wants
-case $1 in *tables.py) exec {sys.executable} "$@" ;; esac
+STUB = """#!/usr/bin/env bash
+# Stands for python: run.py is only noted down and answers as the test wants
 shift
 echo "$*" >> "$CALLS"
 echo "a table of correlations"
-case " $* " in *" dinov1 "*) printf '%s' "$ANSWER"; exit "$CODE" ;; esac
+printf '%s' "$ANSWER"
+exit "$CODE"
 """
 
 
 @pytest.fixture
 def script(tmp_path):
     """f(name, *flags, answer=, code=, **environment) -> (finished process, run.py's arguments, a list a call); run.py is a
-    stub that prints `answer` and leaves with `code` when dinov1 is asked for, and succeeds otherwise."""
+    stub that prints `answer` and leaves with `code`."""
     stub = tmp_path / "python"
     stub.write_text(STUB)
     stub.chmod(0o755)
@@ -46,40 +49,74 @@ def script(tmp_path):
     return run
 
 
-@pytest.mark.parametrize("name, which", [("table1.sh", "1"), ("table2.sh", "2"), ("table3.sh", "3"), ("all.sh", "123")])
-def test_one_call_a_dataset_and_backbone(script, name, which):
-    done, calls = script(name, "--limit", 4, "--data-root", "a folder")
-    cells = tables.published(which)
-    assert calls == [f"{call} --keep-going --limit 4 --data-root a folder" for call in tables.commands(cells)]
-    assert done.returncode == 0 and f"{len(cells)} missing" in done.stdout and "correlations" not in done.stdout
-    assert done.stderr.count("a table of correlations") == len(calls)
+@pytest.mark.parametrize(
+    "name, asked", [("table1.sh", "1"), ("table2.sh", "2"), ("table3.sh", "3"), ("all.sh", "all --verify 2")]
+)
+def test_the_scripts_only_name_their_table(script, name, asked):
+    done, calls = script(name, "--limit", 4, "--data-root", "a folder", code=130)
+    assert calls == [f"--table {asked} --limit 4 --data-root a folder"] and done.returncode == 130
+    _, calls = script(name, "--limit", 4, METHODS="psnr fsim")
+    assert calls == [f"--table {asked} -m psnr fsim --limit 4"]
 
 
-def test_what_is_missing_is_named_at_the_end_and_the_rest_is_done(script):
-    missing = "missing: dinov1: no weights for dinov1; use --weights-dir\n"
-    done, calls = script("all.sh", answer=missing, code=1)
-    assert len(calls) == len(tables.commands(tables.published("123")))
-    assert done.returncode == 1 and "756 missing" in done.stdout
-    assert done.stderr.endswith("not everything could be scored:\n" + missing)  # once, though three calls said it
-    done, calls = script("table2.sh", answer="", code=1)  # it failed without a word
-    assert done.returncode == 1 and "missing: run.py -dat live -m dinov1 " in done.stderr.splitlines()[-2]
+class Recorded:
+    """Stands for experiment.execute: notes the calls down, and answers as the test wants where dinov1 is asked for."""
+
+    def __init__(self, missing=(), error=None):
+        self.calls, self.missing, self.error = [], list(missing), error
+
+    def __call__(self, names, models, fusions, run):
+        self.calls.append((names, [c.name for m in models for c in m.columns], run))
+        asked = any(c.method == "dinov1" for m in models for c in m.columns)
+        if asked and self.error:
+            raise self.error
+        return experiment.Result([], [], self.missing if asked else [], [])
 
 
-@pytest.mark.parametrize("code", [2, 130])
-def test_wrong_flags_and_ctrl_c_end_the_script(script, code):
-    done, calls = script("table2.sh", code=code)
-    assert done.returncode == code and "dinov1" in calls[-1] and not done.stdout
-    assert len(calls) < len(tables.commands(tables.published("2")))
+def table(monkeypatch, capsys, recorded, *argv):
+    """run.py --table with a stand-in for the scoring -> (exit code, stdout, stderr)."""
+    monkeypatch.setattr(experiment, "execute", recorded)
+    return call(capsys, "--device", "cpu", *argv)
 
 
-def test_savedir_and_methods(script, tmp_path):
+@pytest.mark.parametrize("which, cells", [("1", "1"), ("2", "2"), ("3", "3"), ("all", "123")])
+def test_one_call_a_dataset_and_backbone(monkeypatch, capsys, tmp_path, which, cells):
+    recorded = Recorded()
+    code, out, err = table(monkeypatch, capsys, recorded, "--table", which, "--limit", "4", "-sdir", tmp_path / "none")
+    expected = paper.calls(paper.published(cells))
+    assert [names for names, _, _ in recorded.calls] == [[c.dataset] for c in expected]
+    assert [line for line in err.splitlines() if line.startswith("run.py")] == [f"run.py {c}" for c in expected]
+    assert [[name for name, _ in run.perturbations] for _, _, run in recorded.calls] == [
+        c.perturbations for c in expected
+    ]
+    assert all(run.keep_going and run.limit == 4 for _, _, run in recorded.calls)
+    assert code == 0 and f"{len(paper.published(cells))} missing" in out
+
+
+def test_what_is_missing_is_named_once_at_the_end_and_the_rest_is_done(monkeypatch, capsys, tmp_path):
+    recorded = Recorded([("dinov1", "no weights for dinov1; use --weights-dir")])
+    code, out, err = table(monkeypatch, capsys, recorded, "--table", "all", "-sdir", tmp_path / "none")
+    assert len(recorded.calls) == len(paper.calls(paper.published("123"))) and code == 1 and "756 missing" in out
+    told = "not everything could be scored:\nmissing: dinov1: no weights for dinov1; use --weights-dir\n"
+    assert err.endswith(told)  # once, though three calls said it
+
+
+def test_wrong_flags_and_ctrl_c_end_it(monkeypatch, capsys, tmp_path):
+    for error, code in ((UsageError("wrong"), 2), (KeyboardInterrupt(), 130)):
+        recorded = Recorded(error=error)
+        found, out, _ = table(monkeypatch, capsys, recorded, "--table", "2", "-sdir", tmp_path / "none")
+        assert found == code and not out and len(recorded.calls) < len(paper.calls(paper.published("2")))
+    assert "-dat, -d: --table says itself" in refused(capsys, "--table", "2", "-dat", "live", "-d", "l2")
+
+
+def test_savedir_and_methods(monkeypatch, capsys, tmp_path):
     put(tmp_path / "my scores", "pipal_psnr.csv", scores("pipal"))
-    for flags in (["-sdir", tmp_path / "my scores"], ["--savedir", "my scores"], ["--savedir=my scores"]):
-        done, calls = script("table3.sh", *flags, METHODS="psnr fsim")
-        assert len(calls) == 1 and calls[0].startswith("-dat pipal -m psnr fsim -rob none tra sca rot --keep-going ")
-        assert done.returncode == 0 and "3 differ" in done.stdout and "21 missing" in done.stdout
-    done, calls = script("table3.sh", METHODS="psrn")
-    assert done.returncode == 2 and not calls and "unknown method 'psrn'; nearest known: psnr" in done.stderr
+    recorded = Recorded()
+    asked = ["--table", "3", "-sdir", tmp_path / "my scores", "-m", "psnr", "fsim"]
+    code, out, _ = table(monkeypatch, capsys, recorded, *asked)
+    assert len(recorded.calls) == 1 and recorded.calls[0][:2] == (["pipal"], ["psnr", "fsim"])
+    assert code == 0 and "3 differ" in out and "21 missing" in out
+    assert "unknown method 'psrn'; nearest known: psnr" in refused(capsys, "--table", "3", "-m", "psrn")
 
 
 def test_demo_is_content_without_dinov1_alone(script):
@@ -159,7 +196,7 @@ def test_the_whole_of_table_3_twice(tmp_path):
     from methods.metrics import METRICS
 
     expected = set()
-    for cell in tables.published("3"):
+    for cell in paper.published("3"):
         method = cell.method
         if cell.distance_flag:
             method = f"{cell.model_flag}-random_{cell.distance_flag}"

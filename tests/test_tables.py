@@ -15,6 +15,7 @@ from scipy import stats
 
 import tables
 from common.errors import UsageError
+from reports.tables import cells as paper_cells
 from scorefiles.read import parse_name, stem
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -58,7 +59,7 @@ def paper(tmp_path, monkeypatch):
                         "scores_file": stem(dataset, method, tables.PERTURBATIONS[perturbation]) + ".csv",
                     }
                 )
-        monkeypatch.setattr(tables, "PAPER", file)
+        monkeypatch.setattr(paper_cells, "PAPER", file)
 
     return write
 
@@ -400,7 +401,7 @@ def test_commands_make_exactly_what_the_tables_need(which):
     from methods.model import Options
 
     cells, made, backbones = tables.published(which), [], []
-    for call in tables.commands(cells):
+    for call in map(str, tables.calls(cells)):
         flags = {part.split()[0]: part.split()[1:] for part in re.split(r" (?=-)", call)}
         models = build(flags["-m"], flags.get("-d", []), Options())
         made += [

@@ -18,7 +18,7 @@ from dataclasses import replace
 import datasets
 from common import torchrun
 from common.errors import UsageError
-from common.terminal import flags_of, number_type, positive, processes, run_main
+from common.terminal import flags_of, number_type, positive, processes, run_main, whole
 from distances import of_blocks
 from methods import options
 from methods.model import Options
@@ -107,7 +107,7 @@ def arguments(argv):
     )
     also.add_argument("--fetch-weights", metavar="DIR", help="download what the methods of -m need into DIR")
     also.add_argument(
-        "--verify", type=positive, metavar="N", help="recompute N random pairs of each finished FILE and compare"
+        "--verify", type=whole, metavar="N", help="recompute N random pairs of each finished FILE and compare"
     )
     also.add_argument("files", nargs="*", metavar="FILE", help="score files for --verify")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
@@ -141,7 +141,7 @@ def main(argv):
         return
     if args.table:
         return make_tables(args)
-    if args.verify:
+    if args.verify is not None:
         return verify(args)
     if args.files:
         raise UsageError(f"{args.files[0]}: files go with --verify only")
@@ -224,7 +224,7 @@ def make_tables(args):
         result = experiment.execute(
             [call.dataset], models, (), replace(run, perturbations=perturbations(call.perturbations))
         )
-        lines = result.estimates + ([experiment.text_table(result.lines)] if result.lines else [])
+        lines = result.estimates + ([experiment.text_table(result.lines), *result.notes] if result.lines else [])
         print("\n".join([*lines, ""]), file=sys.stderr)
         missing += result.missing
         files += result.files

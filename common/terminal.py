@@ -63,6 +63,7 @@ def number_type(kind, sound, what):
 
 
 positive = number_type(int, lambda v: v > 0, "a whole number above 0")
+whole = number_type(int, lambda v: v >= 0, "a whole number, 0 or more")
 side = number_type(
     int, lambda v: 0 < v <= 9459, "a whole number from 1 to 9459"
 )  # squared, the most pixels that Pillow reads

@@ -56,7 +56,7 @@ def paper(tmp_path, monkeypatch):
                         "value": f"{value:.3f}",
                         "note": note,
                         "recomputable": recomputable,
-                        "scores_file": stem(dataset, method, tables.PERTURBATIONS[perturbation]) + ".csv",
+                        "scores_file": stem(dataset, method, paper_cells.PERTURBATIONS[perturbation]) + ".csv",
                     }
                 )
         monkeypatch.setattr(paper_cells, "PAPER", file)
@@ -79,7 +79,7 @@ def test_the_published_numbers():
     assert all(c.note for c in cells if c.model.startswith("lpips"))
     for c in cells:
         dataset, method, perturbation, pct = parse_name(c.scores_file)
-        assert (dataset, perturbation) == (c.dataset, tables.PERTURBATIONS[c.perturbation]) and pct in (None, 1)
+        assert (dataset, perturbation) == (c.dataset, paper_cells.PERTURBATIONS[c.perturbation]) and pct in (None, 1)
         assert (c.feature == "embedding") == method.startswith("embed_")
         assert -1 <= c.published <= 1
     values = {
@@ -169,7 +169,7 @@ def test_cells_against_scipy_and_their_states(tmp_path, capsys, paper):
         sense = {"tid2013": 1, "pipal": -1}[dataset]
         if method == "psnr":  # higher is better: negated once more
             table["pred"], sense = -table["pred"], 1
-        put(tmp_path / "s", stem(dataset, method, tables.PERTURBATIONS[perturbation]) + ".csv", table)
+        put(tmp_path / "s", stem(dataset, method, paper_cells.PERTURBATIONS[perturbation]) + ".csv", table)
         truth[dataset, perturbation, method] = stats.spearmanr(sense * table["pred"], table["mos"]).statistic
     printed = dict(truth)
     printed["tid2013", "rotation", "dinov1_l2"] += 0.1

@@ -117,16 +117,19 @@ def show_map(pair, model, args):
     """Compute, print, draw and save the map of the model's one score."""
     from scoring import maps, single
 
-    reference, distorted, drawn = single.map_pair(pair, model, resizeHW=args.resizeHW, batch_size=args.batch_size)
+    reference, distorted, drawn, undone = single.map_pair(
+        pair, model, resizeHW=args.resizeHW, batch_size=args.batch_size
+    )
     note_random([model])
+    if undone:
+        print(f"{pair.distorted}  {undone}")
     print(f"{pair.distorted}  {drawn.column}  {drawn.score:.6g}")
     print(f"map: mean {drawn.total.mean():.6g} ({drawn.mean_is}), largest {drawn.total.max():.6g}")
     if args.map:
         from scoring import plots
 
-        plots.difference(
-            args.map, *(t.permute(1, 2, 0).cpu().numpy() for t in (reference, distorted)), drawn, args.map_layers
-        )
+        images = (t.permute(1, 2, 0).cpu().numpy() for t in (reference, distorted))
+        plots.difference(args.map, *images, drawn, args.map_layers, f"aligned: {undone}" if undone else "")
     if args.npy is not None:
         maps.save(drawn, args.npy or Path(args.map).with_suffix(".npy"), args.map_layers)
 
@@ -146,23 +149,33 @@ def main(argv):
     if args.map or args.npy is not None:
         return show_map(pairs[0], models[0], args)
     opinions = single.calibrations(args.calibrate, models, fusions, resizeHW=args.resizeHW)
-    scores = single.score_pairs(pairs, models, fusions, resizeHW=args.resizeHW, batch_size=args.batch_size)
+    modes = {model.options.align for model in models} - {"none"}
+    aligned = single.registrations(pairs, *modes, resizeHW=args.resizeHW) if modes else None
+    scores = single.score_pairs(
+        pairs, models, fusions, resizeHW=args.resizeHW, batch_size=args.batch_size, aligned=aligned
+    )
     predicted = [single.predictions(of_pair, opinions) for of_pair in scores]
     if args.output:
-        folders.write_csv(args.output, pairs, [of_pair | opinion for of_pair, opinion in zip(scores, predicted)])
+        found = (
+            [{f"align_{k}": float(v) for k, v in r.document.items() if k != "why"} for r in aligned]
+            if aligned
+            else [{}] * len(pairs)
+        )
+        columns_of_pair = [of_pair | opinion | where for of_pair, opinion, where in zip(scores, predicted, found)]
+        folders.write_csv(args.output, pairs, columns_of_pair)
     if args.curve:
         from scoring import bdrate, plots
 
         values = [of_pair[columns[0].name] for of_pair in scores]
         plots.curves(args.curve, columns[0].name, columns[0].higher_is, bdrate.mean_curves(pairs, values))
     if args.json:
-        print(json.dumps(document(args, pairs, alone, scores, predicted, models, columns, opinions), indent=1))
+        print(json.dumps(document(args, pairs, alone, scores, predicted, aligned, models, columns, opinions), indent=1))
         return
     note_random(models)
     if pairs[0].group:
-        print("\n\n".join(reports(pairs, scores, columns, args)))
+        print("\n\n".join(reports(pairs, scores, aligned, columns, args)))
     else:
-        print_lines(pairs, scores, opinions)
+        print_lines(pairs, scores, aligned, opinions)
     for opinion in opinions.values():
         print(opinion.statement())
 
@@ -173,9 +186,11 @@ def note_random(models):
             print(f"{model.name}: random weights, for trying things out: these numbers mean nothing")
 
 
-def print_lines(pairs, scores, opinions):
+def print_lines(pairs, scores, aligned, opinions):
     wide = max(len(pair.distorted) for pair in pairs)
-    for pair, found in zip(pairs, scores):
+    for i, (pair, found) in enumerate(zip(pairs, scores)):
+        if aligned:
+            print(f"{pair.distorted:{wide}}  {aligned[i]}")
         for column, value in found.items():
             line = f"{pair.distorted:{wide}}  {column}  {value:.6g}"
             if column in opinions:
@@ -185,19 +200,23 @@ def print_lines(pairs, scores, opinions):
             print(line)
 
 
-def reports(pairs, scores, columns, args):
+def reports(pairs, scores, aligned, columns, args):
     """The summary of each score column of folders; with bitrates, rate-distortion in its place."""
     for column in columns:
         values = [found[column.name] for found in scores]
         if pairs[0].bitrate is None:
-            yield folders.report(pairs, values, column)
+            yield folders.report(pairs, values, column, aligned if column.align != "none" else None)
         else:
             from scoring import bdrate
 
             yield bdrate.report(pairs, values, column, args.anchor, args.interpolation)
+    if aligned:
+        from scoring.aligning import counted
+
+        yield counted([(registration.done, registration.why) for registration in aligned])
 
 
-def document(args, pairs, alone, scores, predicted, models, columns, opinions):
+def document(args, pairs, alone, scores, predicted, aligned, models, columns, opinions):
     """What --json prints."""
     from scorefiles import write
     from scorefiles.fused import each_once
@@ -209,7 +228,8 @@ def document(args, pairs, alone, scores, predicted, models, columns, opinions):
         | ({} if pair.bitrate is None else {"bitrate": pair.bitrate})
         | of_pair
         | opinion
-        for pair, of_pair, opinion in zip(pairs, scores, predicted)
+        | ({"alignment": aligned[i].document} if aligned else {})
+        for i, (pair, of_pair, opinion) in enumerate(zip(pairs, scores, predicted))
     ]
     document = {"scores": lines}
     if pairs[0].group:
@@ -230,6 +250,7 @@ def document(args, pairs, alone, scores, predicted, models, columns, opinions):
         name: getattr(args, name)
         for name in ("protocol", "precision", "resizeHW", "normalize", "window", "stride", "layers")
     }
+    settings |= {"align": next(c.align for c in columns if c.align != "none")} if aligned else {}
     settings["weights"] = each_once(model.files() for model in models)
     settings["higher_is"] = {column.name: column.higher_is for column in columns}
     return document | {"settings": settings, "environment": write.environment(models[0], args.batch_size)}

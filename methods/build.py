@@ -11,7 +11,7 @@ from distances import DISTANCES, Features, block_by_block, embedding_cos, of_blo
 from distances import compare as compare_features
 from methods import of_pyiqa
 from methods.metrics import FEATURES, METRICS
-from methods.model import Column, Model, Options
+from methods.model import ALIGN, ALIGNED, Column, Model, Options
 from methods.own import own_model
 
 
@@ -38,7 +38,13 @@ def build(methods, distances, options):
             f"-d {' '.join(distances)}: {', '.join(dict.fromkeys(methods)) or 'fused metrics'} take no distance; "
             "leave -d out"
         )
+    if options.align not in ALIGN:
+        raise unknown("registration", options.align, ALIGN)
     found = [MAKERS[kind](key, names, list(dict.fromkeys(distances)), options) for (kind, key), names in passes.items()]
+    if options.align != "none":
+        for model in found:
+            model.name += ALIGNED
+            model.columns = [replace(c, name=c.name + ALIGNED, align=options.align) for c in model.columns]
     columns = [column.name for model in found for column in model.columns]
     if twice := [name for name in columns if columns.count(name) > 1]:
         raise UsageError(
@@ -63,28 +69,36 @@ def pass_of(name):
 
 
 def is_column(name):
-    """Whether a name is that of a score column with its distance: dinov1_l2, embed_dinov1_cos."""
+    """Whether a name is that of a score column with its distance or alignment: dinov1_l2, embed_dinov1_cos, psnr-aligned."""
+    if name.endswith(ALIGNED):
+        return True
     method, _, distance = name.rpartition("_")
     base = parse(method)[0]
     return name not in METRICS and distance in DISTANCES and (base in models.BACKBONES or base.startswith("timm:"))
 
 
 def factor(name):
-    """A score column's name -> method and distance: 'embed_dinov1_cos' -> ('embed_dinov1', 'cos'), 'psnr' -> ('psnr', None)."""
-    if name in METRICS:
-        return name, None
-    if is_column(name):
-        method, _, distance = name.rpartition("_")
-        return method, distance
+    """A score column's name -> method, distance, whether aligned: 'embed_dinov1_cos' -> ('embed_dinov1', 'cos', False),
+    'psnr-aligned' -> ('psnr', None, True)."""
+    plain = name.removesuffix(ALIGNED)
+    if plain in METRICS:
+        return plain, None, plain != name
+    if is_column(plain):
+        method, _, distance = plain.rpartition("_")
+        return method, distance, plain != name
     known = [f"{b}_{d}" for b in models.BACKBONES for d in DISTANCES] + [f"embed_{b}_cos" for b in models.BACKBONES]
     raise unknown("factor", name, [*METRICS, *known], "factors are named as in score files")
 
 
 def with_columns(found, names, options):
-    """The models, and what score columns of these names take besides: a forward pass a backbone, each column once."""
+    """The models, and what score columns of these names take besides: a forward pass a backbone, each column once.
+
+    A name that ends in -aligned is aligned as the options say, or by a similarity where they say nothing.
+    """
     for name in dict.fromkeys(names):
-        method, distance = factor(name)
-        [model] = build([method], [distance] if distance else [], options)
+        method, distance, aligned = factor(name)
+        how = replace(options, align="similarity") if aligned and options.align == "none" else options
+        [model] = build([method], [distance] if distance else [], how)
         same = next((m for m in found if m.name == model.name), None)
         if same is None:
             found.append(model)

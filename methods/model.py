@@ -12,6 +12,8 @@ from networks import weights as files
 from networks.download import resolve
 
 PROTOCOLS = ("paper", "corrected")
+ALIGN = ("none", "shift", "similarity")  # what is undone before scoring (scoring/registration.py)
+ALIGNED = "-aligned"  # ends the name of a score column that was scored so
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Options:
     stride: int = 200
     layers: tuple | None = None  # block indices, None: all
     per_layer: bool = False
+    align: str = "none"  # of ALIGN
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ class Column:
     feature: str  # "features", "embedding" or "metric"
     compare: object = field(repr=False)
     higher_is: str = "worse"
+    align: str = "none"
 
 
 @dataclass

@@ -7,7 +7,7 @@ from common.terminal import positive, side
 from distances import DISTANCES
 from methods import fused
 from methods.build import build, is_column, pass_of, with_columns
-from methods.model import PROTOCOLS, Options
+from methods.model import ALIGN, PROTOCOLS, Options
 from models import PRECISIONS
 
 
@@ -67,6 +67,12 @@ def add_arguments(parser):
         help=f"distance of windows (default: {usual.stride})",
     )
     what.add_argument("--layers", type=layer_list, metavar="LIST", help="blocks to use, such as 0-5,11 (default: all)")
+    what.add_argument(
+        "--align",
+        choices=ALIGN,
+        default=usual.align,
+        help="undo a small shift, or a shift, turn and change of scale, before scoring (docs/align.md)",
+    )
     what.add_argument("--batch-size", type=batch_size, metavar="N", help="windows at once, or auto (default)")
 
 

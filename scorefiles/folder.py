@@ -6,7 +6,7 @@ from agreement import correlations
 from common.errors import UsageError
 from common.terminal import warn
 from scorefiles.join import join, same_rows
-from scorefiles.read import ENDING, Unusable, is_floor, parse_name, read
+from scorefiles.read import ENDING, Unusable, is_companion, is_floor, parse_name, read
 
 USUAL = {"resizeHW": None, "precision": "paper"}  # settings that change scores but not the name of their file
 
@@ -21,7 +21,7 @@ def scan(folder):
     files = {}
     for path in sorted(Path(folder).glob("[!._]*_?*.csv*")):
         name = ENDING.sub(".csv", path.name)
-        if ENDING.search(path.name) and not is_floor(name):
+        if ENDING.search(path.name) and not is_floor(name) and not is_companion(name):
             files.setdefault(name, []).append(path)
     return {name: [path for path in paths if path.name == name] or paths for name, paths in files.items()}
 

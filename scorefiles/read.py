@@ -23,6 +23,7 @@ PERTURBATION = re.compile(
     rf"_({'|'.join(name for name in PERTURBATIONS if name != 'none')})-(\d+(?:\.\d+)?)$", re.ASCII
 )
 FLOOR = ".floor"  # ends the stem of a noise floor (run.py --noise-floor)
+COMPANION = ".align.csv"  # ends the name of what was aligned, beside a score file (run.py --align)
 ENDING = re.compile(r"\.csv((?:\.partial(?:\.\d+of\d+)?)?)$", re.ASCII)
 
 
@@ -34,6 +35,10 @@ def stem(dataset, method, perturbation="none", pct=1.0, floor=False):
 
 def is_floor(path):
     return Path(path).name.endswith(f"{FLOOR}.csv")
+
+
+def is_companion(path):
+    return Path(path).name.endswith(COMPANION)
 
 
 @cache

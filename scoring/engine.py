@@ -10,7 +10,7 @@ import torch
 from common.errors import WorkError
 from common.terminal import warn
 from distances import Features
-from scoring.loading import images_of
+from scoring.loading import AlignedPair, images_of
 from scoring.plan import split, tiles, variant
 
 
@@ -165,10 +165,13 @@ def score_plan(plan, wanted, batch_bar=None, workers=0):
         todo = [(u, [(p, c) for p in plan.perturbations if (c := wanted(p, u))]) for u in units]
         todo = [(u, ps) for u, ps in todo if ps]
         if todo:
-            variants = sorted({variant(p) for _, ps in todo for p, _ in ps})
+            variants = sorted({variant(p) for u, ps in todo for p, _ in ps if plan.as_it_is(p, u)})
             jobs.append((references, variants, todo))
-            requests += [request(plan, r, "reference", variants) for r in references]
-            requests += [request(plan, plan.pairs[i][0], "distorted", [p for p, _ in ps]) for u, ps in todo for i in u]
+            requests += [request(plan, r, "reference", variants) for r in references if variants]
+            for u, ps in todo:
+                plain = [p for p, _ in ps if plan.as_it_is(p, u)]
+                requests += [request(plan, plan.pairs[i][0], "distorted", plain) for i in u if plain]
+                requests += [aligned_request(plan, i, p) for p, _ in ps for i in plan.moved(p, u)]
     if not jobs:
         return
     engine = Engine(model, plan.batch, batch_bar)
@@ -176,7 +179,7 @@ def score_plan(plan, wanted, batch_bar=None, workers=0):
     with torch.inference_mode():
         waiting = None  # one unit's results stay on the device while the next unit's batches are queued
         for references, variants, todo in jobs:
-            loaded = [next(stream) for _ in references]
+            loaded = [next(stream) for _ in references if variants]
             position = {r.path: i for i, r in enumerate(references)}
             kept = {}
             for k, v in enumerate(variants):
@@ -185,14 +188,52 @@ def score_plan(plan, wanted, batch_bar=None, workers=0):
                 except NotFinite as error:
                     raise not_finite(model, references[error.args[0]].path, v) from None
             for unit, columns in todo:
-                loaded = [next(stream) for _ in unit]
-                for k, (perturbation, some) in enumerate(columns):
-                    theirs = [kept[variant(perturbation)][position[plan.pairs[i][1].path]] for i in unit]
-                    ready = engine.compare([images[k] for images in loaded], theirs, some)
+                plain = [p for p, _ in columns if plan.as_it_is(p, unit)]
+                loaded = [next(stream) for _ in unit if plain]
+                for perturbation, some in columns:
+                    ready = None
+                    if perturbation in plain:
+                        k = plain.index(perturbation)
+                        theirs = [kept[variant(perturbation)][position[plan.pairs[i][1].path]] for i in unit]
+                        ready = engine.compare([images[k] for images in loaded], theirs, some)
+                    if moved := plan.moved(perturbation, unit):
+                        aligned = compare_aligned(engine, plan, perturbation, moved, stream, some)
+                        ready = joined(ready, aligned, [unit.index(i) for i in moved])
                     if waiting:
                         yield finish(plan, *waiting)
                     waiting = perturbation, unit, ready
         yield finish(plan, *waiting)
+
+
+def compare_aligned(engine, plan, perturbation, moved, stream, columns):
+    """As Engine.compare, of the pairs of a unit that are aligned: each has a reference of its own."""
+    pairs = [next(stream) for _ in moved]
+    try:
+        kept = engine.references([reference for reference, _ in pairs])
+    except NotFinite as error:
+        raise not_finite(engine.model, plan.pairs[moved[error.args[0]]][1].path, perturbation) from None
+    return engine.compare([distorted for _, distorted in pairs], kept, columns)
+
+
+def joined(plain, aligned, places):
+    """Two results of Engine.compare as one: of the unit's pairs in these places that of `aligned`, else that of `plain`."""
+
+    def wait():
+        try:
+            new = aligned()
+        except NotFinite as error:
+            raise NotFinite(places[error.args[0]]) from None
+        values = plain() if plain else {name: np.empty_like(numbers) for name, numbers in new.items()}
+        for name, numbers in new.items():
+            values[name][places] = numbers
+        return values
+
+    return wait
+
+
+def aligned_request(plan, i, perturbation):
+    distorted, reference = plan.pairs[i]
+    return AlignedPair(distorted.path, reference.path, perturbation, plan.aligned[i, perturbation])
 
 
 def request(plan, image, role, perturbations):

@@ -19,9 +19,11 @@ from common.text import aligned
 from methods.model import known_by
 from scorefiles import write
 from scorefiles.read import of_random_weights, stem
-from scoring import fused_files
+from scoring import aligning, fused_files
+from scoring.aligning import fits
 from scoring.engine import score_plan
 from scoring.plan import ImageFile, Plan, check_sizes, default_batch, tiles
+from scoring.registration import VERSION
 from scoring.settings import Prepared, Row
 
 TABLE = ("dataset", "method", "perturbation", "pct", "plcc", "srcc", "krcc", "n", "expected", "file")
@@ -63,8 +65,11 @@ def prepare(name, run):
     return Prepared(dataset, chosen, sizes, left_out)
 
 
-def plan(model, prepared, run, batch):
-    """-> (Plan, indices of its pairs in the dataset): sizes checked, and only the shard's references where there is one."""
+def plan(model, prepared, run, batch, folder=None):
+    """-> (Plan, indices of its pairs in the dataset): sizes checked, and only the shard's references where there is one.
+
+    Registrations are kept in the folder; a dry run makes none.
+    """
     dataset, chosen = prepared.dataset, prepared.chosen
     if run.shard:
         part, parts = run.shard
@@ -78,7 +83,29 @@ def plan(model, prepared, run, batch):
 
     pairs = [(image(dataset.pairs[i].dis), image(dataset.pairs[i].ref)) for i in chosen]
     check_sizes(model, pairs, [dataset.pairs[i].dis for i in chosen], run.perturbations)
-    return Plan(model, pairs, list(run.perturbations), run.resizeHW, batch), chosen
+    found = {} if run.dry_run else registrations(model, prepared, chosen, run, folder)
+    aligned = {
+        (k, p): r for k, i in enumerate(chosen) for p in run.perturbations if fits(r := found.get((i, p)), model)
+    }
+    return Plan(model, pairs, list(run.perturbations), run.resizeHW, batch, aligned), chosen
+
+
+def registrations(model, prepared, chosen, run, folder):
+    """{(pair index, perturbation): Registration} of a model that is scored aligned, else {}."""
+    mode = model.options.align
+    if mode == "none":
+        return {}
+    return aligning.of_pairs(
+        prepared.dataset,
+        chosen,
+        run.perturbations,
+        mode,
+        resize=run.resizeHW,
+        workers=workers(run, model),
+        shown=run.progress,
+        folder=folder,
+        shard=run.shard,
+    )
 
 
 def document(model, weights, column, prepared, perturbation, run):
@@ -107,6 +134,8 @@ def document(model, weights, column, prepared, perturbation, run):
             "layers": layers,
             "per_layer": o.per_layer,
         }
+    if column.align != "none":
+        settings |= {"align": column.align, "registration": VERSION}
     if prepared.left_out:
         settings["left_out"] = list(prepared.left_out)
     found = {
@@ -150,7 +179,7 @@ def open_outputs(model, weights, prepared, run):
 def score(model, weights, prepared, run):
     """Score what is not there yet of a model on a dataset -> [Row] for the report, the files still to be finished."""
     outputs, batch = open_outputs(model, weights, prepared, run)
-    work, chosen = plan(model, prepared, run, batch)
+    work, chosen = plan(model, prepared, run, batch, Path(run.savedir))
     rows = [Row(outputs[c.name, p], prepared.dataset, c, p) for c in model.columns for p in run.perturbations]
     folder = Path(run.savedir)
     with write.locked(folder, [o.partial.name for o in outputs.values()]):
@@ -238,6 +267,7 @@ def execute(names, models, fusions, run):
             torchrun.barrier()  # the other processes' shards are written, or given up
             if done and torchrun.first():
                 attempt(name, finish, done, run)
+                attempt(name, write_companions, model, done, prepared, run)
             rows += done
         for fusion in fusions if torchrun.first() and not run.dry_run else ():
             rows += (
@@ -258,6 +288,18 @@ def finish(rows, run):
     with write.locked(Path(run.savedir), [row.output.final.name for row in rows]):
         for row in rows:
             row.output.finish()
+
+
+def write_companions(model, rows, prepared, run):
+    """Beside each finished score file that was aligned what was done to each of its pairs (aligning.py)."""
+    for row in rows:
+        output = row.output
+        if row.column.align == "none" or not output.complete or aligning.is_there(output.final):
+            continue
+        whole = replace(run, perturbations=(row.perturbation,), shard=None)
+        found = registrations(model, prepared, sorted(output.needed), whole, Path(run.savedir))
+        of_pair = {i: registration for (i, _), registration in found.items()}
+        aligning.write_companion(output.final, prepared.dataset, sorted(output.needed), of_pair, model)
 
 
 def unfinished(model, outputs, chosen):
@@ -395,6 +437,8 @@ def notes(rows, lines):
             yield f"{row.column.name}: random weights, for trying things out: these numbers mean nothing"
         if row.output.document["settings"].get("left_out"):
             yield f"{row.dataset.name}: {len(row.output.document['settings']['left_out'])} pairs left out (--skip-bad), named in the JSON"
+        if row.column.align != "none" and (said := aligning.summary(row.output.final)):
+            yield f"{row.output.final.name}: {said}"
         if row.output.document["note"]:
             yield f"{row.column.name}: {row.output.document['note']}"
     if any(line["n"] < line["expected"] for line in lines):

@@ -212,8 +212,9 @@ def comparisons(pairs, scores, higher_is):
     return len(references), lines
 
 
-def report(pairs, scores, column):
-    """What is printed of one score column: a line a group, then every two groups side by side."""
+def report(pairs, scores, column, registrations=None):
+    """What is printed of one score column: a line a group, then every two groups side by side. With registrations (one a
+    pair) a line says of how many images a shift, turn or scale was undone."""
     lines, (common, compared) = summary(pairs, scores), comparisons(pairs, scores, column.higher_is)
     head = ("", "images", "mean", "median", "95 % of the mean")
     cells = [head] + [
@@ -226,6 +227,9 @@ def report(pairs, scores, column):
         )
         for e in lines
     ]
+    if registrations:
+        moved = [str(sum(registrations[i].done for i in indices)) for indices in groups_of(pairs).values()]
+        cells = [(*line, last) for line, last in zip(cells, ["aligned", *moved])]
     text = [f"{column.name}: higher is {column.higher_is}", *aligned(cells, left=(0, 4))]
     if len(lines) > 1:
         text += [

@@ -5,7 +5,7 @@ from pathlib import Path
 from common.errors import UsageError
 from methods import fused
 from methods.build import factor
-from methods.model import Column
+from methods.model import ALIGNED, Column
 from scorefiles import write
 from scorefiles.fused import document
 from scorefiles.read import stem
@@ -14,7 +14,9 @@ from scoring.settings import Row
 
 def factors_of(fusion, found):
     """{factor: its Column} among the columns found. UsageError names the factors that are not there."""
-    known = {(c.method, c.distance): c for c in found}
+    known = {(c.method, c.distance, c.align != "none"): c for c in found}
+    aligned = {(method, distance, False): c for (method, distance, done), c in known.items() if done}
+    known = aligned | known  # under --align all factors are, whether their names say so or not
     lacks = [f for f in fusion.factors if factor(f) not in known]
     if lacks:
         raise UsageError(f"{fusion.name}: cannot be had without its factors {', '.join(lacks)}")
@@ -25,8 +27,10 @@ def column(fusion, factors):
     """Its own Column, named as in a file name, with what its factors' names say of other settings: fused2-random."""
 
     def said(name):
-        method, distance = factor(name)
-        return factors[name].name.removeprefix(method.replace(":", "-")).removesuffix(f"_{distance}")
+        method, distance, aligned = factor(name)
+        found = factors[name].name.removeprefix(method.replace(":", "-"))
+        own = found.removesuffix(ALIGNED)
+        return own.removesuffix(f"_{distance}") + (ALIGNED if own != found and not aligned else "")
 
     return Column(fusion.label + max(map(said, fusion.factors), key=len), fusion.name, None, "fused", None)
 

@@ -8,6 +8,7 @@ from collections import deque
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 
@@ -21,11 +22,29 @@ from common.terminal import SIGNALS, check_stopped
 from robustness import perturb
 
 
+@dataclass(frozen=True)
+class AlignedPair:
+    """A request for both images of a pair, aligned."""
+
+    distorted: str  # paths
+    reference: str
+    perturbation: tuple
+    registration: object  # registration.Registration
+
+
 def prepare(image, role, perturbation, resize=None, short_side=None):
     """A PIL RGB image as the model will see it: resized to (resize, resize), perturbed, short side brought down (never up)."""
+    return brought_down(before_alignment(image, role, perturbation, resize), short_side)
+
+
+def before_alignment(image, role, perturbation, resize=None):
+    """A PIL RGB image resized to (resize, resize) and perturbed: what is registered."""
     if resize:
         image = image.resize((resize, resize), Image.Resampling.BILINEAR)
-    image = perturb(image, role, *perturbation)
+    return perturb(image, role, *perturbation)
+
+
+def brought_down(image, short_side):
     if short_side and min(image.size) > short_side:
         image = image.resize(
             [int(short_side * side / min(image.size)) for side in image.size], Image.Resampling.BILINEAR
@@ -37,6 +56,8 @@ def read(request, resize, short_side):
     """(path, role, [(perturbation, pct)]) -> the image in each perturbation as uint8 (H, W, 3), or the error as text (so that it
     crosses the process boundary whole). A fourth item is the (width, height) that the file had when it was checked, and must
     have."""
+    if isinstance(request, AlignedPair):
+        return read_aligned(request, resize, short_side)
     path, role, perturbations, *size = request
     try:
         image = open_rgb(path)
@@ -45,6 +66,23 @@ def read(request, resize, short_side):
                 f"{path}: {image.width} x {image.height} pixels, {size[0][0]} x {size[0][1]} when the run began"
             )
         return [np.array(prepare(image, role, p, resize, short_side)) for p in perturbations]
+    except Exception as error:
+        return f"{path}: {one_line(error)}" if str(path) not in str(error) else one_line(error)
+
+
+def read_aligned(request, resize, short_side):
+    """AlignedPair -> [reference, distorted] as uint8 (H, W, 3), or the error as text."""
+    path = request.reference
+    try:
+        reference = before_alignment(open_rgb(path), "reference", request.perturbation, resize)
+        path = request.distorted
+        distorted = before_alignment(open_rgb(path), "distorted", request.perturbation, resize)
+        size = request.registration.width, request.registration.height
+        if not reference.size == distorted.size == size:
+            raise ImageError(
+                f"{path}: {distorted.width} x {distorted.height} pixels, {size[0]} x {size[1]} when aligned"
+            )
+        return [np.array(brought_down(i, short_side)) for i in request.registration.apply(reference, distorted)]
     except Exception as error:
         return f"{path}: {one_line(error)}" if str(path) not in str(error) else one_line(error)
 

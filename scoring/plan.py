@@ -65,6 +65,7 @@ class Plan:
     perturbations: list  # [(name, pct)]
     resize: int | None
     batch: int
+    aligned: dict = field(default_factory=dict)  # {(pair index, perturbation): Registration} of the pairs to be aligned
     blocks: list = field(default_factory=list)  # [(references, [units of pair indices])]
 
     def __post_init__(self):
@@ -87,12 +88,24 @@ class Plan:
         count = [0, 0]
         for references, units in self.blocks:
             wanted = [(p, u) for u in units for p in self.perturbations if todo(p, u)]
-            variants = {variant(p) for p, _ in wanted}
+            plain = [(p, u) for p, u in wanted if self.as_it_is(p, u)]
+            variants = {variant(p) for p, _ in plain}
             count[0] += len(variants) * sum(len(tiles(r.width, r.height, self.model)) for r in references)
             count[1] += sum(
-                len(tiles(d.width, d.height, self.model)) for _, u in wanted for d, _ in (self.pairs[i] for i in u)
+                len(tiles(d.width, d.height, self.model)) for _, u in plain for d, _ in (self.pairs[i] for i in u)
             )
+            moved = sum(len(tiles(*self.aligned[i, p].size, self.model)) for p, u in wanted for i in self.moved(p, u))
+            count = [n + moved for n in count]
         return tuple(count)
+
+    def moved(self, perturbation, unit):
+        """The pairs of a unit that are scored aligned."""
+        return [i for i in unit if (i, perturbation) in self.aligned]
+
+    def as_it_is(self, perturbation, unit):
+        """Whether a pair of the unit is scored as it is. Then the whole unit is, so that the pair shares its batches, and
+        with them its last bits, with the same neighbours as in a run that aligns nothing."""
+        return len(self.moved(perturbation, unit)) < len(unit)
 
 
 def runs_of(items, weights, limit):
@@ -112,16 +125,22 @@ def variant(perturbation):
     return perturbation if PERTURBATIONS[perturbation[0]].reference else ("none", 0.0)
 
 
-def check_sizes(model, pairs, names, perturbations):
-    """UsageError for a pair whose images differ in size or are too small for the model after the perturbation."""
-    import math
-
+def check_same_size(pairs, names):
+    """UsageError for a pair whose images differ in size."""
     for (distorted, reference), name in zip(pairs, names):
         if (distorted.width, distorted.height) != (reference.width, reference.height):
             raise UsageError(
                 f"{name}: the distorted image is {distorted.width} x {distorted.height}, its reference {reference.path} "
                 f"{reference.width} x {reference.height}; expected equal sizes (or -r N, which resizes both)"
             )
+
+
+def check_sizes(model, pairs, names, perturbations):
+    """UsageError for a pair whose images differ in size or are too small for the model after the perturbation."""
+    import math
+
+    check_same_size(pairs, names)
+    for (distorted, _), name in zip(pairs, names):
         for perturbation, pct in perturbations:
             shift = PERTURBATIONS[perturbation].reference is not None
             width = distorted.width - (math.ceil(pct / 100 * distorted.width) if shift else 0)

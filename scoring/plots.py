@@ -47,7 +47,7 @@ def save(fig, path, dpi=100):
 # ---- maps
 
 
-def difference(path, reference, distorted, found, with_layers=False):
+def difference(path, reference, distorted, found, with_layers=False, caption=""):
     """Reference, distorted image and map side by side; below them, if asked for, the map of every block on its own scale.
 
     reference, distorted: uint8 (H, W, 3); found: maps.DistanceMap.
@@ -66,6 +66,8 @@ def difference(path, reference, distorted, found, with_layers=False):
     heat(upper, axes[2], found.total, f"{found.column}  {found.score:.4g}{mean}")
     for ax in axes:
         ax.set_axis_off()
+    if caption:
+        fig.supxlabel(caption, fontsize="small")
     if rows:
         axes = lower.subplots(rows, across, squeeze=False).ravel()
         whole = found.total.mean() or 1.0

@@ -27,6 +27,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from PIL import Image
 
+VERSION = 1  # raised when the same images would be given other maps than before
 MODES = {"shift": (2,), "similarity": (2, 4, 5)}  # the parameters of the maps that are tried, from simple to rich
 RATIO = 0.985  # a richer map must bring the residual below this part of the simpler one's
 LEAST_GAIN = 250  # pixels: the part of the residual that it removes, times the number of pixels with texture
@@ -43,19 +44,15 @@ IDENTITY = np.eye(2, 3)
 
 
 @dataclass(frozen=True)
-class Alignment:
-    """What `align` found and did."""
+class Registration:
+    """What was found of a pair of images, without the images: the map, and whether it is to be undone."""
 
     map: np.ndarray  # (2, 3) float64: pixel of the reference -> pixel of the distorted image; the identity unless done
     width: int  # of the two images as given, in pixels
     height: int
-    ratio: float  # what is left of the residual 1 - correlation: of the map if done, else of the best that was tried; 1 if none
+    ratio: float  # of the residual 1 - correlation, what is left: under the map if done, else under the best tried; 1: none
     done: bool
-    why: str  # why nothing was done; "" if done
-    reference: (
-        object  # the aligned images, both of one size, in the kind that was given; the very objects given unless done
-    )
-    distorted: object
+    why: str  # why nothing is to be done; "" if done
 
     @property
     def centre(self):
@@ -88,54 +85,95 @@ class Alignment:
         """How far the map moves the corner that it moves most, in pixels."""
         return farthest(self.map, IDENTITY, self.width, self.height)
 
+    @property
+    def whole(self):
+        """Whether the map is a shift by whole pixels."""
+        return np.array_equal(self.map[:, :2], np.eye(2)) and np.array_equal(self.map, self.map.round())
+
+    @property
+    def box(self):
+        """What of the distorted image both images cover: the largest rectangle, (left, top, right, bottom)."""
+        if not self.whole:
+            return covered(inverse(self.map), self.width, self.height)
+        dx, dy = self.map[:, 2].astype(int)
+        left, top = int(max(0, dx)), int(max(0, dy))
+        return left, top, left + self.width - abs(int(dx)), top + self.height - abs(int(dy))
+
+    @property
+    def size(self):
+        """(width, height) of the two images after `apply`."""
+        left, top, right, bottom = self.box if self.done else (0, 0, self.width, self.height)
+        return right - left, bottom - top
+
+    @property
+    def document(self):
+        """Its numbers by name: dx, dy, scale, angle, corner, ratio, done, why."""
+        return {name: getattr(self, name) for name in ("dx", "dy", "scale", "angle", "corner", "ratio", "done", "why")}
+
+    def apply(self, reference, distorted):
+        """PIL images -> (reference, distorted), aligned; the very objects given unless done."""
+        if not self.done:
+            return reference, distorted
+        left, top, right, bottom = self.box
+        if self.whole:
+            dx, dy = self.map[:, 2].astype(int)
+            reference = reference.crop((left - dx, top - dy, right - dx, bottom - dy))
+        else:
+            reference = resampled(reference, inverse(self.map)).crop(self.box)
+        return reference, distorted.crop(self.box)
+
+    def __str__(self):
+        if not self.done:
+            return f"not moved: {self.why}"
+        return (
+            f"distorted is shifted by {self.dx:.2f}, {self.dy:.2f} px, scaled by {self.scale:.4f}, "
+            f"turned by {self.angle:.2f} degrees"
+        )
+
+
+@dataclass(frozen=True)
+class Alignment(Registration):
+    """A Registration, and the two images with it undone."""
+
+    reference: object  # both of one size, in the kind that was given; the very objects given unless done
+    distorted: object
+
 
 def align(reference, distorted, mode="similarity"):
     """Estimate the map from the reference to the distorted image, decide, and undo it -> Alignment.
 
     reference, distorted: 8-bit RGB PIL images or uint8 arrays (H, W, 3) of one size. mode: "shift" or "similarity".
-    A whole-pixel shift is undone by cropping both. For any other map the reference is resampled (bicubic) onto the distorted image's
-    grid, so that the damage to be judged is not smoothed; both are cut to the largest rectangle that both cover.
-    Raises ValueError for another mode or images of different sizes; never for what the images show.
+    A whole-pixel shift is undone by cropping both. For any other map the reference is resampled (bicubic) onto the
+    distorted image's grid, so that the damage to be judged is not smoothed; both are cut to the largest rectangle that
+    both cover. Raises ValueError for another mode or images of different sizes; never for what the images show.
     """
+    found = register(reference, distorted, mode)
+    if not found.done:
+        return Alignment(**vars(found), reference=reference, distorted=distorted)
+    images = found.apply(*(i if isinstance(i, Image.Image) else Image.fromarray(i) for i in (reference, distorted)))
+    if not isinstance(reference, Image.Image):
+        images = map(np.asarray, images)
+    return Alignment(**vars(found), **dict(zip(("reference", "distorted"), images)))
+
+
+def register(reference, distorted, mode="similarity"):
+    """As `align`, without undoing anything -> Registration."""
     if mode not in MODES:
         raise ValueError(f"align: expected a mode among {', '.join(MODES)}, found {mode!r}")
-    pixels = np.asarray(reference), np.asarray(distorted)
-    for image in pixels:
+    reference, distorted = np.asarray(reference), np.asarray(distorted)
+    for image in (reference, distorted):
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise ValueError(f"align: expected 8-bit RGB images (H, W, 3), found {image.dtype} {image.shape}")
-    if pixels[0].shape != pixels[1].shape:
+    if reference.shape != distorted.shape:
         raise ValueError(
-            f"align: expected images of one size, found {pixels[0].shape[:2]} and {pixels[1].shape[:2]} (H, W)"
+            f"align: expected images of one size, found {reference.shape[:2]} and {distorted.shape[:2]} (H, W)"
         )
-    height, width, _ = pixels[0].shape
-    found, ratio, why = estimate(*pixels, mode)
-    alignment = Alignment(IDENTITY, width, height, ratio, False, why, reference, distorted)
-    return alignment if why else undo(found, alignment)
-
-
-def undo(found, alignment):
-    """Apply a map to the pair of an Alignment with nothing done -> one with it done, or not if too little were left."""
-    width, height = alignment.width, alignment.height
-    whole = np.array_equal(found[:, :2], np.eye(2)) and np.array_equal(found, found.round())
-    if whole:
-        dx, dy = found[:, 2].astype(int)
-        left, top = max(0, dx), max(0, dy)  # of the area that both show, in the distorted image
-        box = left, top, left + width - abs(dx), top + height - abs(dy)
-    else:
-        box = covered(inverse(found), width, height)
-    if (box[2] - box[0]) * (box[3] - box[1]) < LEAST_AREA * width * height:
-        return replace(alignment, why="less than half of the image would be left")
-    kind = (lambda image: image) if isinstance(alignment.reference, Image.Image) else np.asarray
-    reference, distorted = as_pil(alignment.reference), as_pil(alignment.distorted)
-    if whole:
-        reference = reference.crop((box[0] - dx, box[1] - dy, box[2] - dx, box[3] - dy))
-    else:
-        reference = resampled(reference, inverse(found)).crop(box)
-    return replace(alignment, map=found, done=True, reference=kind(reference), distorted=kind(distorted.crop(box)))
-
-
-def as_pil(image):
-    return image if isinstance(image, Image.Image) else Image.fromarray(image)
+    height, width, _ = reference.shape
+    best, ratio, why = estimate(reference, distorted, mode)
+    found = Registration(best, width, height, ratio, not why, why)
+    if found.done and found.size[0] * found.size[1] < LEAST_AREA * width * height:
+        return replace(found, map=IDENTITY, done=False, why="less than half of the image would be left")
+    return found
 
 
 def resampled(image, back):
@@ -145,7 +183,7 @@ def resampled(image, back):
 
 
 def covered(back, width, height):
-    """The largest rectangle of pixels p with back(p) inside the image -> (left, top, right, bottom), as Pillow's crop takes it.
+    """The largest rectangle of pixels p with back(p) inside the image -> (left, top, right, bottom), as Pillow crops.
 
     The area is convex: a rectangle is in it when its first and its last row are.
     """

@@ -11,7 +11,7 @@ from scorefiles.fused import each_once
 from scoring import fused_files
 from scoring.engine import score_plan
 from scoring.folders import Pair
-from scoring.plan import ImageFile, Plan, check_sizes, default_batch
+from scoring.plan import ImageFile, Plan, check_same_size, check_sizes, default_batch
 
 PLAIN = [("none", 0.0)]
 
@@ -41,16 +41,19 @@ def score_pairs(
     resizeHW: int | None = None,
     batch_size: int | None = None,
     shown: bool | None = None,
+    aligned: list | None = None,
 ) -> list[dict]:
     """Scores of pairs of files -> [{column name: score}], in order, fused ones last.
 
     models, fusions: methods.options.models_of. resizeHW, batch_size: as run.py's flags. shown: a bar on stderr, None for where
-    it is a terminal. Raises UsageError for files that cannot be read or do not fit a model, WorkError for a failure at work.
+    it is a terminal. aligned: what `registrations` gave for these pairs, where a model is scored aligned. Raises UsageError for
+    files that cannot be read or do not fit a model, WorkError for a failure at work.
     """
     work, scores, plans = checked(pairs, resizeHW), [{} for _ in pairs], []
     for model in models:
         check_sizes(model, work, [pair.distorted for pair in pairs], PLAIN)
-        plans.append(Plan(model, work, PLAIN, resizeHW, batch_size or default_batch(model.options.device)))
+        batch = batch_size or default_batch(model.options.device)
+        plans.append(Plan(model, work, PLAIN, resizeHW, batch, to_align(model, pairs, aligned, resizeHW)))
     for model, plan in zip(models, plans):
         with progress(sum(plan.windows()), "window" if model.window else "image", model.name, shown) as bar:
             for _, unit, values in score_plan(plan, lambda p, u: model.columns, bar):
@@ -65,10 +68,32 @@ def score_pairs(
     return scores
 
 
-def map_pair(pair, model, *, resizeHW=None, batch_size=None):
-    """Where a pair of files differs according to the model's one score -> (reference, distorted, maps.DistanceMap).
+def registrations(pairs, mode, *, resizeHW=None, shown=None):
+    """[Pair] -> [registration.Registration], what --align finds of each pair of files. Raises UsageError and WorkError."""
+    from scoring import aligning
 
-    The images are uint8 (3, H, W) tensors as the model sees them. Raises UsageError, too, where the score has no map.
+    checked_pairs = checked(pairs, resizeHW)
+    check_same_size(checked_pairs, [pair.distorted for pair in pairs])
+    files = [(distorted.path, reference.path) for distorted, reference in checked_pairs]
+    return [found for [found] in aligning.registrations(files, PLAIN, mode, resizeHW, shown=shown)]
+
+
+def to_align(model, pairs, aligned, resizeHW):
+    """Plan.aligned of a model: of the registrations that are there, or are made now, those that it is scored under."""
+    from scoring import aligning
+
+    mode = model.options.align
+    if mode == "none":
+        return {}
+    found = aligned or registrations(pairs, mode, resizeHW=resizeHW)
+    return {(i, PLAIN[0]): r for i, r in enumerate(found) if aligning.fits(r, model)}
+
+
+def map_pair(pair, model, *, resizeHW=None, batch_size=None):
+    """Where a pair of files differs according to the model's one score -> (reference, distorted, maps.DistanceMap,
+    Registration or None).
+
+    Of the aligned pair, where the model is scored so; the Registration says what was undone. The images are uint8 (3, H, W) tensors as the model sees them. Raises UsageError, too, where the score has no map.
     """
     import torch
 
@@ -78,9 +103,14 @@ def map_pair(pair, model, *, resizeHW=None, batch_size=None):
     check_sizes(model, checked([pair], resizeHW), [pair.distorted], PLAIN)
     requests = [(pair.distorted, "distorted", PLAIN), (pair.reference, "reference", PLAIN)]
     device = model.options.device
-    (distorted,), (reference,) = loading.images_of(requests, resizeHW, model.short_side, torch.device(device), 0)
+    if found := to_align(model, [pair], None, resizeHW):
+        requests = [loading.AlignedPair(pair.distorted, pair.reference, PLAIN[0], found[0, PLAIN[0]])]
+        [(reference, distorted)] = loading.images_of(requests, resizeHW, model.short_side, torch.device(device), 0)
+    else:
+        (distorted,), (reference,) = loading.images_of(requests, resizeHW, model.short_side, torch.device(device), 0)
     batch = batch_size or default_batch(device)
-    return reference, distorted, maps.distance_map(model, model.columns[0], distorted, reference, batch)
+    drawn = maps.distance_map(model, model.columns[0], distorted, reference, batch)
+    return reference, distorted, drawn, next(iter(found.values()), None)
 
 
 def calibrations(paths, models, fusions=(), *, resizeHW=None):

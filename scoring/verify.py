@@ -22,11 +22,11 @@ from common.terminal import progress
 from loaders import lists
 from methods import fused, metrics
 from methods.build import build, factor, models_name, with_columns
-from methods.model import PROTOCOLS, Options
+from methods.model import ALIGNED, PROTOCOLS, Options
 from models import PRECISIONS, backbone
 from robustness import PERTURBATIONS
 from scorefiles import write
-from scorefiles.read import beside, of_noise_floor, of_random_weights, read
+from scorefiles.read import beside, is_companion, of_noise_floor, of_random_weights, read
 from scoring import experiment, fused_files
 from scoring.engine import score_plan
 from scoring.plan import default_batch
@@ -49,7 +49,7 @@ def score_files(files, pairs, *, methods=(), datasets=(), data_root=None, weight
     methods: one's own metrics (FILE.py:FUNCTION); datasets: CSV datasets (FILE.csv). Exit code 0: it agrees; 1: it differs or the
     work failed; 2: it cannot be verified. Raises UsageError where there is no file to verify.
     """
-    files = [path for path in map(Path, files) if path.name != "correlations.csv"]
+    files = [path for path in map(Path, files) if path.name != "correlations.csv" and not is_companion(path)]
     if not files:
         raise UsageError("--verify: expected one or more finished score files, such as results/*.csv")
     where = Where(tuple(methods), tuple(datasets), data_root or Run().data_root, weights_dir, device)
@@ -125,7 +125,10 @@ def verify(path, pairs, where):
 def options_of(told, random, weights_dir, device):
     """Options from a file's settings; those of a fused file are its factors', of which metrics have no windows and
     embeddings no layers."""
-    parts = told["factors"].values() if "factors" in told else [told]
+    named = told.get("factors", {"": told})
+    parts = named.values()
+    # a factor named -aligned is aligned anyhow: what the run said is in the others, where there are any
+    align = [p for name, p in named.items() if not name.endswith(ALIGNED)] or list(parts)
     windows = {
         key: part[key] for part in parts for key in ("normalize", "window", "stride", "per_layer") if key in part
     }
@@ -137,6 +140,7 @@ def options_of(told, random, weights_dir, device):
         told["precision"],
         told["protocol"],
         layers=layers,
+        align=align[0].get("align", "none"),
         **windows,
     )
 
@@ -192,12 +196,12 @@ def compare_settings(document, models, prepared, perturbation, run):
     for model in models:
         weights = model.files()
         for column in model.columns:
-            documents[column.method, column.distance] = experiment.document(
+            documents[column.method, column.distance, column.align != "none"] = experiment.document(
                 model, weights, column, prepared, perturbation, run
             )
     told = document["settings"]
     parts = (
-        {factor(name): part for name, part in told["factors"].items()}
+        {(*factor(name)[:2], "align" in part): part for name, part in told["factors"].items()}
         if "factors" in told
         else {key: told for key in documents}
     )

@@ -11,7 +11,7 @@ import numpy as np
 from common.errors import UsageError
 from scorefiles.folder import name_left_out
 from scorefiles.join import base_names, order_of
-from scorefiles.read import FLOOR, Unusable, is_floor, read
+from scorefiles.read import FLOOR, Unusable, is_companion, is_floor, read
 
 FEWEST_PAIRS = 10
 
@@ -60,7 +60,8 @@ def read_groups(paths, columns=None, higher_is=None, similarity=(), spread=no_sp
     metrics whose higher score means better, where neither knows. spread(dataset, table) -> (std (N,), Spread), or why not.
     """
     files = {}
-    scored = [path for path in paths if not is_floor(path)]  # a floor is read with what it belongs to
+    # a floor and a companion are read with what they belong to
+    scored = [path for path in paths if not is_floor(path) and not is_companion(path)]
     for file, pairs, floor in _usable(scored, columns):
         key = (file.dataset or "data", file.perturbation, file.pct)
         if file.method in files.setdefault(key, {}):

@@ -1,0 +1,200 @@
+"""The registration of a run's pairs: computed once a pair and perturbation, whatever the methods, and kept in the folder.
+
+In <savedir>/.align/ a file holds the registrations of a dataset under one perturbation and mode, named with the dataset's
+fingerprint (a shard writes one of its own, and reads all); beside a finished score file stands <stem>.align.csv, for people.
+"""
+
+import csv
+import io
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from common.errors import WorkError, one_line
+from common.images import open_rgb
+from common.terminal import check_stopped, progress
+from scorefiles import write
+from scorefiles.read import COMPANION, stem
+from scoring.loading import before_alignment, in_order
+from scoring.registration import VERSION, Registration, register
+
+KEPT = ("dis", "ref", "width", "height", "m00", "m01", "m02", "m10", "m11", "m12", "ratio", "why")
+SHOWN = ("dis", "dx", "dy", "scale", "angle", "corner", "ratio", "done", "why")
+BESIDE = 32  # pairs between two writes
+
+
+def register_files(request, perturbations, mode, resize):
+    """(distorted path, reference path) -> [Registration], one a perturbation, or the error as text."""
+    one_thread()
+    try:
+        images = [open_rgb(path) for path in request]
+        found = []
+        for perturbation in perturbations:
+            distorted, reference = (
+                before_alignment(image, role, perturbation, resize)
+                for image, role in zip(images, ("distorted", "reference"))
+            )
+            found.append(register(reference, distorted, mode))
+        return found
+    except Exception as error:  # it crosses the border of a process as text
+        text = one_line(error)
+        return text if str(request[0]) in text or str(request[1]) in text else f"{request[0]}: {text}"
+
+
+def one_thread():
+    """In a process that reads images OpenCV takes one core: there are as many such processes as were asked for."""
+    import multiprocessing
+
+    if multiprocessing.parent_process() is not None:
+        import cv2
+
+        cv2.setNumThreads(1)
+
+
+def registrations(files, perturbations, mode, resize=None, workers=0, shown=None, done=lambda i, found: None):
+    """[(distorted path, reference path)] -> [[Registration a perturbation] a pair]; done(i, found) is called after each.
+
+    Raises WorkError for a file that cannot be read.
+    """
+    results = []
+    function = partial(register_files, perturbations=perturbations, mode=mode, resize=resize)
+    with progress(len(files), "pair", "aligning", shown) as bar:
+        for i, found in enumerate(in_order(function, files, workers)):
+            if isinstance(found, str):
+                raise WorkError(found)
+            results.append(found)
+            done(i, found)
+            bar.update()
+    return results
+
+
+class Kept:
+    """The registrations of a dataset under one perturbation, as far as they are known in a folder."""
+
+    def __init__(self, folder, dataset, perturbation, mode, resize=None, part=""):
+        side = f"-r{resize}" if resize else ""
+        name = f"{stem(dataset.name, mode, *perturbation)}{side}-{VERSION}-{dataset.fingerprint[:16]}.csv"
+        self.folder, self.name, self.path = Path(folder) / ".align", name, Path(folder) / ".align" / (name + part)
+        self.found = {}
+
+    def read(self):
+        """{(dis, ref): Registration} of all that is there; a torn last line is left out."""
+        self.found = {}
+        for path in sorted(self.folder.glob(self.name + "*")):
+            for row in csv.DictReader(io.StringIO(write.whole_lines(path).decode(), newline="")):
+                try:
+                    numbers = [float(row[name]) for name in KEPT[4:11]]
+                    found = Registration(
+                        np.array(numbers[:6]).reshape(2, 3),
+                        int(row["width"]),
+                        int(row["height"]),
+                        numbers[6],
+                        not row["why"],
+                        row["why"],
+                    )
+                except (ValueError, TypeError, KeyError):
+                    continue  # not a row: it is computed anew
+                self.found[row["dis"], row["ref"]] = found
+        return self.found
+
+    def add(self, rows):
+        """Append [((dis, ref), Registration)]."""
+        lines = [
+            [*key, r.width, r.height, *(repr(float(v)) for v in (*r.map.ravel(), r.ratio)), r.why] for key, r in rows
+        ]
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            end = len(write.whole_lines(self.path))
+            with open(self.path, "ab") as file:
+                file.truncate(end)
+                file.write((write.as_csv([] if end else [KEPT]) + write.as_csv(lines)).encode())
+        except OSError as error:
+            raise WorkError(f"{self.path}: cannot be written: {error.strerror or error}") from None
+        self.found |= dict(rows)
+
+
+def of_pairs(dataset, chosen, perturbations, mode, *, resize=None, workers=0, shown=None, folder=None, shard=None):
+    """Registrations of pairs of a dataset -> {(index of the pair, (perturbation, pct)): Registration}.
+
+    With a folder what is kept there is used, and what is computed is kept there. Raises WorkError.
+    """
+    part = f".{shard[0]}of{shard[1]}" if shard and shard[1] > 1 else ""
+    kept = [Kept(folder or ".", dataset, p, mode, resize, part) for p in perturbations]
+    names = {i: (dataset.pairs[i].dis, dataset.pairs[i].ref) for i in chosen}
+
+    def compute():
+        lacking = [i for i in chosen if any(names[i] not in k.found for k in kept)]
+        waiting = []
+
+        def keep(number, found):
+            waiting.append((names[lacking[number]], found))
+            if len(waiting) == BESIDE or number == len(lacking) - 1:
+                for column, k in enumerate(kept):
+                    rows = [(name, regs[column]) for name, regs in waiting if name not in k.found]
+                    if rows and folder is not None:
+                        k.add(rows)
+                    k.found |= dict(rows)
+                waiting.clear()
+                check_stopped()
+
+        files = [tuple(str(dataset.path(rel)) for rel in names[i]) for i in lacking]
+        if files:
+            registrations(files, perturbations, mode, resize, workers, shown, keep)
+
+    if folder is None:
+        compute()
+    else:
+        with write.locked(Path(folder), [k.path.name for k in kept]):
+            for k in kept:
+                k.read()
+            compute()
+    return {(i, p): k.found[names[i]] for p, k in zip(perturbations, kept) for i in chosen}
+
+
+def fits(registration, model):
+    """Whether there is something to undo, and the model can score what is left."""
+    return registration is not None and registration.done and min(registration.size) >= model.min_side
+
+
+def companion(path):
+    """x.csv -> x.align.csv."""
+    return Path(path).with_name(Path(path).name.removesuffix(".csv") + COMPANION)
+
+
+def is_there(path):
+    """Whether the companion of a score file is there, and no older than it."""
+    other = companion(path)
+    return other.exists() and other.stat().st_mtime_ns >= Path(path).stat().st_mtime_ns
+
+
+def write_companion(path, dataset, indices, found, model):
+    """Write what was done to each pair of a finished score file: found {index: Registration}."""
+    rows = [SHOWN]
+    for i in indices:
+        r, done = found[i], fits(found[i], model)
+        why = "" if done else r.why or f"what is left is too small for {model.name}"
+        numbers = [f"{value:.6g}" for value in list(r.document.values())[:6]]
+        rows.append([dataset.pairs[i].dis, *numbers, int(done), why])
+    write.write_atomically(companion(path), write.as_csv(rows))
+
+
+def summary(path):
+    """'123 of 125 pairs aligned; left as they are: 2 (...)' by the companion of a score file; None where there is none."""
+    try:
+        with open(companion(path), newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except FileNotFoundError:
+        return None
+    return counted([(row["done"] == "1", row["why"]) for row in rows])
+
+
+def counted(outcomes):
+    """[(whether done, why not)] -> a sentence."""
+    reasons = {}
+    for done, why in outcomes:
+        if not done:
+            reasons[why] = reasons.get(why, 0) + 1
+    moved = sum(done for done, _ in outcomes)
+    said = "; ".join(f"{n} left as they are: {why}" for why, n in sorted(reasons.items(), key=lambda r: -r[1]))
+    return f"{moved} of {len(outcomes)} pairs aligned" + (f"; {said}" if said else "")

@@ -1,10 +1,11 @@
-"""The datasets: a name -> pairs of images with human labels. One entry in DATASETS adds one; `load` is what the scripts call.
+"""The datasets: a name -> pairs of images with human labels. One entry in DATASETS adds one;
+`load` is what the scripts call.
 
     python datasets.py                            the registry: name, pairs, label and its direction, usual folder names
     python datasets.py tid2013 --data-root DIR    the pairs that are there, as CSV: dis,ref,label,distortion,std
 
-How each dataset's own files are read stands in loaders/, a file a dataset (METHOD.md section 4); a list of one's own (any CSV) is
-read by loaders/lists.py, the photographs that need no download are made by loaders/demo.py.
+How each dataset's own files are read stands in loaders/, a file a dataset (METHOD.md section 4); a list of one's own
+(any CSV) is read by loaders/lists.py, the photographs that need no download are made by loaders/demo.py.
 """
 
 import difflib
@@ -123,7 +124,8 @@ DATASETS = {
                 "Train_Ref/, Distortion_1/, Distortion_2/, Distortion_3/, Distortion_4/, Train_Label/*.txt",
             ),
             source="https://www.jasongt.com/projectpages/pipal.html",
-            citation="Gu et al.: PIPAL: A large-scale image quality assessment dataset for perceptual image restoration. ECCV 2020",
+            citation="Gu et al.: PIPAL: A large-scale image quality assessment dataset for perceptual image "
+            "restoration. ECCV 2020",
             no_spread="PIPAL gives Elo ratings alone, no spread of the judgements of an image",
         ),
         Entry(
@@ -138,7 +140,8 @@ DATASETS = {
             make=demo.build,
             layouts=("made on first use from photographs that scikit-image carries",),
             source="comes with scikit-image",
-            citation="van der Walt et al.: scikit-image: image processing in Python. PeerJ 2:e453, 2014 (the photographs)",
+            citation="van der Walt et al.: scikit-image: image processing in Python. PeerJ 2:e453, 2014 (the "
+            "photographs)",
             no_spread="its labels are strengths, not opinions",
         ),
         Entry(
@@ -174,8 +177,8 @@ DATASETS = {
                 )
             ),
             source="https://s2.smu.edu/~eclarson/csiq.html",
-            citation="Larson, Chandler: Most apparent distortion: full-reference image quality assessment and the role of "
-            "strategy. Journal of Electronic Imaging 19(1), 2010",
+            citation="Larson, Chandler: Most apparent distortion: full-reference image quality assessment and the role "
+            "of strategy. Journal of Electronic Imaging 19(1), 2010",
             spread=Spread("sd", 6, "dmos_std of csiq.DMOS.xlsx; 5000 ratings of 866 images by 35 observers"),
             no_spread="csiq_label.txt holds none; the authors' csiq.DMOS.xlsx does, beside it or in its place",
         ),
@@ -190,8 +193,8 @@ DATASETS = {
             folders=("tid2008",),
             layouts=("reference_images/, distorted_images/, mos_with_names.txt (and mos_std.txt)",),
             source="https://www.ponomarenko.info/tid2008.htm",
-            citation="Ponomarenko et al.: TID2008 - A database for evaluation of full-reference visual quality assessment metrics. "
-            "Advances of Modern Radioelectronics 10, 2009",
+            citation="Ponomarenko et al.: TID2008 - A database for evaluation of full-reference visual quality "
+            "assessment metrics. Advances of Modern Radioelectronics 10, 2009",
             spread=Spread("unknown", source="mos_std.txt"),
             no_spread="mos_std.txt is not there",
         ),
@@ -205,12 +208,14 @@ DATASETS = {
             markers=("part 1", "part_1"),
             folders=("livemd", "livemultidistortiondatabase", "torelease"),
             layouts=(
-                "Part 1/Imagelists.mat, Part 1/Scores.mat, Part 1/blurjpeg/, Part 2/Imagelists.mat, Part 2/Scores.mat, Part 2/blurnoise/",
+                "Part 1/Imagelists.mat, Part 1/Scores.mat, Part 1/blurjpeg/, Part 2/Imagelists.mat, Part "
+                "2/Scores.mat, Part 2/blurnoise/",
                 "Part_1/Imagelists.mat, Part_1/Scores.mat, Part_1/blurjpeg/, Part_1/Ref_Images/, "
                 "Part_2/Imagelists.mat, Part_2/Scores.mat, Part_2/blurnoise/, Part_2/Ref_Images/",
             ),
             source="https://live.ece.utexas.edu/research/Quality/live_multidistortedimage.html",
-            citation="Jayaraman, Mittal, Moorthy, Bovik: Objective quality assessment of multiply distorted images. Asilomar 2012",
+            citation="Jayaraman, Mittal, Moorthy, Bovik: Objective quality assessment of multiply distorted images. "
+            "Asilomar 2012",
             no_spread="only the subjects' z-scores are given, on another scale than the labels",
         ),
     )
@@ -245,18 +250,22 @@ def layout_told(entry, folder):
     there = list_folder(folder)
     names = [f"{name}/" if is_folder else name for name, is_folder in sorted(there.items())]
     holds = ", ".join(names[:LISTED]) + (f" and {len(names) - LISTED} more" if len(names) > LISTED else "")
-    return f"{folder} holds {holds or 'nothing'}; the nearest known layout of {entry.name} is {nearest_layout(entry.layouts, there)}"
+    return (
+        f"{folder} holds {holds or 'nothing'}; the nearest known layout of {entry.name} is "
+        f"{nearest_layout(entry.layouts, there)}"
+    )
 
 
 def locate(entry, data_root):
-    """The dataset's folder in data_root, or data_root itself. UsageError with what is there, the nearest known layout and where
-    to ask for the data."""
+    """The dataset's folder in data_root, or data_root itself. UsageError with what is there, the nearest known layout
+    and where to ask for the data."""
     if entry.make:
         return entry.make()
     data_root = Path(data_root)
     hint = (
-        f"; expected a folder named {' or '.join(entry.folders[:3])} (in any case) with one of {', '.join(entry.markers)} in it"
-        f"; give its place by --data-root or IQA_DATA; ask for the data at {entry.source}"
+        f"; expected a folder named {' or '.join(entry.folders[:3])} (in any case) with one of "
+        f"{', '.join(entry.markers)} in it; give its place by --data-root or IQA_DATA; ask for the data at "
+        f"{entry.source}"
     )
     if not os.path.isdir(data_root):
         raise UsageError(f"dataset {entry.name}: there is no folder {data_root}" + hint)
@@ -296,10 +305,10 @@ def check_name(name):
 def load(name, data_root, higher_is=None, keep_missing=False):
     """The dataset `name` -> Dataset. name: of the registry, or the path of a list (a CSV file, loaders.lists).
 
-    data_root: the folder that holds the dataset's folder under a usual name in any case, or that folder itself; of a list, a
-    second folder for its images. higher_is: 'worse' or 'better', for a list that does not say it itself. keep_missing: pairs
-    whose image is not there stay in, spelt as in the label file, and images.check_all finds them (--skip-bad). Raises
-    UsageError for all that is missing or broken.
+    data_root: the folder that holds the dataset's folder under a usual name in any case, or that folder itself; of a
+    list, a second folder for its images. higher_is: 'worse' or 'better', for a list that does not say it itself.
+    keep_missing: pairs whose image is not there stay in, spelt as in the label file, and images.check_all finds them
+    (--skip-bad). Raises UsageError for all that is missing or broken.
     """
     dataset = read(name, data_root, keep_missing)
     if higher_is not in (None, "worse", "better"):
@@ -360,8 +369,9 @@ def read_known(entry, data_root, keep_missing):
 
 
 def distortion_types(name, table):
-    """The distortion type of each row of a score file -> list of str. table: DataFrame with the column dis, named as we or
-    as the authors do (without folders); a column `type` decides where the dataset is not in the registry. Raises UsageError."""
+    """The distortion type of each row of a score file -> list of str. table: DataFrame with the column dis, named as we
+    or as the authors do (without folders); a column `type` decides where the dataset is not in the registry. Raises
+    UsageError."""
     if name in DATASETS:
         return DATASETS[name].types(list(table["dis"]))
     if "type" in table:
@@ -372,8 +382,9 @@ def distortion_types(name, table):
 
 
 def load_spread(name, data_root):
-    """({dis: spread of its label}, loaders.spread.Spread: what kind of number that is), in the dataset's order; the images need
-    not be there (then the names are spelt as in the label files). UsageError with the reason where there is none."""
+    """({dis: spread of its label}, loaders.spread.Spread: what kind of number that is), in the dataset's order; the
+    images need not be there (then the names are spelt as in the label files). UsageError with the reason where there is
+    none."""
     dataset = read(name, data_root, keep_missing=True)
     if dataset.spread is None:
         known = DATASETS.get(dataset.name)
@@ -406,8 +417,9 @@ def main(argv=None):
     if not args.name:
         for e in DATASETS.values():
             print(
-                f"{e.name:9s} {e.pairs:6d} pairs  {e.label}, higher is {e.higher_is}; spread: {e.spread or e.no_spread}; "
-                f"folder {' or '.join(e.folders) or '(made)'}: {' | '.join(e.layouts)}; from {e.source}"
+                f"{e.name:9s} {e.pairs:6d} pairs  {e.label}, higher is {e.higher_is}; spread: "
+                f"{e.spread or e.no_spread}; folder {' or '.join(e.folders) or '(made)'}: "
+                f"{' | '.join(e.layouts)}; from {e.source}"
             )
         return
     pairs = read(args.name, args.data_root).pairs

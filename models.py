@@ -232,7 +232,8 @@ def backbone(name):
         config = None
     if config is None or not (config.hf_hub_id or config.url):
         raise UsageError(
-            f"{name}: timm knows no weights of that tag; known: {', '.join(timm.list_pretrained(tag.partition('.')[0] + '.*')[:8])}"
+            f"{name}: timm knows no weights of that tag; known: "
+            f"{', '.join(timm.list_pretrained(tag.partition('.')[0] + '.*')[:8])}"
         )
     source = Source(hub=config.hf_hub_id) if config.hf_hub_id else Source(config.url)
     found = Weights(
@@ -327,10 +328,11 @@ def load_backbone(
 ):
     """Build a backbone and load its weights -> LoadedBackbone.
 
-    weights: "pretrained" (from weights_dir, else the usual cache, else a download) or "random" (seeded: for trying things
-    out; the scores mean nothing). precision: one of PRECISIONS; "paper" is float16 for OpenAI's CLIP and float32 for all
-    others. normalize: "none" (as published), "imagenet" or "model". layers: list of block indices to keep, None for all.
-    Raises UsageError: unknown name, missing or broken or foreign weights, tf32 on a CPU, a block that is not there.
+    weights: "pretrained" (from weights_dir, else the usual cache, else a download) or "random" (seeded: for trying
+    things out; the scores mean nothing). precision: one of PRECISIONS; "paper" is float16 for OpenAI's CLIP and float32
+    for all others. normalize: "none" (as published), "imagenet" or "model". layers: list of block indices to keep, None
+    for all. Raises UsageError: unknown name, missing or broken or foreign weights, tf32 on a CPU, a block that is not
+    there.
     """
     import torch
 

@@ -1,7 +1,8 @@
 """Imperceptible perturbations of a pair of PIL images: translation, dilation, rotation (paper, section 3.3).
 
 Each works on the 8-bit image, before the conversion to float; magnitude `pct` in percent (degrees for the rotation).
-None stands for "this image stays as it is", so that a reference's features serve every perturbation that leaves it alone.
+None stands for "this image stays as it is", so that a reference's features serve every perturbation that leaves it
+alone.
 """
 
 import math
@@ -21,7 +22,8 @@ def crop_left(image, pct):
 
 
 def dilate(image, pct):
-    """Resize (bilinear) by pct rounded up to an even number of pixels, crop the centre, resize back where odd sizes need it."""
+    """Resize (bilinear) by pct rounded up to an even number of pixels, crop the centre,
+    resize back where odd sizes need it."""
     from PIL.Image import Resampling
 
     width, height = image.size
@@ -62,6 +64,7 @@ PERTURBATIONS = {
 
 
 def perturb(image, role, perturbation, pct):
-    """The image in its role ('reference' or 'distorted') under a perturbation of PERTURBATIONS with magnitude pct > 0."""
+    """The image in its role ('reference' or 'distorted') under a perturbation of PERTURBATIONS
+    with magnitude pct > 0."""
     change = getattr(PERTURBATIONS[perturbation], role)
     return image if change is None else change(image, pct)

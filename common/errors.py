@@ -26,11 +26,13 @@ def unknown(kind, name, known, hint=""):
 def missing_package(name):
     """The UsageError for a package that is not installed, by the name it is imported under."""
     return UsageError(
-        f"the package {name} is missing here: is the virtual environment active? If it is: pip install -r requirements.txt"
+        f"the package {name} is missing here: is the virtual environment active? If it is: pip install -r "
+        "requirements.txt"
     )
 
 
 def one_line(error):
-    """The text of an error in one line; what could move the cursor or colour the terminal, in a file's name say, is escaped."""
+    """The text of an error in one line; what could move the cursor or colour the terminal, in a file's name say,
+    is escaped."""
     text = " ".join(str(error).split()) or type(error).__name__
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

@@ -1,4 +1,5 @@
-"""Files of other people: names looked up on the disk in any case, text, tables and numbers read with the place of an error.
+"""Files of other people: names looked up on the disk in any case, text,
+tables and numbers read with the place of an error.
 
 Nothing here knows a dataset.
 """
@@ -53,7 +54,8 @@ class Disk:
         return self.listings[folder]
 
     def find(self, rel):
-        """The spelling on the disk of a relative name, None if there is no such file. The same spelling wins over others."""
+        """The spelling on the disk of a relative name, None if there is no such file.
+        The same spelling wins over others."""
         here = ""
         for part in rel.split("/"):
             if part not in (".", ".."):
@@ -79,10 +81,10 @@ class Disk:
 
     def index(self, *folders, files=r".*\.(bmp|png)", names=None, depth=3):
         """{key(file name): relative path} of the files (a regex) in the top-level folders that match one of the regexes
-        `folders`, and in their subfolders. Each folder is entered once, whatever links lead to it. A name in two places is
-        taken from the folder whose regex stands first where both files are `same_content`, else a UsageError.
+        `folders`, and in their subfolders. Each folder is entered once, whatever links lead to it. A name in two places
+        is taken from the folder whose regex stands first where both files are `same_content`, else a UsageError.
 
-        names: a set of keys; other files are left out. depth: 1 for the folders themselves, 2 for their subfolders too, ...
+        names: a set of keys; other files are left out. depth: 1 for the folders themselves, 2 for their subfolders too.
         """
         found, seen = {}, set()
         top = sorted(list_folder(self.root))
@@ -103,7 +105,8 @@ class Disk:
                     first = found.setdefault(key(name), inside)
                     if first != inside and not same_content(self.root / first, self.root / inside):
                         raise UsageError(
-                            f"{self.root}: {name} is there twice and the two files differ: {first} and {inside}; keep one"
+                            f"{self.root}: {name} is there twice and the two files differ: {first} and {inside}; "
+                            "keep one"
                         )
             todo = below + todo  # a folder's subfolders before the next folder, whose regex stands later
         return found
@@ -115,9 +118,9 @@ BLOCK = 4096  # bytes that same_content reads at three places
 def same_content(one, two):
     """Whether two files have the same size and the same bytes at their beginning, in their middle and at their end.
 
-    Three blocks of 4 KiB, so files of up to 12 KiB are compared wholly. Two versions of an image differ nearly everywhere, and
-    a dataset that lies there twice has too many gigabytes to be read at each start. Raises UsageError for a file that
-    can't be read.
+    Three blocks of 4 KiB, so files of up to 12 KiB are compared wholly. Two versions of an image differ nearly
+    everywhere, and a dataset that lies there twice has too many gigabytes to be read at each start. Raises UsageError
+    for a file that can't be read.
     """
     size = file_size(one)
     if size is None or size != file_size(two):
@@ -149,8 +152,8 @@ KINDS = (
 
 
 def check_regular(path):
-    """OSError, with the reason, unless path is a regular file or a link to one. To be called before a file is opened: opening a
-    named pipe waits for a writer, and reading a device may never end."""
+    """OSError, with the reason, unless path is a regular file or a link to one. To be called before a file is opened:
+    opening a named pipe waits for a writer, and reading a device may never end."""
     mode = os.stat(path).st_mode
     for is_kind, number_of_error, reason in KINDS:
         if is_kind(mode):
@@ -175,8 +178,8 @@ def why(error):
 
 
 def list_folder(folder):
-    """{name: whether it is a folder} of what is in a folder, hidden files left out (macOS puts ._copies of all names into
-    archives). Raises UsageError when the folder is missing, unreadable or a loop of links."""
+    """{name: whether it is a folder} of what is in a folder, hidden files left out (macOS puts ._copies of all names
+    into archives). Raises UsageError when the folder is missing, unreadable or a loop of links."""
     try:
         with os.scandir(folder) as entries:
             return {
@@ -201,7 +204,8 @@ def read_text(path):
 
 
 def read_fields(path, count, separator=None):
-    """Lines of `count` fields -> [(line number, [fields])]; blank lines are skipped. UsageError naming file and line."""
+    """Lines of `count` fields -> [(line number, [fields])]; blank lines are skipped.
+    UsageError naming file and line."""
     lines = read_text(path).split("\n")
     rows = [(i, [field.strip() for field in line.split(separator)]) for i, line in enumerate(lines, 1) if line.strip()]
     for line, fields in rows:
@@ -213,7 +217,8 @@ def read_fields(path, count, separator=None):
 
 
 def number(text, where):
-    """A finite decimal number from a label file, or a UsageError that starts with `where` ('nan', '1_0' and '3,5' are none)."""
+    """A finite decimal number from a label file,
+    or a UsageError that starts with `where` ('nan', '1_0' and '3,5' are none)."""
     value = float(text) if NUMBER.fullmatch(text) else math.nan
     if not math.isfinite(value):
         raise UsageError(f"{where}: expected a finite number, found {text!r:.80}")
@@ -231,8 +236,9 @@ def spread(text, where):
 def read_table(path, required, optional=()):
     """A CSV file with a header -> [(line number, {column: text})]; columns in any case and order, others are ignored.
 
-    required, optional: names of columns, or tuples of names of which one may stand for all. UsageError naming file and line
-    for a missing column, one that stands there twice, a line with another number of fields, or an empty required field.
+    required, optional: names of columns, or tuples of names of which one may stand for all. UsageError naming file and
+    line for a missing column, one that stands there twice, a line with another number of fields, or an empty required
+    field.
     """
     reader = csv.reader(io.StringIO(read_text(path), newline=""))
     try:

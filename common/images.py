@@ -1,4 +1,5 @@
-"""How an image file becomes 8-bit RGB, and how files are checked before the work starts. The one way this project reads images.
+"""How an image file becomes 8-bit RGB, and how files are checked before the work starts.
+The one way this project reads images.
 
     python -m common.images FILE...     width x height of each, or what is wrong with it
 
@@ -47,8 +48,8 @@ def pillow():
 
 @contextmanager
 def reading(path):
-    """Turns all that can go wrong while a file is read and decoded into an ImageError that names the file; what is no regular
-    file is not opened."""
+    """Turns all that can go wrong while a file is read and decoded into an ImageError that names the file; what is no
+    regular file is not opened."""
     try:
         check_regular(path)
         yield
@@ -83,7 +84,8 @@ FORMATS = (  # how files begin that are met in the place of images
 
 
 def kind_of_file(start):
-    """What a file that is no image is, from its first bytes, none of which are shown: a list can name any file of this disk."""
+    """What a file that is no image is, from its first bytes, none of which are shown:
+    a list can name any file of this disk."""
     if not start:
         return "an empty file (0 bytes)"
     known = next((kind for magic, kind in FORMATS if start.startswith(magic)), None)
@@ -145,8 +147,8 @@ def on_white(img):
 
 
 def check(path):
-    """(width, height) of open_rgb(path), or an ImageError. Decodes no pixel where the container tells that the file is whole
-    (BMP by its length, PNG by its checksums, JPEG by its end mark); other files are decoded."""
+    """(width, height) of open_rgb(path), or an ImageError. Decodes no pixel where the container tells that the file is
+    whole (BMP by its length, PNG by its checksums, JPEG by its end mark); other files are decoded."""
     with reading(path), pillow().open(path) as img:
         header(img, path)
         if img.format == "PNG" and not has_exif(path):
@@ -182,8 +184,8 @@ READ_LIMIT = 120.0  # seconds that reading one file may take while files are che
 
 def check_all(paths, workers=8, skip_bad=False, limit=READ_LIMIT):
     """Check files in threads -> {path: (width, height)}. Raises one UsageError that counts and lists the bad ones;
-    with skip_bad returns (sizes, {bad path: reason}) instead. A file that takes more than `limit` seconds is a UsageError
-    that names it, with skip_bad too: its disk does not answer, so nothing can be said of the image."""
+    with skip_bad returns (sizes, {bad path: reason}) instead. A file that takes more than `limit` seconds is a
+    UsageError that names it, with skip_bad too: its disk does not answer, so nothing can be said of the image."""
     paths = list(dict.fromkeys(paths))
     pillow().init()  # Pillow registers its formats here: once, not in every thread
     results = {}
@@ -208,9 +210,9 @@ def size_or_error(path):
 
 
 def in_threads(function, paths, workers, limit):
-    """Yields (path, function(path)) in the order in which they are done. UsageError naming a path that takes more than `limit`
-    seconds. The threads are daemons: one that waits for a disk that does not answer can't be ended, and must not keep the
-    process alive (a ThreadPoolExecutor's would)."""
+    """Yields (path, function(path)) in the order in which they are done. UsageError naming a path that takes more than
+    `limit` seconds. The threads are daemons: one that waits for a disk that does not answer can't be ended, and must
+    not keep the process alive (a ThreadPoolExecutor's would)."""
     waiting, done, began, stop = queue.SimpleQueue(), queue.SimpleQueue(), {}, threading.Event()
     for path in paths:
         waiting.put(path)

@@ -17,7 +17,8 @@ from common.errors import UsageError, WorkError, missing_package, one_line
 
 
 def need(*packages):
-    """Leave with exit code 2 and one line if a package is missing: called by a command above the imports that would fail."""
+    """Leave with exit code 2 and one line if a package is missing:
+    called by a command above the imports that would fail."""
     for name in packages:
         if importlib.util.find_spec(name) is None:
             print(f"{os.path.basename(sys.argv[0])}: error: {one_line(missing_package(name))}", file=sys.stderr)
@@ -43,7 +44,8 @@ def progress(total, unit, desc, shown=None):
 
 
 def flags_of(args, kind):
-    """{field: value} of the fields of a dataclass that are flags of a command line under the same names; args: parse_args()."""
+    """{field: value} of the fields of a dataclass that are flags of a command line under the same names.
+    args: what parse_args() returned."""
     return {field.name: getattr(args, field.name) for field in fields(kind) if hasattr(args, field.name)}
 
 
@@ -95,17 +97,20 @@ GRACE = 4.0  # seconds from the first of them to the end of the process, whateve
 
 
 def check_stopped():
-    """KeyboardInterrupt again, where the first was lost: Python drops one that is raised inside a destructor or a callback."""
+    """KeyboardInterrupt again, where the first was lost:
+    Python drops one that is raised inside a destructor or a callback."""
     if STOPPED:
         raise KeyboardInterrupt(signal.Signals(STOPPED[0]).name)
 
 
 @contextlib.contextmanager
 def stopped_in_time(leave):
-    """Inside, a signal that asks the process to stop is a KeyboardInterrupt; where that has not ended it within GRACE seconds,
-    leave(number) is called in a thread of its own: a disk that does not answer holds the main thread, or Python's end.
+    """Inside, a signal that asks the process to stop is a KeyboardInterrupt; where that has not ended it within GRACE
+    seconds, leave(number) is called in a thread of its own: a disk that does not answer holds the main thread, or
+    Python's end.
 
-    Python tells the thread of the signal through a pipe at once, while the main thread may be busy in a library for minutes.
+    Python tells the thread of the signal through a pipe at once, while the main thread may be busy in a library for
+    minutes.
     """
 
     def stop(number, _):
@@ -138,8 +143,9 @@ def stopped_in_time(leave):
 def run_main(main, argv=None, kept=""):
     """Run main(argv) -> int|None as a script and leave with its exit code.
 
-    UsageError or a missing package -> 2, WorkError -> 1, SIGINT (Ctrl-C), SIGTERM or SIGHUP -> 128 + signal within 5 seconds (and
-    `kept` is told), anything unforeseen -> 1; always one line on stderr, the traceback only when --debug is among the arguments.
+    UsageError or a missing package -> 2, WorkError -> 1, SIGINT (Ctrl-C), SIGTERM or SIGHUP -> 128 + signal within 5
+    seconds (and `kept` is told), anything unforeseen -> 1; always one line on stderr, the traceback only when --debug
+    is among the arguments.
     """
     argv = sys.argv[1:] if argv is None else argv
     program, said = os.path.basename(sys.argv[0]), []

@@ -11,11 +11,11 @@ CSIQ_CODES = {"noise": "AWGN", "jpeg 2000": "jpeg2000"}  # the spreadsheet's dst
 
 
 def csiq(root):
-    """CSIQ (Larson, Chandler, JEI 2010). DMOS from 0 to 1, higher is worse. Labels: csiq_label.txt ("1600.AWGN.1.png 0.062" a
-    line), as it is commonly passed on, and the authors' workbook csiq.DMOS.xlsx, whose sheet all_by_image has the columns
-    image, dst_type, dst_lev, dmos_std, dmos; either will do. Where both are there they must agree to the list's last digit:
-    order and labels are the list's, the spread is the workbook's. Images: dst_imgs/<type>/, dst_imgs_all/ or
-    distorted_images/, and src_imgs/ or reference_images/."""
+    """CSIQ (Larson, Chandler, JEI 2010). DMOS from 0 to 1, higher is worse. Labels: csiq_label.txt ("1600.AWGN.1.png
+    0.062" a line), as it is commonly passed on, and the authors' workbook csiq.DMOS.xlsx, whose sheet all_by_image has
+    the columns image, dst_type, dst_lev, dmos_std, dmos; either will do. Where both are there they must agree to the
+    list's last digit: order and labels are the list's, the spread is the workbook's. Images: dst_imgs/<type>/,
+    dst_imgs_all/ or distorted_images/, and src_imgs/ or reference_images/."""
     disk = Disk(root)
     images, refs = disk.index("dst_imgs", "dst_imgs.*", "distorted_images"), disk.index("src_imgs", "reference_images")
     sheet = csiq_sheet(disk) if disk.find("csiq.DMOS.xlsx") else None
@@ -41,8 +41,8 @@ def csiq(root):
 
 
 def with_spreads(listed, sheet):
-    """The rows of csiq_label.txt with the spreads of the workbook. UsageError naming both places where the two do not hold the
-    same images, or a label differs by more than half a unit of the list's last digit."""
+    """The rows of csiq_label.txt with the spreads of the workbook. UsageError naming both places where the two do not
+    hold the same images, or a label differs by more than half a unit of the list's last digit."""
     spreads = {key(name): (where, dmos, std) for where, name, dmos, std in sheet}
     rows = []
     for where, name, dmos, _ in listed:

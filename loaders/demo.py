@@ -1,8 +1,10 @@
-"""The embedded dataset `demo`: photographs that scikit-image carries, distorted in five ways at five strengths. No download.
+"""The embedded dataset `demo`: photographs that scikit-image carries, distorted in five ways at five strengths.
+No download.
 
 Five photographs, cropped to 288 x 288, under Gaussian noise, Gaussian blur, JPEG, JPEG 2000 and loss of contrast:
-125 pairs. The label is the strength, 1 (barely visible) to 5 (strong): NOT a human opinion, and one level of two distortions is
-not equally visible. Made once into a cache folder as PNG: $IQA_CACHE, else $XDG_CACHE_HOME/iqa-bench, else ~/.cache/iqa-bench.
+125 pairs. The label is the strength, 1 (barely visible) to 5 (strong): NOT a human opinion, and one level of two
+distortions is not equally visible. Made once into a cache folder as PNG: $IQA_CACHE, else $XDG_CACHE_HOME/iqa-bench,
+else ~/.cache/iqa-bench.
 
     python datasets.py demo     makes it if need be, and prints its pairs
 """
@@ -88,7 +90,8 @@ def folder():
 
 
 def build():
-    """Make the dataset unless it is there -> its folder. It appears under its name only when whole. Raises UsageError."""
+    """Make the dataset unless it is there -> its folder. It appears under its name only when whole.
+    Raises UsageError."""
     home = folder()
     if home.is_dir():
         return home

@@ -34,9 +34,10 @@ def kadid(root):
 def spread_of(rows):
     """Standard deviations from KADID's column `var`. rows: (mean, var) pairs.
 
-    The column is named a variance, but the released numbers are standard deviations: mean 1.1 with 0.3 is 27 ones and 3 twos
-    among 30 ratings, whose variance is 0.09. The rows decide: whole numbers with the mean m spread at least by the variance
-    f(1 - f), f the fraction of m. Where the square of some value is less than that, the values are variances after all."""
+    The column is named a variance, but the released numbers are standard deviations: mean 1.1 with 0.3 is 27 ones and 3
+    twos among 30 ratings, whose variance is 0.09. The rows decide: whole numbers with the mean m spread at least by the
+    variance f(1 - f), f the fraction of m. Where the square of some value is less than that, the values are variances
+    after all."""
 
     def least(mean):  # 0.01: the means are rounded to two decimals
         fraction = mean % 1

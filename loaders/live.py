@@ -1,7 +1,8 @@
-"""LIVE IQA release 2 (Sheikh, Sabir, Bovik, IEEE TIP 2006): its images, its two label scales, and how to tell them apart.
+"""LIVE IQA release 2 (Sheikh, Sabir, Bovik, IEEE TIP 2006):
+its images, its two label scales, and how to tell them apart.
 
-The label that the published results rest on is `dmos_new` of dmos_realigned.mat, a separate download. `dmos` of dmos.mat is
-an earlier scale: its SRCC with dmos_new is .957, and DINOv1 l2 has SRCC .934 with it instead of .964.
+The label that the published results rest on is `dmos_new` of dmos_realigned.mat, a separate download. `dmos` of
+dmos.mat is an earlier scale: its SRCC with dmos_new is .957, and DINOv1 l2 has SRCC .934 with it instead of .964.
 """
 
 from common.errors import UsageError
@@ -13,9 +14,10 @@ ALL = {"jp2k": 227, "jpeg": 233, "wn": 174, "gblur": 174, "fastfading": 174}  # 
 RATED = {"jp2k": 169, "jpeg": 175, "wn": 145, "gblur": 145, "fastfading": 145}  # of these, those that are no references
 NOT_THE_PAPERS = "the dmos of dmos.mat, not the label that the paper used (dmos_new of dmos_realigned.mat, -dat live)"
 
-# Image -> (dmos, dmos_new) of 20 images, 4 of each type: enough to tell which of the two scales a list of labels is on. At
-# each of them the scales lie at least 4 apart, 400 times TOLERANCE, which leaves room for float32 and for labels rounded to
-# two decimals; and all that are there must agree. So chance, rounding or one damaged value cannot pass for a scale.
+# Image -> (dmos, dmos_new) of 20 images, 4 of each type: enough to tell which of the two scales a list of labels is on.
+# At each of them the scales lie at least 4 apart, 400 times TOLERANCE, which leaves room for float32 and for labels
+# rounded to two decimals; and all that are there must agree. So chance, rounding or one damaged value cannot pass for a
+# scale.
 KNOWN = {
     "jp2k/img2.bmp": (28.0038, 15.5130), "jp2k/img3.bmp": (34.0107, 24.0903),
     "jp2k/img126.bmp": (24.6248, 10.7127), "jp2k/img227.bmp": (60.7617, 70.8803),
@@ -41,8 +43,8 @@ def scale(labels):
 
 
 def fault(names, labels, expected):
-    """Why the labels of a score file are not those of the scale `expected` ('dmos' or 'dmos_new'), or None if nothing speaks
-    against it. names: of distorted images, with folders or, if all 779 are there, without; labels: floats."""
+    """Why the labels of a score file are not those of the scale `expected` ('dmos' or 'dmos_new'), or None if nothing
+    speaks against it. names: of distorted images, with folders or, if all 779 are there, without; labels: floats."""
     try:
         folders = types(names)
     except UsageError:
@@ -52,8 +54,8 @@ def fault(names, labels, expected):
         return None
     other = "live" if found == "dmos_new" else "livedmos"
     return (
-        f"its labels are LIVE's {found}, but a score file of this dataset holds {expected}, which is another scale and gives other "
-        f"coefficients; score it again, or with -dat {other} if {found} is meant"
+        f"its labels are LIVE's {found}, but a score file of this dataset holds {expected}, which is another "
+        f"scale and gives other coefficients; score it again, or with -dat {other} if {found} is meant"
     )
 
 
@@ -72,8 +74,9 @@ def names():
 
 
 def realigned(root):
-    """The label of the paper: `dmos_new` of dmos_realigned.mat, whose `dmos_std` is its spread; entries with orgs = 1 are the
-    references and are left out. A dmos.mat whose dmos holds these values is recognised by them, and used (it has no spread)."""
+    """The label of the paper: `dmos_new` of dmos_realigned.mat, whose `dmos_std` is its spread; entries with orgs = 1
+    are the references and are left out. A dmos.mat whose dmos holds these values is recognised by them, and used (it
+    has no spread)."""
     disk = Disk(root)
     if disk.find("dmos_realigned.mat"):
         file = disk.path("dmos_realigned.mat")
@@ -89,9 +92,9 @@ def realigned(root):
         if scale(dict(zip(names(), labels))) == "dmos_new":
             return rows(disk, file, labels, None, orgs)
     raise UsageError(
-        f"{disk.root / 'dmos_realigned.mat'}: not there; it holds LIVE's label (dmos_new) and is a separate download from {PAGE}; "
-        "the dmos of dmos.mat is another scale, on which coefficients are not the published ones (DINOv1 l2: SRCC .934 for .964); "
-        "-dat livedmos uses it"
+        f"{disk.root / 'dmos_realigned.mat'}: not there; it holds LIVE's label (dmos_new) and is a separate "
+        f"download from {PAGE}; the dmos of dmos.mat is another scale, on which coefficients are not the "
+        "published ones (DINOv1 l2: SRCC .934 for .964); -dat livedmos uses it"
     )
 
 
@@ -120,8 +123,8 @@ def rows(disk, file, labels, std, orgs):
     want = sum(ALL.values())
     if not len(labels) == len(orgs) == len(refs) == len(std) == want or set(orgs) - {0.0, 1.0}:
         raise UsageError(
-            f"{file}: expected {want} entries of the labels, their spread if there, orgs (0 or 1) and refnames_all, as in release "
-            f"2; found {len(labels)}, {len(std)}, {len(orgs)}, {len(refs)}"
+            f"{file}: expected {want} entries of the labels, their spread if there, orgs (0 or 1) and "
+            f"refnames_all, as in release 2; found {len(labels)}, {len(std)}, {len(orgs)}, {len(refs)}"
         )
     for column, name in enumerate(names()):
         if orgs[column] == 0:

@@ -8,10 +8,10 @@ from loaders.pairs import Row
 
 
 def livemd(root):
-    """LIVE Multiply Distorted (Jayaraman et al., Asilomar 2012): DMOS, higher is worse. In `Part 1` (blur then JPEG) and `Part 2`
-    (blur then noise), also spelt `Part_1`: Imagelists.mat with the cells distimgs and refimgs and the numbers ref4dist (1 for
-    the first reference), Scores.mat with DMOSscores, and the images in folders below; references may also lie in Ref_Images
-    beside the parts. From documentation and other loaders."""
+    """LIVE Multiply Distorted (Jayaraman et al., Asilomar 2012): DMOS, higher is worse. In `Part 1` (blur then JPEG)
+    and `Part 2` (blur then noise), also spelt `Part_1`: Imagelists.mat with the cells distimgs and refimgs and the
+    numbers ref4dist (1 for the first reference), Scores.mat with DMOSscores, and the images in folders below;
+    references may also lie in Ref_Images beside the parts. From documentation and other loaders."""
     disk = Disk(root)
     for plain in ("Part 1", "Part 2"):
         part = disk.find(plain) or disk.find(plain.replace(" ", "_")) or plain

@@ -1,4 +1,5 @@
-"""What every dataset loader gives: rows as its label files have them, pairs as they lie on the disk, and the dataset they make.
+"""What every dataset loader gives: rows as its label files have them, pairs as they lie on the disk,
+and the dataset they make.
 
 Nothing here knows a dataset. datasets.py holds the registry and `load`, which is what the scripts call.
 """
@@ -46,7 +47,8 @@ class Dataset:
 
     @cached_property
     def fingerprint(self):
-        """sha256 over all names, labels (to the last digit) and file sizes: the same only if a partial run may go on."""
+        """sha256 over all names, labels (to the last digit) and file sizes:
+        the same only if a partial run may go on."""
         sizes = {rel: file_size(self.path(rel)) for rel in {rel for pair in self.pairs for rel in (pair.dis, pair.ref)}}
         rows = [[p.dis, p.ref, repr(p.label), sizes[p.dis], sizes[p.ref]] for p in self.pairs]
         return hashlib.sha256(json.dumps([self.name, self.higher_is, rows]).encode()).hexdigest()
@@ -73,9 +75,9 @@ def refuse_doubled(rows):
 
 
 def spelt_as_on_disk(root, rows, keep_missing=False, layout=lambda: ""):
-    """The rows with dis and ref as they are spelt on the disk. UsageError counting and listing the images that are not there,
-    and, where that is half of them or more, with the text that `layout` returns; with keep_missing their rows stay as they
-    are."""
+    """The rows with dis and ref as they are spelt on the disk. UsageError counting and listing the images that are not
+    there, and, where that is half of them or more, with the text that `layout` returns; with keep_missing their rows
+    stay as they are."""
     disk, found, missing = Disk(root), {}, {}
     for row in rows:
         for rel in (row.dis, row.ref):
@@ -92,7 +94,8 @@ def spelt_as_on_disk(root, rows, keep_missing=False, layout=lambda: ""):
 
 
 def code_in_name(pattern, example, with_folders=False):
-    """A function: names of distorted images -> type codes, group 1 of `pattern` in each name, its folder left out or not."""
+    """A function: names of distorted images -> type codes, group 1 of `pattern` in each name,
+    its folder left out or not."""
 
     def types(names):
         found = [re.fullmatch(pattern, name if with_folders else name.rsplit("/", 1)[-1], re.I) for name in names]

@@ -10,9 +10,9 @@ PIPAL_NAME = r".+_(\d\d)_\d\d\.(?:bmp|png)"
 
 
 def pipal(root):
-    """PIPAL's training set (Gu et al., ECCV 2020). Label: Elo. Order: label files by name, lines as they stand. The images
-    are looked for in Train_Dis, Dist_Imgs, Distortion_1 ... 4 and their subfolders, of which several may hold the same files.
-    From its documentation; the real files were not seen."""
+    """PIPAL's training set (Gu et al., ECCV 2020). Label: Elo. Order: label files by name, lines as they stand. The
+    images are looked for in Train_Dis, Dist_Imgs, Distortion_1 ... 4 and their subfolders, of which several may hold
+    the same files. From its documentation; the real files were not seen."""
     disk = Disk(root)
     images, refs = disk.index("train_dis.*", "dist_imgs", "distortion.*"), disk.index("train_ref.*")
     labels = [disk.root / rel for rel in disk.index("train_label.*", files=r".*\.txt").values()]

@@ -1,7 +1,8 @@
-"""The spread of a mean label: what kind of number it is, and what follows for the label's uncertainty. Numbers in, numbers out.
+"""The spread of a mean label: what kind of number it is, and what follows for the label's uncertainty.
+Numbers in, numbers out.
 
-Datasets call very different things "std". A standard error of the mean taken for a standard deviation of the ratings makes
-labels seem several times as certain as they are (or the other way round), so the kind travels with the numbers.
+Datasets call very different things "std". A standard error of the mean taken for a standard deviation of the ratings
+makes labels seem several times as certain as they are (or the other way round), so the kind travels with the numbers.
 """
 
 import math
@@ -17,7 +18,8 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Spread:
-    """kind: a key of KINDS. raters: ratings behind each label (an average will do), None where unknown; only sd needs them.
+    """kind: a key of KINDS. raters: ratings behind each label (an average will do), None where unknown;
+    only sd needs them.
     source: where the numbers stand and how their kind is known."""
 
     kind: str
@@ -30,7 +32,8 @@ class Spread:
         return self.kind in ("se", "ci95") or self.kind == "sd" and self.raters is not None
 
     def half_width(self, std):
-        """Half width (N,) of the 95 % interval of each mean label, from its spread std (N,). ValueError if not `usable`."""
+        """Half width (N,) of the 95 % interval of each mean label, from its spread std (N,).
+        ValueError if not `usable`."""
         from agreement.correlations import margin  # numpy, which datasets.py can do without
 
         self._check()

@@ -69,7 +69,8 @@ def pass_of(name):
 
 
 def is_column(name):
-    """Whether a name is that of a score column with its distance or alignment: dinov1_l2, embed_dinov1_cos, psnr-aligned."""
+    """Whether a name is that of a score column with its distance or alignment:
+    dinov1_l2, embed_dinov1_cos, psnr-aligned."""
     if name.endswith(ALIGNED):
         return True
     method, _, distance = name.rpartition("_")

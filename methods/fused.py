@@ -3,10 +3,10 @@
     python run.py -dat demo -m "stlpips_alex * psnr^0.5"       # scored in one pass with its factors
     python run.py -dat tid2013 -m fused2                       # a preset: an entry of PRESETS
 
-A factor is named as in its score file. What it enters the product with is its oriented distance, higher = worse: a distance
-as it is, a similarity (PSNR) as its reciprocal, by the metric's registry entry and never by the data. A factor at or below
-FLOOR is set to FLOOR, so that fused scores stay above zero and identical images stay best. Exponents are chosen by fuse.py.
-Importing this file imports neither torch nor NumPy.
+A factor is named as in its score file. What it enters the product with is its oriented distance, higher = worse: a
+distance as it is, a similarity (PSNR) as its reciprocal, by the metric's registry entry and never by the data. A factor
+at or below FLOOR is set to FLOOR, so that fused scores stay above zero and identical images stay best. Exponents are
+chosen by fuse.py. Importing this file imports neither torch nor NumPy.
 """
 
 import math
@@ -73,7 +73,8 @@ def split(names):
 
 
 def parse(text):
-    """'a * b^0.13' or a preset's name -> Fused. UsageError says what is wrong with it; that the factors exist is not checked."""
+    """'a * b^0.13' or a preset's name -> Fused. UsageError says what is wrong with it;
+    that the factors exist is not checked."""
     name = " ".join(text.split())
     expression, origin = PRESETS.get(name, Preset(name, Fused.origin))
     factors, exponents = [], []
@@ -105,8 +106,9 @@ def exponent(text, where):
 def distance(values, higher_is="worse", floor=FLOOR, where=lambda i: f"value {i + 1}"):
     """A metric's values (N,) -> its oriented distances (N,), higher = worse, none below the floor.
 
-    higher_is: the metric's orientation, of its registry entry; 'better' enters as the reciprocal. Raises UsageError, with
-    where(i) of the first one, for a value below -floor. Between -floor and 0 lies the rounding of 1 - cosine in float32.
+    higher_is: the metric's orientation, of its registry entry; 'better' enters as the reciprocal. Raises UsageError,
+    with where(i) of the first one, for a value below -floor. Between -floor and 0 lies the rounding of 1 - cosine in
+    float32.
     """
     import numpy as np
 
@@ -129,7 +131,8 @@ def product(distances, exponents):
 
 
 def combine(fused, values, higher_is, where=lambda factor, i: f"{factor}: value {i + 1}"):
-    """Scores of the factors {factor: (N,)} and their orientations {factor: 'worse' or 'better'} -> fused scores (N,)."""
+    """Scores of the factors {factor: (N,)} and their orientations {factor: 'worse' or 'better'}
+    -> fused scores (N,)."""
     return product(
         [distance(values[f], higher_is[f], FLOOR, lambda i, f=f: where(f, i)) for f in fused.factors], fused.exponents
     )

@@ -47,7 +47,8 @@ EFFICIENTNET_B7 = torchvision(
 
 @dataclass(frozen=True)
 class Metric:
-    """One row. `distance(distorted, reference, protocol) -> (B,)` compares two lists of feature tensors, batch first."""
+    """One row. `distance(distorted, reference, protocol) -> (B,)` compares two lists of feature tensors,
+    batch first."""
 
     name: str
     features: str  # key of FEATURES
@@ -75,9 +76,9 @@ def psnr(distorted, reference, protocol="paper"):
 
 
 def rounded_luma(image):
-    """Y of YIQ in whole steps of 255, (B, 1, H, W). Summed in float32 from red to blue, each product and sum rounded once (a
-    fused multiply-add), as the published scores were: 299 R + 587 G + 114 B meets ties, which the last digit decides. Its
-    gradient is that of the luma before the rounding, whose own is 0."""
+    """Y of YIQ in whole steps of 255, (B, 1, H, W). Summed in float32 from red to blue, each product and sum rounded
+    once (a fused multiply-add), as the published scores were: 299 R + 587 G + 114 B meets ties, which the last digit
+    decides. Its gradient is that of the luma before the rounding, whose own is 0."""
     y = 0
     for channel, weight in zip(image.split(1, 1), image.new_tensor([0.299, 0.587, 0.114]).double()):
         y = (y + channel.double() * weight).float()
@@ -123,8 +124,8 @@ def msssim(distorted, reference, protocol="paper"):
 
 
 def fsim(distorted, reference, protocol="paper"):
-    """(1 - FSIMc) / 2 of the maps of cnns.phases, by the steps of piq 0.8.0 (Zhang et al., TIP 2011). Its slope is infinite where
-    an image is flat: the gradient is that beside the images."""
+    """(1 - FSIMc) / 2 of the maps of cnns.phases, by the steps of piq 0.8.0 (Zhang et al., TIP 2011). Its slope is
+    infinite where an image is flat: the gradient is that beside the images."""
     from piq.functional import similarity_map
 
     (phase_x, gradient_x, i_x, q_x, x), (phase_y, gradient_y, i_y, q_y, y) = distorted, reference
@@ -139,7 +140,8 @@ def fsim(distorted, reference, protocol="paper"):
 
 
 def classical(name, distorted, reference, protocol="paper"):
-    """piq's metric of that name at its defaults, one pair at a time: in piq the other pairs of a batch change srsim and dss."""
+    """piq's metric of that name at its defaults, one pair at a time:
+    in piq the other pairs of a batch change srsim and dss."""
     x, y = distorted[0], reference[0]
     return sloped_beside(alone(name, x.detach(), y.detach()), partial(alone, name), x, y)
 
@@ -158,9 +160,9 @@ def alone(name, distorted, reference):
 
 
 def sloped_beside(value, function, x, y):
-    """`value` of the images x and y, with the slope that function(x, y) has beside them, where it is defined on flat and equal
-    images, too: both mixed with 100 EPSILON of the same noise. Where it is not even there, as for gmsd and mdsi of equal images,
-    whose best value is a cusp, the slope is 0."""
+    """`value` of the images x and y, with the slope that function(x, y) has beside them, where it is defined on flat
+    and equal images, too: both mixed with 100 EPSILON of the same noise. Where it is not even there, as for gmsd and
+    mdsi of equal images, whose best value is a cusp, the slope is 0."""
     import torch
 
     if not torch.is_grad_enabled() or not (x.requires_grad or y.requires_grad):
@@ -183,12 +185,14 @@ def statistic(distance, distorted, reference, protocol="paper"):
 
 
 def squared(distorted, reference, protocol="paper"):
-    """LPIPS: sum over stages of the squared difference of the calibrated maps, summed over channels, mean over positions."""
+    """LPIPS: sum over stages of the squared difference of the calibrated maps, summed over channels,
+    mean over positions."""
     return sum((a - b).square().sum(1).mean((1, 2)) for a, b in zip(distorted, reference))
 
 
 def dists(distorted, reference, protocol="paper"):
-    """1 - sum of alpha * similarity of means + beta * similarity of variations, of 1475 channels (Ding et al., eq. 6-8)."""
+    """1 - sum of alpha * similarity of means + beta * similarity of variations,
+    of 1475 channels (Ding et al., eq. 6-8)."""
     from networks import cnns
 
     score, c = 1, 1e-6
@@ -203,12 +207,12 @@ def dists(distorted, reference, protocol="paper"):
     return score
 
 
-# ---- distributions of a network's maps (Liao et al., TIP 2024; METHOD.md section 7): the same steps, with these choices
+# ---- distributions of a network's maps (Liao et al., TIP 2024; METHOD.md section 7): the same steps, these choices
 
 
 def columns(level):
-    """(B, C, H, W) -> (B, 64, M): W padded with zeros (or cropped) on the left, H at the bottom, to multiples of 8; then
-    the flat memory cut into 64 rows."""
+    """(B, C, H, W) -> (B, 64, M): W padded with zeros (or cropped) on the left, H at the bottom, to multiples of 8;
+    then the flat memory cut into 64 rows."""
     import torch.nn.functional as F
 
     rows, cols = (8 * round(side / 8) for side in level.shape[2:])
@@ -225,8 +229,8 @@ def energy(x, protocol):
 
 
 def distribution(weigh, divergence, euclid, distorted, reference, protocol="paper"):
-    """log(mean over levels of s + 1)^0.25, s the mean over columns of the divergence between the weighed columns, with the
-    Euclidean term if `euclid`. divergence: (p, q) -> (B, M)."""
+    """log(mean over levels of s + 1)^0.25, s the mean over columns of the divergence between the weighed columns, with
+    the Euclidean term if `euclid`. divergence: (p, q) -> (B, M)."""
     levels = []
     for a, b in zip(distorted, reference):
         x, y = columns(a), columns(b)
@@ -361,14 +365,17 @@ METRICS = {
             distance=partial(classical, "ssim"),
             min_side=11,
             **SIMILARITY,
-            citation="Wang, Bovik, Sheikh, Simoncelli, Image quality assessment: from error visibility to structural similarity, IEEE TIP 2004",
-            note=f"{POOLED}, as its authors do; of R, G and B each, then their mean, where its authors take grey images",
+            citation="Wang, Bovik, Sheikh, Simoncelli, Image quality assessment: from error visibility to structural "
+            "similarity, IEEE TIP 2004",
+            note=f"{POOLED}, as its authors do; of R, G and B each, then their mean, where its authors take grey "
+            "images",
         ),
         Metric(
             "vsi",
             distance=partial(classical, "vsi"),
             **SIMILARITY,
-            citation="Zhang, Shen, Li, VSI: A Visual Saliency-Induced Index for Perceptual Image Quality Assessment, IEEE TIP 2014",
+            citation="Zhang, Shen, Li, VSI: A Visual Saliency-Induced Index for Perceptual Image Quality Assessment, "
+            "IEEE TIP 2014",
             note=f"colour; saliency of the image at 256 x 256, the rest {POOLED}, as its authors do",
         ),
         Metric(
@@ -390,8 +397,8 @@ METRICS = {
             distance=partial(classical, "haarpsi"),
             min_side=16,
             **SIMILARITY,
-            citation="Reisenhofer, Bosse, Kutyniok, Wiegand, A Haar wavelet-based perceptual similarity index, Signal Processing: "
-            "Image Communication 2018",
+            citation="Reisenhofer, Bosse, Kutyniok, Wiegand, A Haar wavelet-based perceptual similarity index, Signal "
+            "Processing: Image Communication 2018",
             note="colour, first averaged down by 2, as its authors do; infinite for two all-black images",
         ),
         Metric(
@@ -400,14 +407,16 @@ METRICS = {
             min_side=41,
             **SIMILARITY,
             citation="Sheikh and Bovik, Image information and visual quality, IEEE TIP 2006",
-            note="the form in the pixel domain (VIFp), luma, four scales; above 1 where the distorted image has more contrast",
+            note="the form in the pixel domain (VIFp), luma, four scales; above 1 where the distorted image has more "
+            "contrast",
         ),
         Metric(
             "srsim",
             distance=partial(classical, "srsim"),
             min_side=40,
             **SIMILARITY,
-            citation="Zhang and Li, SR-SIM: A fast and high performance IQA index based on spectral residual, ICIP 2012",
+            citation="Zhang and Li, SR-SIM: A fast and high performance IQA index based on spectral residual, ICIP "
+            "2012",
             note=f"luma, {POOLED}, as its authors do",
         ),
         Metric(
@@ -415,7 +424,8 @@ METRICS = {
             distance=partial(classical, "dss"),
             min_side=32,
             **SIMILARITY,
-            citation="Balanov, Schwartz, Moshe, Peleg, Image quality assessment based on DCT subband similarity, ICIP 2015",
+            citation="Balanov, Schwartz, Moshe, Peleg, Image quality assessment based on DCT subband similarity, ICIP "
+            "2015",
             note="luma, native size",
         ),
         Metric(

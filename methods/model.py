@@ -48,7 +48,8 @@ class Column:
 
 @dataclass
 class Model:
-    """One forward pass over windows (`window` a side, `stride` apart) or whole images (window None), with its columns."""
+    """One forward pass over windows (`window` a side, `stride` apart) or whole images (window None),
+    with its columns."""
 
     name: str
     options: Options

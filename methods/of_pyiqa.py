@@ -1,8 +1,9 @@
-"""Any full-reference metric of the package pyiqa as a method: -m pyiqa:ssim. It is never a requirement: whoever wants its rows
-installs it, and its licence (PolyForm Noncommercial 1.0.0) allows no commercial use.
+"""Any full-reference metric of the package pyiqa as a method: -m pyiqa:ssim. It is never a requirement: whoever wants
+its rows installs it, and its licence (PolyForm Noncommercial 1.0.0) allows no commercial use.
 
-One pair at a time, since several of its metrics look at the whole batch. Images go in as they are; the direction is that of its
-registry; trained weights are downloaded by it when a metric is loaded, and are not named in the score file: its version is.
+One pair at a time, since several of its metrics look at the whole batch. Images go in as they are; the direction is
+that of its registry; trained weights are downloaded by it when a metric is loaded, and are not named in the score file:
+its version is.
 """
 
 import importlib.metadata
@@ -36,7 +37,8 @@ def registry():
 
 
 def pyiqa_model(key, names, distances, options):
-    """A maker of build.MAKERS: 'pyiqa:ssim' -> Model. UsageError for a metric that pyiqa has not, or that takes no reference."""
+    """A maker of build.MAKERS: 'pyiqa:ssim' -> Model.
+    UsageError for a metric that pyiqa has not, or that takes no reference."""
     name, known = key.removeprefix(PREFIX), registry()
     full = [n for n, settings in known.items() if settings["metric_mode"] == "FR"]
     if name not in known:

@@ -1,4 +1,5 @@
-"""The options that decide a score, declared once for every script that scores images, and the models that they ask for."""
+"""The options that decide a score, declared once for every script that scores images,
+and the models that they ask for."""
 
 import argparse
 
@@ -20,8 +21,8 @@ def add_arguments(parser):
         nargs="+",
         default=[],
         metavar="NAME",
-        help="methods (python run.py --list): backbones, embed_<backbone>, metrics, pyiqa:NAME, my_metric.py:function, fused2, "
-        "'A * B^k' of score columns",
+        help="methods (python run.py --list): backbones, embed_<backbone>, metrics, pyiqa:NAME, my_metric.py:function, "
+        "fused2, 'A * B^k' of score columns",
     )
     what.add_argument(
         "-d", "--distance", nargs="+", default=[], metavar="NAME", help=" ".join(DISTANCES) + "; for backbones"
@@ -111,7 +112,8 @@ def pick_device(asked):
 def models_of(names, distances, options):
     """What -m and -d name -> ([Model], [fused.Fused]), factors of fused metrics included, nothing loaded.
 
-    names: methods, fused metrics, and score columns as their files are named ("dinov1_l2", which takes no -d). Raises UsageError.
+    names: methods, fused metrics, and score columns as their files are named ("dinov1_l2", which takes no -d). Raises
+    UsageError.
     """
     if not names:
         raise UsageError("-m: expected one or more methods, such as dinov1 or psnr (see python run.py --list)")

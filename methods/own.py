@@ -4,8 +4,8 @@
         return (reference - distorted).abs().mean()      # a number: float, 0-dim tensor or array
     function.higher_is = "worse"             # what a higher score means: "worse" (the default, a distance) or "better"
 
-Scores stand under the name my_metric-function. The file's sha256 is recorded with them, so that a changed file is not taken
-for the same metric; what the file itself imports is not covered. It sees whole images, no windows.
+Scores stand under the name my_metric-function. The file's sha256 is recorded with them, so that a changed file is not
+taken for the same metric; what the file itself imports is not covered. It sees whole images, no windows.
 """
 
 import hashlib
@@ -31,8 +31,8 @@ class OwnModel(Model):
 
 
 def own_model(key, names, distances, options):
-    """A maker of build.MAKERS: 'my_metric.py:function' -> Model. Runs the file. Raises UsageError for a missing or broken
-    file or function."""
+    """A maker of build.MAKERS: 'my_metric.py:function' -> Model. Runs the file. Raises UsageError for a missing or
+    broken file or function."""
     file, _, function_name = key.rpartition(":")
     path = Path(file)
     label = f"{path.stem}-{function_name}"
@@ -78,7 +78,8 @@ def told(error, path):
 
 
 def call(function, key, reference, distorted):
-    """The function's value as a 0-dim float64 tensor on the images' device (Scorer needs its gradient). Raises WorkError."""
+    """The function's value as a 0-dim float64 tensor on the images' device (Scorer needs its gradient).
+    Raises WorkError."""
     import torch
 
     try:

@@ -24,7 +24,8 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of
 
 
 class Binomial(nn.Module):
-    """Each channel filtered with [1 2 1] x [1 2 1] / 16 and halved. `pad`: 2 mirrored (ST-LPIPS) or 1 zero (L2 pooling)."""
+    """Each channel filtered with [1 2 1] x [1 2 1] / 16 and halved. `pad`:
+    2 mirrored (ST-LPIPS) or 1 zero (L2 pooling)."""
 
     def __init__(self, channels, pad, mode):
         super().__init__()
@@ -127,7 +128,8 @@ def alexnet(first, pool, scale=None):
 
 
 def fill(tensors, state, what):
-    """Copy a checkpoint into a model's tensors, both under the file's names; more in the file (a classifier) is left."""
+    """Copy a checkpoint into a model's tensors, both under the file's names;
+    more in the file (a classifier) is left."""
     known = {key: state[key] for key in tensors if key in state}
     files.match(tensors, known, what)
     with torch.no_grad():
@@ -155,7 +157,8 @@ def initialise(net, tensors, weights, weights_dir, random_seed):
 class ImageFeatures:
     """`features(x)`: images (B, 3, H, W) in [0, 1] -> list of tensors, batch first.
 
-    Image by image, so that an image's features do not depend on what else is in the batch, and memory stays that of one.
+    Image by image, so that an image's features do not depend on what else is in the batch, and memory stays that of
+    one.
     """
 
     def __init__(self, net, device, after):
@@ -178,8 +181,8 @@ def with_image(x, maps):
 
 
 def calibrated(path, device):
-    """LPIPS' maps: unit length along the channels, times the square root of the linear layer's weights (all >= 0), so that
-    the metric is a sum of squared differences (Zhang et al., CVPR 2018, eq. 1)."""
+    """LPIPS' maps: unit length along the channels, times the square root of the linear layer's weights (all >= 0), so
+    that the metric is a sum of squared differences (Zhang et al., CVPR 2018, eq. 1)."""
     linear = files.read_state(path)
     roots = [linear[f"lin{i}.model.1.weight"].sqrt().to(device) for i in range(5)]
 
@@ -190,7 +193,8 @@ def calibrated(path, device):
 
 
 def lpips(net, weights, weights_dir, device, protocol, random_seed):
-    """LPIPS v0.1 on torchvision's AlexNet ('alex') or VGG16 ('vgg'). paper: fed [0, 1] as published; corrected: [-1, 1]."""
+    """LPIPS v0.1 on torchvision's AlexNet ('alex') or VGG16 ('vgg').
+    paper: fed [0, 1] as published; corrected: [-1, 1]."""
     scale = Scale(LPIPS_SHIFT, LPIPS_SCALE, signed=protocol == "corrected")
     if net == "alex":
         trunk = alexnet([nn.Conv2d(3, 64, 11, stride=4, padding=2)], lambda channels: [nn.MaxPool2d(3, 2)], scale)
@@ -202,7 +206,8 @@ def lpips(net, weights, weights_dir, device, protocol, random_seed):
 
 
 def stlpips_trunk(net, device="cpu"):
-    """The trained anti-aliased trunk of ST-LPIPS ('alex' or 'vgg') from the package's wheel, fed as the package feeds it.
+    """The trained anti-aliased trunk of ST-LPIPS ('alex' or 'vgg') from the package's wheel,
+    fed as the package feeds it.
 
     A module: (B, 3, H, W) in [0, 1] -> the five ReLU stages' maps (Ghildyal and Liu, ECCV 2022).
     """
@@ -285,7 +290,8 @@ def pixels(weights_dir, device, protocol, random_seed):
 
 
 def phases(weights_dir, device, protocol, random_seed):
-    """FSIMc's maps of one image, so that a reference's are made once: phase congruency, gradient, chroma I and Q, the image."""
+    """FSIMc's maps of one image, so that a reference's are made once:
+    phase congruency, gradient, chroma I and Q, the image."""
     from piq.fsim import _construct_filters, _phase_congruency
     from piq.functional import gradient_map, rgb2yiq, scharr_filter
 

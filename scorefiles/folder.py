@@ -14,7 +14,8 @@ USUAL = {"resizeHW": None, "precision": "paper"}  # settings that change scores 
 def scan(folder):
     """{final name: [paths]} of a folder's score files by name: the finished file alone, else its unfinished parts.
 
-    Noise floors are no score files, nor are hidden files and other files (correlations.csv, the JSONs). Raises UsageError for no folder.
+    Noise floors are no score files, nor are hidden files and other files (correlations.csv, the JSONs). Raises
+    UsageError for no folder.
     """
     if not Path(folder).is_dir():
         raise UsageError(f"{folder}: no such folder; expected one with score files, as run.py --savedir makes")
@@ -51,9 +52,11 @@ class Folders:
         self.templates, self.reasons, self.ignored, self.unusual, self.protocol = {}, {}, [], [], None
 
     def look_up(self, name):
-        """(ScoreFile or None, pairs scored, pairs in the dataset) by a score file's name; (None, 0, N) where there is none.
+        """(ScoreFile or None, pairs scored, pairs in the dataset) by a score file's name;
+        (None, 0, N) where there is none.
 
-        Raises UsageError for files that contradict each other in pairs, labels or protocol: nobody can say which is right.
+        Raises UsageError for files that contradict each other in pairs, labels or protocol: nobody can say which is
+        right.
         """
         if name not in self.files:
             self.files[name] = self._look_up(name)
@@ -88,7 +91,8 @@ class Folders:
         return None, 0, pairs
 
     def check(self, file):
-        """That a file can stand in a table beside those before it. Raises Unusable, or UsageError where they disagree."""
+        """That a file can stand in a table beside those before it.
+        Raises Unusable, or UsageError where they disagree."""
         table, template = file.table, self.templates.get(file.dataset)
         if template is None or not same_rows(table, template.table):
             released_live = (

@@ -17,7 +17,8 @@ COMMON = (
 
 
 def document(fusion, factors):
-    """The JSON of a fused score file from those of its factors {name: document}; settings they share stand at the top."""
+    """The JSON of a fused score file from those of its factors {name: document};
+    settings they share stand at the top."""
     settings = [d["settings"] for d in factors.values()]
     shared = {key: settings[0][key] for key in COMMON if key in settings[0]}
     first = next(iter(factors.values()))

@@ -1,9 +1,9 @@
 """The one join: which rows of two score files are the same pair, and whether the files agree on the labels.
 
 A pair is known by the file names of its distorted image and its reference, without folders and case. Where names repeat
-(the authors' LIVE files name the images of five folders alike) rows are the same pair if they stand in the same place under
-the same name. Labels agree within LABEL_TOLERANCE of the largest label: the authors stored LIVE's as float32 and PIPAL's
-with four decimals, while two datasets' labels differ by far more.
+(the authors' LIVE files name the images of five folders alike) rows are the same pair if they stand in the same place
+under the same name. Labels agree within LABEL_TOLERANCE of the largest label: the authors stored LIVE's as float32 and
+PIPAL's with four decimals, while two datasets' labels differ by far more.
 """
 
 from common.errors import UsageError
@@ -12,7 +12,8 @@ LABEL_TOLERANCE = 1e-5  # share of the largest absolute label of the two files
 
 
 def base_names(names):
-    """File names (a pandas Series of text) without folder and in lower case: what files of different authors have in common."""
+    """File names (a pandas Series of text) without folder and in lower case:
+    what files of different authors have in common."""
     import pandas as pd
 
     # a plain loop: steps of names.str are slower
@@ -45,8 +46,8 @@ def align(first, second):
 def join(file, other):
     """Row numbers (i, j) of the pairs that two ScoreFiles of one dataset share: all pairs of the shorter one, i rising.
 
-    Raises UsageError, with file and line, for a pair of the shorter file that the other does not have, and for labels that
-    differ by more than LABEL_TOLERANCE. Line numbers are those of files without blank lines.
+    Raises UsageError, with file and line, for a pair of the shorter file that the other does not have, and for labels
+    that differ by more than LABEL_TOLERANCE. Line numbers are those of files without blank lines.
     """
     import numpy as np
 
@@ -55,9 +56,9 @@ def join(file, other):
         short, long, rows = (file, other, i) if len(file.table) <= len(other.table) else (other, file, j)
         missing = np.setdiff1d(np.arange(len(short.table)), rows)
         raise UsageError(
-            f"{short.path}: line {line(short, missing[0])}: {short.table['dis'].iloc[missing[0]]} is not where it should be "
-            f"among the pairs of {long.path} ({len(missing)} such lines); both should hold the pairs of one dataset, in the "
-            "same order where names repeat"
+            f"{short.path}: line {line(short, missing[0])}: {short.table['dis'].iloc[missing[0]]} is not where it "
+            f"should be among the pairs of {long.path} ({len(missing)} such lines); both should hold the pairs of "
+            "one dataset, in the same order where names repeat"
         )
     a, b = file.table["mos"].to_numpy()[i], other.table["mos"].to_numpy()[j]
     largest = max(np.abs(a).max(initial=0), np.abs(b).max(initial=0))
@@ -65,8 +66,9 @@ def join(file, other):
     if len(wrong):
         k = wrong[0]
         raise UsageError(
-            f"{file.path}: line {line(file, i[k])}: the label of {file.table['dis'].iloc[i[k]]} is {a[k]:g}, but {b[k]:g} in "
-            f"{other.path}, line {line(other, j[k])}; one of them is not the dataset's ({len(wrong)} such lines)"
+            f"{file.path}: line {line(file, i[k])}: the label of {file.table['dis'].iloc[i[k]]} is {a[k]:g}, but "
+            f"{b[k]:g} in {other.path}, line {line(other, j[k])}; one of them is not the dataset's ({len(wrong)} "
+            "such lines)"
         )
     return i, j
 

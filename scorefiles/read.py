@@ -1,8 +1,8 @@
 """Score files: their names, and how they are read and checked.
 
 `<dataset>_<method>[_<distance>][_<perturbation>-<pct>].csv` with the header dis,ref,mos,pred, and a JSON of the same
-name beside it with everything that decided the scores. A run in progress writes `.csv.partial` and `.json.partial` (a shard:
-`.csv.partial.1of4`).
+name beside it with everything that decided the scores. A run in progress writes `.csv.partial` and `.json.partial` (a
+shard: `.csv.partial.1of4`).
 """
 
 import csv
@@ -57,22 +57,23 @@ def parse_name(path):
 
 
 def of_random_weights(document):
-    """Whether a score file was made with seeded random weights, by the JSON beside it. Older files lack the entry: their weights
-    say it."""
+    """Whether a score file was made with seeded random weights, by the JSON beside it.
+    Older files lack the entry: their weights say it."""
     weights = document.get("settings", {}).get("weights") or ()
     return document.get("random_weights", any(w.get("name") == "random" for w in weights))
 
 
 def of_noise_floor(document):
-    """Whether a score file holds references against their own perturbed selves. Older files lack the entry: their label says it."""
+    """Whether a score file holds references against their own perturbed selves.
+    Older files lack the entry: their label says it."""
     return document.get("noise_floor", document.get("label", "").endswith("(noise floor)"))
 
 
 class Unusable(UsageError):
     """A score file that is of no use by itself, whatever else is there: empty, torn, interrupted, damaged.
 
-    Who has other files names it and goes on without it; who was asked for this one stops. `reason` is the message without
-    the path, `path` the file.
+    Who has other files names it and goes on without it; who was asked for this one stops. `reason` is the message
+    without the path, `path` the file.
     """
 
     def __init__(self, path, reason):
@@ -82,7 +83,8 @@ class Unusable(UsageError):
 
 @dataclass(frozen=True)
 class ScoreFile:
-    """One score file in memory. `table` has the columns dis, ref, mos, pred (and any others the file has), in file order."""
+    """One score file in memory. `table` has the columns dis, ref, mos, pred (and any others the file has),
+    in file order."""
 
     path: Path
     dataset: str
@@ -148,18 +150,19 @@ class ScoreFile:
 
     @property
     def sign(self):
-        """+1 or -1: pred * sign correlates positively with mos when the metric agrees with people (METHOD.md section 4)."""
+        """+1 or -1: pred * sign correlates positively with mos when the metric agrees with people
+        (METHOD.md section 4)."""
         return 1 if self.label_higher_is == self.pred_higher_is else -1
 
 
 def read(path, columns=None):
     """Read and check one score file -> ScoreFile.
 
-    columns: {'pred': 'score', 'mos': 'dmos', ...} renames a foreign file's columns first. mos, pred, std and pred_* become
-    floats, all other columns stay text. Raises UsageError where there is no such file, and Unusable, naming file and line,
-    for a missing or doubled column, an empty file, a line of another length, a value that is no finite number, or rows that
-    repeat (authors' LIVE files name their images without folders, so there names repeat, and only identical whole rows are
-    refused).
+    columns: {'pred': 'score', 'mos': 'dmos', ...} renames a foreign file's columns first. mos, pred, std and pred_*
+    become floats, all other columns stay text. Raises UsageError where there is no such file, and Unusable, naming file
+    and line, for a missing or doubled column, an empty file, a line of another length, a value that is no finite
+    number, or rows that repeat (authors' LIVE files name their images without folders, so there names repeat, and only
+    identical whole rows are refused).
     """
     path = Path(path)
     data = contents(path)
@@ -213,8 +216,8 @@ def numeric(header):
 def table_at_once(data, header):
     """The table as pandas' C reader gives it; None where anything is not as plain as it should be, or is wrong.
 
-    Never more lenient than table_by_lines, which then finds the place: pandas has no strict mode for quotes, fills short
-    lines up and takes True for 1.
+    Never more lenient than table_by_lines, which then finds the place: pandas has no strict mode for quotes, fills
+    short lines up and takes True for 1.
     """
     import numpy as np
     import pandas as pd

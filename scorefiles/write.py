@@ -1,9 +1,9 @@
 """Score files being written: nothing lost, nothing mixed.
 
-While a file is unfinished its rows stand in `<stem>.csv.partial` (a shard: `.csv.partial.2of4`), appended in whole lines a
-unit at a time, and its settings in `<stem>.json.partial` (`.json.partial.2of4`). When the last row is there the rows are put
-in the dataset's order and the file appears under its own name, at once. Before anything is appended the settings are
-compared: a changed setting, dataset, weight file or protocol is an error that names it.
+While a file is unfinished its rows stand in `<stem>.csv.partial` (a shard: `.csv.partial.2of4`), appended in whole
+lines a unit at a time, and its settings in `<stem>.json.partial` (`.json.partial.2of4`). When the last row is there the
+rows are put in the dataset's order and the file appears under its own name, at once. Before anything is appended the
+settings are compared: a changed setting, dataset, weight file or protocol is an error that names it.
 """
 
 import csv
@@ -76,8 +76,9 @@ def short(value):
 class Output:
     """One score file, in whatever state it is on the disk.
 
-    document: what its JSON will hold; of it `settings` must agree for a finished file to be used, `environment` (versions,
-    device, batch size) too for a partial one to be continued, so that one file holds one environment's rounding.
+    document: what its JSON will hold; of it `settings` must agree for a finished file to be used, `environment`
+    (versions, device, batch size) too for a partial one to be continued, so that one file holds one environment's
+    rounding.
     pairs: the dataset's, in order; settings["left_out"] names those that cannot be scored (--skip-bad).
     """
 
@@ -93,11 +94,12 @@ class Output:
     def clear(self):
         self.done, self.complete, self.header = {}, False, None
         self.end = 0  # where the partial file's last whole line ends
-        self.doomed = []  # files made otherwise, to be dropped (--overwrite) as soon as there are rows to put in their place
+        # files made otherwise, to be dropped (--overwrite) as soon as there are rows to put in their place
+        self.doomed = []
 
     def open(self, overwrite=False):
-        """Read what is there. UsageError where it was made with other settings or is damaged; with overwrite such a file is
-        replaced, and a finished one also where it was made in another environment."""
+        """Read what is there. UsageError where it was made with other settings or is damaged; with overwrite such a
+        file is replaced, and a finished one also where it was made in another environment."""
         self.clear()
         if self.final.exists():
             self.done = self.rows_if_same(self.final, overwrite)
@@ -164,7 +166,8 @@ class Output:
             )
 
     def rows_of(self, path):
-        """{pair index: row} of a file. The last line of a partial file may be torn: it is left out. A finished file is whole."""
+        """{pair index: row} of a file. The last line of a partial file may be torn: it is left out.
+        A finished file is whole."""
         whole = whole_lines(path)
         try:
             header, *rows = list(csv.reader(io.StringIO(whole.decode(), newline=""), strict=True)) or [None]
@@ -242,7 +245,8 @@ class Output:
             self.open()
 
     def finish(self):
-        """Give the file its name if all of its rows are there -> whether it is complete. Shards: whoever is last joins them."""
+        """Give the file its name if all of its rows are there -> whether it is complete.
+        Of several shards, the last to finish joins them."""
         self.catch_up()
         if not self.complete and self.needed - set(self.done):
             self.read_partials()
@@ -261,8 +265,9 @@ class Output:
 
 @contextmanager
 def locked(folder, names):
-    """Hold the locks of these files: a second run that writes one of them waits, and says so. The kernel drops the locks of
-    a process that dies, so none is ever stale. Taken in sorted order, so that two runs never wait for each other."""
+    """Hold the locks of these files: a second run that writes one of them waits, and says so. The kernel drops the
+    locks of a process that dies, so none is ever stale. Taken in sorted order, so that two runs never wait for each
+    other."""
     from filelock import FileLock, Timeout
 
     with ExitStack() as stack:

@@ -14,11 +14,12 @@ import argparse
 import os
 import sys
 from dataclasses import replace
+from functools import partial
 
 import datasets
 from common import torchrun
 from common.errors import UsageError
-from common.terminal import flags_of, number_type, positive, processes, run_main, whole
+from common.terminal import flags_of, number_type, positive, processes, run_main, say, whole
 from distances import of_blocks
 from methods import options
 from methods.model import Options
@@ -164,7 +165,7 @@ def main(argv):
 
     from scoring import experiment  # imports torch: what is above says a wrong command line at once
 
-    result = experiment.execute(args.dataset, models, fusions, run)
+    result = experiment.execute(args.dataset, models, fusions, run, say=say)
     if torchrun.first():
         show(result, args)
     torchrun.stop()
@@ -172,16 +173,12 @@ def main(argv):
 
 
 def show(result, args):
-    """Print what a run gave: its table, its notes, and what is missing."""
-    from scoring import experiment
-
+    """Print what a run gave besides its table: the table's notes, and what is missing."""
     for line in result.estimates:
         print(line)
-    if result.lines:
-        print(experiment.text_table(result.lines))
-        for note in result.notes:
-            print(note)
-    elif args.noise_floor:
+    for note in result.notes if result.lines else ():
+        print(note)
+    if args.noise_floor:
         for row in result.rows:
             print(f"noise floor: {row.output.final}")
     if args.plot:
@@ -218,14 +215,13 @@ def make_tables(args):
     settings = Options(**flags_of(args, Options) | {"device": options.pick_device(args.device)})
     run = Run(**flags_of(args, Run) | {"keep_going": True})
     missing, files = [], []
+    note = partial(print, file=sys.stderr, flush=True)
     for call in paper.calls(cells):
         print(f"run.py {call}", file=sys.stderr)
         models, _ = options.models_of(call.methods, call.distances, settings)
-        result = experiment.execute(
-            [call.dataset], models, (), replace(run, perturbations=perturbations(call.perturbations))
-        )
-        lines = result.estimates + ([experiment.text_table(result.lines), *result.notes] if result.lines else [])
-        print("\n".join([*lines, ""]), file=sys.stderr)
+        asked = replace(run, perturbations=perturbations(call.perturbations))
+        result = experiment.execute([call.dataset], models, (), asked, say=note)
+        note("\n".join([*result.estimates, *(result.notes if result.lines else ()), ""]))
         missing += result.missing
         files += result.files
     folders = Folders([args.savedir] if os.path.isdir(args.savedir) else [])

@@ -32,15 +32,64 @@ def warn(text):
     tqdm.write(f"warning: {one_line(text)}", file=sys.stderr)
 
 
+EVERY = 30.0  # seconds between two lines of progress where stderr is no terminal
+
+
+class Lines:
+    """Progress as plain lines on stderr, one every EVERY seconds, so that a log tells whether the work goes on and how long."""
+
+    def __init__(self, total, desc):
+        self.total, self.desc, self.n = total, desc, 0
+        self.start = self.said = time.monotonic()
+
+    def update(self, n=1):
+        self.n += n
+        now = time.monotonic()
+        if now - self.said >= EVERY and 0 < self.n < self.total:
+            self.said, left = now, (now - self.start) * (self.total / self.n - 1)
+            about = (
+                f"{left / 3600:.1f} h" if left >= 3600 else f"{left / 60:.0f} min" if left >= 90 else f"{left:.0f} s"
+            )
+            share = f"{self.n} of {self.total} ({self.n / self.total:.0%})"
+            print(f"{self.desc}: {share}, about {about} left", file=sys.stderr, flush=True)
+
+    def reset(self):
+        self.n = 0
+
+    def close(self):
+        pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+
 def progress(total, unit, desc, shown=None):
-    """A tqdm bar with an ETA on stderr; shown: True or False, None for whether stderr is a terminal."""
+    """A tqdm bar with an ETA on stderr; shown: True or False, None for a bar on a terminal and `Lines` elsewhere."""
+    if shown is None and sys.stderr is not None and not sys.stderr.isatty():
+        return Lines(total, desc)
     from tqdm import tqdm
 
     if shown is None:
-        shown = sys.stderr is not None and sys.stderr.isatty()
+        shown = sys.stderr is not None
     return tqdm(
         total=total, unit=unit, desc=desc, file=sys.stderr, disable=not shown, dynamic_ncols=True, smoothing=0.05
     )
+
+
+def say(text):
+    """Print a result at once. A reader that has left (head, less) does not end the work that is still to be done."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        to_nowhere(sys.stdout)
+
+
+def to_nowhere(stream):
+    """What is written to it from now on is dropped, and what it still holds as well."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def flags_of(args, kind):
@@ -87,7 +136,7 @@ def flush_stdout():
         if sys.stdout is not None:
             sys.stdout.flush()
     except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        to_nowhere(sys.stdout)
         raise
 
 

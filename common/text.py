@@ -9,12 +9,17 @@ def aligned(rows: Sequence[Sequence[str]], left: Sequence[int] = (0,)) -> list[s
     left: the columns that stand to the left, the others stand to the right. No line ends in spaces.
     """
     widths = [max(map(len, column)) for column in zip(*rows)]
-    return [
-        "  ".join(
-            cell.ljust(width) if i in left else cell.rjust(width) for i, (cell, width) in enumerate(zip(row, widths))
-        ).rstrip()
-        for row in rows
+    return [aligned_row(row, widths, left) for row in rows]
+
+
+def aligned_row(row: Sequence[str], widths: Sequence[int], left: Sequence[int] = (0,)) -> str:
+    """One line of `aligned`, for rows that are printed as they come. A cell to the right that is wider than its column, by a minus
+    sign say, takes the room between the columns first."""
+    cells = [
+        "  " + cell.ljust(width) if i in left else cell.rjust(width + 2)
+        for i, (cell, width) in enumerate(zip(row, widths))
     ]
+    return "".join(cells)[2:].rstrip()
 
 
 LATEX = {

@@ -7,6 +7,8 @@ need packages that they do not name; the files themselves are read where those p
 methods/metrics.py says which metric uses what; models.py takes `stlpips_trunk` as a backbone.
 """
 
+from functools import reduce
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -35,6 +37,22 @@ class Binomial(nn.Module):
 
     def forward(self, x):
         return F.conv2d(F.pad(x, self.pad, self.mode), self.kernel, stride=2, groups=x.shape[1])
+
+
+class MaxPoolDense(nn.MaxPool2d):
+    """MaxPool2d of stride 1. On a CPU maxima of shifted maps, first along one axis, then along the other: the same numbers, to the
+    bit, in a ninth to a twelfth of the time. With a gradient PyTorch's own, which gives it to one of equal maxima, not in parts."""
+
+    def __init__(self, side):
+        super().__init__(side, 1)
+
+    def forward(self, x):
+        if x.is_cuda or x.requires_grad:
+            return super().forward(x)
+        for axis in (3, 2):
+            length = x.shape[axis] - self.kernel_size + 1
+            x = reduce(torch.maximum, (x.narrow(axis, shift, length) for shift in range(self.kernel_size)))
+        return x
 
 
 class L2Pool(Binomial):
@@ -215,12 +233,12 @@ def stlpips_trunk(net, device="cpu"):
     if net == "alex":
         trunk = alexnet(
             [nn.Conv2d(3, 64, 11, padding=2), Binomial(64, 2, "reflect")],
-            lambda channels: [nn.MaxPool2d(3, 1), Binomial(channels, 2, "reflect")],
+            lambda channels: [MaxPoolDense(3), Binomial(channels, 2, "reflect")],
             scale,
         )
         keys = [f"net.slice{stage}.{i}" for stage, i in enumerate((0, 5, 9, 11, 13), 1)]
     else:
-        trunk = vgg(VGG16, lambda channels: [nn.MaxPool2d(2, 1), Binomial(channels, 2, "reflect")], scale)
+        trunk = vgg(VGG16, lambda channels: [MaxPoolDense(2), Binomial(channels, 2, "reflect")], scale)
         keys = vgg_keys(VGG16, 2, "net.slice{stage}.{index}")
     fill(trunk.tensors(keys), files.read_state(stlpips_file(net)), stlpips_file(net))
     return trunk.eval().requires_grad_(False).to(device)

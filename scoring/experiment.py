@@ -4,6 +4,7 @@ Images are loaded and checked before anything is scored; what is there is used; 
 by unit (scorefiles/write.py), under a lock.
 """
 
+import contextlib
 import csv
 import io
 import os
@@ -15,7 +16,7 @@ from agreement import correlations
 from common import images, torchrun
 from common.errors import UsageError, WorkError, one_line
 from common.terminal import progress, warn
-from common.text import aligned
+from common.text import aligned_row
 from methods.model import known_by
 from scorefiles import write
 from scorefiles.read import of_random_weights, stem
@@ -228,12 +229,12 @@ class Result:
         return list(dict.fromkeys(notes(self.rows, self.lines)))
 
 
-def execute(names, models, fusions, run):
+def execute(names, models, fusions, run, say=None):
     """Score datasets with models and fused metrics -> Result. The one way that run.py and score_dataset take.
 
     names: datasets, of the registry or CSV files; models, fusions: methods.options.models_of. Raises UsageError and WorkError;
     with run.keep_going what fails is remembered as missing instead. Under torchrun each process takes a shard of the references,
-    and only the first has the whole Result.
+    and only the first has the whole Result. say: called with each line of the table, as text, as soon as it is finished.
     """
     missing = []
 
@@ -256,7 +257,15 @@ def execute(names, models, fusions, run):
     weights = [(model, attempt(asked_as(model), model.files)) for model in models]
     models = [(model, files) for model, files in weights if files is not None]
     prepared_sets = [prepared for name in names if (prepared := attempt(name, prepare, name, run))]
-    rows, estimates = [], []
+    rows, lines, estimates = [], [], []
+    columns = columns_to_come([model for model, _ in models], fusions)
+    printer = Printer(say or (lambda text: None), prepared_sets, columns, run)
+
+    def report(done):
+        if done and torchrun.first() and not run.noise_floor:
+            lines.extend(correlate(done, Path(run.savedir)))
+            printer.show(lines[-len(done) :])
+
     for prepared in prepared_sets:
         for model, files in models:
             name = f"{asked_as(model)} on {prepared.dataset.name}"
@@ -268,13 +277,13 @@ def execute(names, models, fusions, run):
             if done and torchrun.first():
                 attempt(name, finish, done, run)
                 attempt(name, write_companions, model, done, prepared, run)
+            report(done)
             rows += done
         for fusion in fusions if torchrun.first() and not run.dry_run else ():
-            rows += (
-                attempt(f"{fusion.name} on {prepared.dataset.name}", fused_files.of_run, fusion, rows, prepared, run)
-                or []
-            )
-    lines = correlate(rows, Path(run.savedir)) if rows and torchrun.first() and not run.noise_floor else []
+            name = f"{fusion.name} on {prepared.dataset.name}"
+            done = attempt(name, fused_files.of_run, fusion, rows, prepared, run) or []
+            report(done)
+            rows += done
     return Result(rows, lines, torchrun.together(missing), [line for line in estimates if line])
 
 
@@ -412,19 +421,53 @@ def merge(lines, folder):
     write.write_atomically(path, text.getvalue())
 
 
-def text_table(lines):
-    heads = ("dataset", "method", "perturbation", "PLCC", "SRCC", "KRCC", "pairs")
-    cells = [heads] + [
-        (
-            line["dataset"],
-            line["method"],
-            line["perturbation"] + (f" {line['pct']:g}" if line["pct"] else ""),
-            *(f"{line[k]:.3f}" if line[k] != "" else "-" for k in ("plcc", "srcc", "krcc")),
-            f"{line['n']}" if line["n"] == line["expected"] else f"{line['n']}/{line['expected']}",
-        )
-        for line in lines
-    ]
-    return "\n".join(aligned(cells, left=(0, 1, 2)))
+HEADS = ("dataset", "method", "perturbation", "PLCC", "SRCC", "KRCC", "pairs")
+
+
+def cells(line):
+    """A line of the table as it is printed, a text a column of HEADS."""
+    return (
+        line["dataset"],
+        line["method"],
+        line["perturbation"] + (f" {line['pct']:g}" if line["pct"] else ""),
+        *(f"{line[k]:.3f}" if line[k] != "" else "-" for k in ("plcc", "srcc", "krcc")),
+        f"{line['n']}" if line["n"] == line["expected"] else f"{line['n']}/{line['expected']}",
+    )
+
+
+class Printer:
+    """The table of a run, row by row as they are finished: how wide its columns are is known before the first.
+
+    say: what a line of text is given to. prepared_sets: [Prepared]; columns: the score columns to come.
+    """
+
+    def __init__(self, say, prepared_sets, columns, run):
+        rows = [HEADS]
+        for prepared in prepared_sets:
+            numbers = dict.fromkeys(("plcc", "srcc", "krcc"), 0.0)
+            numbers |= dict(dataset=prepared.dataset.name, n=len(prepared.chosen), expected=prepared.dataset.expected)
+            rows += [
+                cells(numbers | dict(method=column.name, perturbation=name, pct=pct))
+                for column in columns
+                for name, pct in run.perturbations
+            ]
+        self.say, self.begun = say, False
+        self.widths = [max(map(len, column)) for column in zip(*rows)]
+
+    def show(self, lines):
+        head = [] if self.begun or not lines else [HEADS]
+        self.begun |= bool(lines)
+        for row in [*head, *map(cells, lines)]:
+            self.say(aligned_row(row, self.widths, left=(0, 1, 2)))
+
+
+def columns_to_come(models, fusions):
+    """The score columns of models and of the fused metrics whose factors are among them."""
+    columns = [column for model in models for column in model.columns]
+    for fusion in fusions:
+        with contextlib.suppress(UsageError):  # it is said, or raised, when it is tried
+            columns.append(fused_files.column(fusion, fused_files.factors_of(fusion, columns)))
+    return columns
 
 
 def notes(rows, lines):

@@ -28,7 +28,7 @@ class Run:
     shard: tuple | None = None  # (i, n): the i-th of n parts of the references
     batch_size: int | None = None  # windows at once; None: by device
     workers: int | None = None  # processes that read images; None: by device
-    progress: bool | None = None  # a bar on stderr; None: where it is a terminal
+    progress: bool | None = None  # a bar on stderr; None: on a terminal, elsewhere a line every 30 s
 
     def __post_init__(self):
         name = self.saveas

@@ -45,8 +45,8 @@ def score_pairs(
 ) -> list[dict]:
     """Scores of pairs of files -> [{column name: score}], in order, fused ones last.
 
-    models, fusions: methods.options.models_of. resizeHW, batch_size: as run.py's flags. shown: a bar on stderr, None for where
-    it is a terminal. aligned: what `registrations` gave for these pairs, where a model is scored aligned. Raises UsageError for
+    models, fusions: methods.options.models_of. resizeHW, batch_size: as run.py's flags. shown: a bar on stderr, None for one on
+    a terminal and a line every 30 s elsewhere. aligned: what `registrations` gave for these pairs, where a model is scored aligned. Raises UsageError for
     files that cannot be read or do not fit a model, WorkError for a failure at work.
     """
     work, scores, plans = checked(pairs, resizeHW), [{} for _ in pairs], []

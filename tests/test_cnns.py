@@ -209,3 +209,16 @@ def test_feature_vectors_of_length_zero_have_a_gradient():
         m.sum() for m in cnns.calibrated(weights.package_file("lpips/weights/v0.1/alex.pth"), "cpu")(None, maps)
     ).backward()
     assert all(torch.isfinite(m.grad).all() for m in maps)
+
+
+@pytest.mark.parametrize("side", [2, 3])
+def test_a_dense_pool_is_the_pool_of_torch(side):
+    """To the bit, NaN and infinity included; with a gradient it is that of torch itself."""
+    x = torch.randn(2, 5, 17, 12, generator=torch.Generator().manual_seed(side)).relu()
+    x[0, 0, 3, 3], x[0, 1, 5, 5], x[1, 2, 0, 0] = float("nan"), float("inf"), -float("inf")
+    expected = torch.nn.functional.max_pool2d(x, side, 1)
+    dense = cnns.MaxPoolDense(side)
+    torch.testing.assert_close(dense(x), expected, rtol=0, atol=0, equal_nan=True)
+    flat = torch.ones(1, 1, 4, 4, requires_grad=True)  # all are equal: the gradient goes to one of each window
+    dense(flat).sum().backward()
+    assert flat.grad.sum() == (5 - side) ** 2 and set(flat.grad.flatten().tolist()) <= {0.0, 1.0}

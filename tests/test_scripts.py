@@ -11,6 +11,7 @@ from made_scores import put, scores
 from PIL import Image
 from small_dataset import call, refused
 
+import run
 from common.errors import UsageError
 from reports.tables import cells as paper
 from scoring import experiment
@@ -65,7 +66,7 @@ class Recorded:
     def __init__(self, missing=(), error=None):
         self.calls, self.missing, self.error = [], list(missing), error
 
-    def __call__(self, names, models, fusions, run):
+    def __call__(self, names, models, fusions, run, say=None):
         self.calls.append((names, [c.name for m in models for c in m.columns], run))
         asked = any(c.method == "dinov1" for m in models for c in m.columns)
         if asked and self.error:
@@ -119,23 +120,13 @@ def test_savedir_and_methods(monkeypatch, capsys, tmp_path):
     assert "unknown method 'psrn'; nearest known: psnr" in refused(capsys, "--table", "3", "-m", "psrn")
 
 
-def test_demo_is_content_without_dinov1_alone(script):
-    had = "missing: dinov1: no weights for dinov1; use --weights-dir\n"
-    done, calls = script("demo.sh", "--limit", 4)
+def test_demo_is_one_call_whose_flags_can_be_replaced(script):
+    done, calls = script("demo.sh", "--limit", 4, "-rob", "rot")
     assert done.returncode == 0 and done.stdout == "a table of correlations\n"
-    assert calls == [
-        "-dat demo -m psnr msssim fsim stlpips_alex st_alexnet dinov1 -d l2 cos -rob none tra sca rot "
-        "--keep-going --limit 4"
-    ]
-    done, _ = script("demo.sh", answer=had, code=1)
-    assert done.returncode == 0 and had in done.stdout
-    for answer, code in (
-        (had + "missing: st_alexnet: no package\n", 1),
-        ("missing: dinov1 on demo: disk full\n", 1),
-        ("", 1),
-        (had, 130),
-    ):
-        assert script("demo.sh", answer=answer, code=code)[0].returncode == code
+    asked = "-dat demo -m psnr msssim fsim stlpips_alex st_alexnet -d l2 cos -rob none tra --limit 4 -rob rot"
+    assert calls == [asked]
+    assert run.arguments(asked.split()).robustness == ["rot"]  # the last one wins
+    assert script("demo.sh", "-m", "dinov1", code=130)[0].returncode == 130
 
 
 def pipal(root, side=288):

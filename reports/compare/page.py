@@ -168,17 +168,19 @@ def _group(group, found, settings, options):
     yield f"<p>{group['pairs']} {link('pairs', 'pairs')} of {references}; {notes}.</p>"
     yield "<h3>Coefficients</h3>"
     yield table(
+        ["metric"] + [link(name) for name in STATISTICS],
+        [[escape(metric)] + [_with_letters(group, name, metric) for name in STATISTICS] for metric in order]
+        + _ceiling(group),
+    )
+    yield table(
         ["metric"]
-        + [link(name) for name in STATISTICS]
         + [link("per_reference", f"{COLUMNS[name]}, mean of references") for name in STATISTICS]
         + [link("within", f"{COLUMNS[name]} within references") for name in STATISTICS],
         [
             [escape(metric)]
-            + [_with_letters(group, name, metric) for name in STATISTICS]
             + [cell_html(of[metric][scope][name], True) for scope in ("per_reference", "within") for name in STATISTICS]
             for metric in order
-        ]
-        + _ceiling(group),
+        ],
         "wide",
     )
     if "refused" in group["ceiling"]:
@@ -282,7 +284,7 @@ def _ceiling(group):
 
 def _with_letters(group, name, metric):
     share = group["letters"][name].get(metric, "")
-    return cell_html(group["coefficients"][metric]["pooled"][name], True) + (f" <b>{share}</b>" if share else "")
+    return cell_html(group["coefficients"][metric]["pooled"][name]) + (f" <b>{share}</b>" if share else "")
 
 
 def _pairwise(group, order, settings):

@@ -315,6 +315,24 @@ def allow_tf32(allowed):
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
 
 
+def filled(entry, window, weights_dir, name):
+    """The trunk of a registry entry with the weights of its file, or of the package they come in."""
+    from networks.unfilled import unfilled
+
+    path = state = None
+    if entry.weights:
+        path = resolve(entry.weights, weights_dir, name)
+        state = files.read_state(path, entry.weights.trusted)
+    with unfilled() as left:
+        try:
+            trunk = entry.build(window, state)
+        except UsageError as error:
+            raise UsageError(f"{path}: {error}" if path else str(error)) from None
+    if lacking := left(trunk):
+        raise UsageError(f"{path}: the checkpoint lacks {', '.join(lacking[:3])}")
+    return trunk
+
+
 def load_backbone(
     name,
     weights_dir=None,
@@ -339,18 +357,9 @@ def load_backbone(
     entry, device = backbone(name), torch.device(device)
     check_precision(precision, device.type)
     allow_tf32(precision == "tf32")
-    state = None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        if weights == "pretrained" and entry.weights:
-            path = resolve(entry.weights, weights_dir, name)
-            state = files.read_state(path, entry.weights.trusted)
-            try:
-                trunk = entry.build(window, state)
-            except UsageError as error:
-                raise UsageError(f"{path}: {error}") from None
-        else:
-            trunk = entry.build(window, None)
+        trunk = entry.build(window, None) if weights == "random" else filled(entry, window, weights_dir, name)
     if normalize != "none" and entry.statistics is None:
         raise UsageError(f"--normalize {normalize}: {name} normalises its input by itself; leave --normalize out")
     statistics = {"none": None, "imagenet": IMAGENET, "model": entry.statistics}[normalize]

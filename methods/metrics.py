@@ -256,8 +256,10 @@ def network(builder, *arguments):
 
     def build(weights_dir=None, device="cpu", protocol="paper", random_seed=None):
         from networks import cnns
+        from networks.unfilled import unfilled
 
-        return getattr(cnns, builder)(*arguments, weights_dir, device, protocol, random_seed)
+        with unfilled():
+            return getattr(cnns, builder)(*arguments, weights_dir, device, protocol, random_seed)
 
     return build
 

@@ -29,7 +29,7 @@ class TimmTrunk(nn.Module):
         for self.format in self.FORMATS:
             try:
                 with torch.inference_mode():
-                    blocks = self(torch.zeros(1, 3, window, window), 10**6, False).blocks
+                    [first] = self(torch.zeros(1, 3, window, window), 0, False).blocks
                 break
             except (AssertionError, TypeError, AttributeError):
                 continue
@@ -38,10 +38,10 @@ class TimmTrunk(nn.Module):
                 f"timm's {type(model).__name__} offers no intermediate features; "
                 "choose a model with forward_intermediates"
             )
-        self.layers, self.kind = len(blocks), "tokens" if blocks[0].ndim == 3 else "maps"
+        self.layers, self.kind = len(model.feature_info), "tokens" if first.ndim == 3 else "maps"
 
     def forward(self, x, last, embedding):
-        wanted = None if last >= 10**6 else list(range(last + 1))
+        wanted = list(range(last + 1))
         if not embedding:
             blocks, final = (
                 self.model.forward_intermediates(x, wanted, stop_early=True, intermediates_only=True, **self.format),

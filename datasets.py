@@ -274,8 +274,8 @@ def locate(entry, data_root):
         return os.path.isdir(folder) and any(name.lower() in entry.markers for name in list_folder(folder))
 
     named = [data_root / name for name in sorted(list_folder(data_root)) if squash(name) in entry.folders]
-    found = [folder for folder in named if holds_it(folder)]
-    found = found or [
+    folders = [folder for folder in named if holds_it(folder)]
+    folders = folders or [
         folder / name
         for folder in named
         if os.path.isdir(folder)
@@ -283,17 +283,17 @@ def locate(entry, data_root):
         if holds_it(folder / name)
     ]
     others = {name for other in DATASETS.values() for name in other.folders} - set(entry.folders)
-    if not found and holds_it(data_root) and squash(os.path.basename(os.path.realpath(data_root))) not in others:
-        found = [data_root]
-    if len({os.path.realpath(folder) for folder in found}) > 1:
+    if not folders and holds_it(data_root) and squash(os.path.basename(os.path.realpath(data_root))) not in others:
+        folders = [data_root]
+    if len({os.path.realpath(folder) for folder in folders}) > 1:
         raise UsageError(
-            f"dataset {entry.name} is there more than once: {', '.join(map(str, found))}; "
+            f"dataset {entry.name} is there more than once: {', '.join(map(str, folders))}; "
             "give the one you mean by --data-root"
         )
-    if not found:
+    if not folders:
         folder = next((folder for folder in named if os.path.isdir(folder)), data_root)
         raise UsageError(f"dataset {entry.name} not found in {data_root}: {layout_told(entry, folder)}{hint}")
-    return found[0]
+    return folders[0]
 
 
 def check_name(name):

@@ -41,11 +41,11 @@ class Features:
     def columns(self):
         """The token blocks as (B, 64, M): tokens padded with zeros or cropped to T' = 8 round(T / 8), then the flat
         memory of (L, T', C) cut into 64 rows (METHOD.md section 6: no spatial patches are formed)."""
-        (batch, tokens, channels), kept = self.blocks[0].shape, 8 * round(self.blocks[0].shape[1] / 8)
-        stack = self.blocks[0].new_empty(batch, len(self.blocks), kept, channels)
+        (batch, tokens, channels), rows = self.blocks[0].shape, 8 * round(self.blocks[0].shape[1] / 8)
+        stack = self.blocks[0].new_empty(batch, len(self.blocks), rows, channels)
         stack[:, :, tokens:] = 0
         for b, block in enumerate(self.blocks):
-            stack[:, b, :tokens] = block[:, :kept]
+            stack[:, b, :tokens] = block[:, :rows]
         return stack.view(batch, ROWS, -1)
 
     @cached_property

@@ -236,7 +236,7 @@ def backbone(name):
             f"{', '.join(timm.list_pretrained(tag.partition('.')[0] + '.*')[:8])}"
         )
     source = Source(hub=config.hf_hub_id) if config.hf_hub_id else Source(config.url)
-    found = Weights(
+    weights = Weights(
         f"timm:{tag}".replace(":", "-"),
         (source,),
         config.license or "see the model card",
@@ -244,7 +244,7 @@ def backbone(name):
     )
     statistics = (tuple(config.mean), tuple(config.std))
     full = config.architecture + (f".{config.tag}" if config.tag else "")  # a bare name means some tag: say which
-    return Backbone(f"timm {full}", "", timm_backbone(full), found, statistics)
+    return Backbone(f"timm {full}", "", timm_backbone(full), weights, statistics)
 
 
 class LoadedBackbone:
@@ -276,12 +276,12 @@ class LoadedBackbone:
     def __call__(self, x, blocks=True, embedding=False):
         if self.statistics:
             x = (x - self.statistics[0]) / self.statistics[1]
-        found = self.trunk(x.to(self.dtype), max(self.keep) if blocks else -1, embedding)
-        if blocks and len(self.keep) < len(found.blocks):
-            found.blocks = [found.blocks[i] for i in self.keep]
+        features = self.trunk(x.to(self.dtype), max(self.keep) if blocks else -1, embedding)
+        if blocks and len(self.keep) < len(features.blocks):
+            features.blocks = [features.blocks[i] for i in self.keep]
         if self.kind == "maps":  # distances run along the width, and memory along the channels would make them strided
-            found = found.map(lambda t: t.contiguous())
-        return found.map(lambda t: t.float()) if self.widen and self.dtype.itemsize < 4 else found
+            features = features.map(lambda t: t.contiguous())
+        return features.map(lambda t: t.float()) if self.widen and self.dtype.itemsize < 4 else features
 
 
 def cast(trunk, dtype):

@@ -270,4 +270,4 @@ def verify(args):
 
 
 if __name__ == "__main__":
-    run_main(main, kept="; what was scored is kept: start again with the same command to go on")
+    run_main(main, note="; what was scored is kept: start again with the same command to go on")

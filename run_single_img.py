@@ -7,8 +7,8 @@
     python run_single_img.py --manifest pairs.csv -m psnr --curve rd.png      rate-distortion, with a bitrate column (bdrate.py)
     python run_single_img.py -ref a.png -dis b.jpg -m psnr --calibrate results/tid2013_psnr.csv   as an opinion (calibrate.py)
 
-Prints one line a distorted image and score; of folders a summary. The images need not come from a dataset; any format that
-Pillow reads will do (common/images.py says what happens to 16-bit, grey, palette and transparent ones).
+Prints one line a distorted image and score; of folders a summary. The images need not come from a dataset; any format
+that Pillow reads will do (common/images.py says what happens to 16-bit, grey, palette and transparent ones).
 """
 
 import argparse
@@ -62,7 +62,8 @@ def arguments(argv):
 
 
 def pairs_of(args):
-    """-> ([folders.Pair], {folder: files without a partner}) of -ref and -dis, or of --manifest. Raises UsageError."""
+    """-> ([folders.FilePair], {folder: files without a partner}) of -ref and -dis, or of --manifest.
+    Raises UsageError."""
     if args.manifest:
         if args.reference or args.distorted:
             raise UsageError("--manifest names the images; leave -ref and -dis out")
@@ -71,7 +72,7 @@ def pairs_of(args):
         raise UsageError("expected -ref and -dis (files or folders), or --manifest FILE.csv")
     if folders.is_folder_job(args.reference, args.distorted):
         return folders.pair_folders(args.reference, args.distorted)
-    return [folders.Pair(args.reference, d) for d in args.distorted], {}
+    return [folders.FilePair(args.reference, d) for d in args.distorted], {}
 
 
 def check_usage(args, pairs, columns):

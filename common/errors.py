@@ -19,8 +19,8 @@ def unknown(kind, name, known, hint=""):
     """The UsageError for a name that is not in a registry: names the nearest known one, or all when few."""
     known = list(known)
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    told = f"nearest known: {', '.join(near)}" if near else f"known: {', '.join(known)}"
-    return UsageError(f"unknown {kind} {name!r}; {told}{'; ' + hint if hint else ''}")
+    hint_known = f"nearest known: {', '.join(near)}" if near else f"known: {', '.join(known)}"
+    return UsageError(f"unknown {kind} {name!r}; {hint_known}{'; ' + hint if hint else ''}")
 
 
 def missing_package(name):

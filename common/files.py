@@ -47,10 +47,10 @@ class Disk:
     def listing(self, folder="."):
         """{key(name): [spellings on the disk]} of one folder, read once."""
         if folder not in self.listings:
-            found = {}
+            spellings = {}
             for name in list_folder(self.root / folder):
-                found.setdefault(key(name), []).append(name)
-            self.listings[folder] = found
+                spellings.setdefault(key(name), []).append(name)
+            self.listings[folder] = spellings
         return self.listings[folder]
 
     def find(self, rel):
@@ -73,11 +73,11 @@ class Disk:
 
     def path(self, rel):
         """The path of a file or folder that must be there."""
-        found = self.find(rel)
-        if found is None:
+        spelling = self.find(rel)
+        if spelling is None:
             there = ", ".join(sorted(list_folder(self.root))[:8]) or "nothing"
             raise UsageError(f"{self.root / rel}: not there (looked for in any case); {self.root} holds {there}")
-        return self.root / found
+        return self.root / spelling
 
     def index(self, *folders, files=r".*\.(bmp|png)", names=None, depth=3):
         """{key(file name): relative path} of the files (a regex) in the top-level folders that match one of the regexes
@@ -86,7 +86,7 @@ class Disk:
 
         names: a set of keys; other files are left out. depth: 1 for the folders themselves, 2 for their subfolders too.
         """
-        found, seen = {}, set()
+        paths, seen = {}, set()
         top = sorted(list_folder(self.root))
         todo = [(name, 1) for pattern in folders for name in top if re.fullmatch(pattern, name, re.I)]
         while todo:
@@ -102,14 +102,14 @@ class Disk:
                 if is_folder and level < depth:
                     below.append((inside, level + 1))
                 elif not is_folder and re.fullmatch(files, name, re.I) and (names is None or key(name) in names):
-                    first = found.setdefault(key(name), inside)
+                    first = paths.setdefault(key(name), inside)
                     if first != inside and not same_content(self.root / first, self.root / inside):
                         raise UsageError(
                             f"{self.root}: {name} is there twice and the two files differ: {first} and {inside}; "
                             "keep one"
                         )
             todo = below + todo  # a folder's subfolders before the next folder, whose regex stands later
-        return found
+        return paths
 
 
 BLOCK = 4096  # bytes that same_content reads at three places
@@ -280,7 +280,7 @@ def read_mat(path, *wanted):
 
     refuse_irregular(path)
     try:
-        found = loadmat(path)
+        variables = loadmat(path)
     except NotImplementedError:
         raise UsageError(
             f"{path}: this is a MATLAB 7.3 (HDF5) file; load it in MATLAB and save it with '-v7'"
@@ -289,13 +289,13 @@ def read_mat(path, *wanted):
         raise UsageError(
             f"{path}: not a MATLAB file of version 4 to 7 ({type(error).__name__}: {one_line(error)})"
         ) from None
-    missing = [name for name in wanted if name not in found]
+    missing = [name for name in wanted if name not in variables]
     if missing:
-        there = ", ".join(sorted(name for name in found if not name.startswith("__"))) or "nothing"
+        there = ", ".join(sorted(name for name in variables if not name.startswith("__"))) or "nothing"
         raise UsageError(
             f"{path}: expected the variables {', '.join(wanted)}; missing {', '.join(missing)}; found {there}"
         )
-    return [found[name] for name in wanted]
+    return [variables[name] for name in wanted]
 
 
 def cell_strings(cell, path):

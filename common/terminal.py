@@ -189,21 +189,21 @@ def stopped_in_time(leave):
         os.close(send)  # no signal has come: the thread ends
 
 
-def run_main(main, argv=None, kept=""):
+def run_main(main, argv=None, note=""):
     """Run main(argv) -> int|None as a script and leave with its exit code.
 
     UsageError or a missing package -> 2, WorkError -> 1, SIGINT (Ctrl-C), SIGTERM or SIGHUP -> 128 + signal within 5
-    seconds (and `kept` is told), anything unforeseen -> 1; always one line on stderr, the traceback only when --debug
-    is among the arguments.
+    seconds (and `note` is printed), anything unforeseen -> 1; always one line on stderr, the traceback only when
+    --debug is among the arguments.
     """
     argv = sys.argv[1:] if argv is None else argv
-    program, said = os.path.basename(sys.argv[0]), []
+    program, stopped_said = os.path.basename(sys.argv[0]), []
 
     def say_stopped():
         with contextlib.suppress(OSError):  # the terminal may have hung up
-            if not said:
-                said.append(True)
-                print(f"{program}: stopped{kept}", file=sys.stderr, flush=True)
+            if not stopped_said:
+                stopped_said.append(True)
+                print(f"{program}: stopped{note}", file=sys.stderr, flush=True)
 
     def leave(number):
         say_stopped()

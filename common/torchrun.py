@@ -53,7 +53,7 @@ def together(items):
         import torch
 
         torch.distributed.all_gather_object(lists, items)
-    return list(dict.fromkeys(item for found in lists for item in found))
+    return list(dict.fromkeys(item for share in lists for item in share))
 
 
 def stop():

@@ -49,13 +49,15 @@ def fault(names, labels, expected):
         folders = types(names)
     except UsageError:
         return None  # a part of LIVE without folders: which image is which cannot be told
-    found = scale({f"{folder}/{name.rsplit('/', 1)[-1]}": label for folder, name, label in zip(folders, names, labels)})
-    if found in (None, expected):
+    actual = scale(
+        {f"{folder}/{name.rsplit('/', 1)[-1]}": label for folder, name, label in zip(folders, names, labels)}
+    )
+    if actual in (None, expected):
         return None
-    other = "live" if found == "dmos_new" else "livedmos"
+    other = "live" if actual == "dmos_new" else "livedmos"
     return (
-        f"its labels are LIVE's {found}, but a score file of this dataset holds {expected}, which is another "
-        f"scale and gives other coefficients; score it again, or with -dat {other} if {found} is meant"
+        f"its labels are LIVE's {actual}, but a score file of this dataset holds {expected}, which is another "
+        f"scale and gives other coefficients; score it again, or with -dat {other} if {actual} is meant"
     )
 
 

@@ -78,19 +78,19 @@ def spelt_as_on_disk(root, rows, keep_missing=False, layout=lambda: ""):
     """The rows with dis and ref as they are spelt on the disk. UsageError counting and listing the images that are not
     there, and, where that is half of them or more, with the text that `layout` returns; with keep_missing their rows
     stay as they are."""
-    disk, found, missing = Disk(root), {}, {}
+    disk, spelt, missing = Disk(root), {}, {}
     for row in rows:
         for rel in (row.dis, row.ref):
-            if rel not in found and rel not in missing:
+            if rel not in spelt and rel not in missing:
                 spelling = disk.find(rel)
-                (missing if spelling is None else found)[rel] = spelling
+                (missing if spelling is None else spelt)[rel] = spelling
     if missing and not keep_missing:
-        hint = f"; {layout()}" if len(missing) >= len(found) else ""
+        hint = f"; {layout()}" if len(missing) >= len(spelt) else ""
         raise UsageError(
-            f"{root}: {len(missing)} of {len(found) + len(missing)} images named in the label files are not there: "
+            f"{root}: {len(missing)} of {len(spelt) + len(missing)} images named in the label files are not there: "
             f"{some(missing)}{hint}"
         )
-    return [row._replace(dis=found.get(row.dis, row.dis), ref=found.get(row.ref, row.ref)) for row in rows]
+    return [row._replace(dis=spelt.get(row.dis, row.dis), ref=spelt.get(row.ref, row.ref)) for row in rows]
 
 
 def code_in_name(pattern, example, with_folders=False):
@@ -98,12 +98,12 @@ def code_in_name(pattern, example, with_folders=False):
     its folder left out or not."""
 
     def types(names):
-        found = [re.fullmatch(pattern, name if with_folders else name.rsplit("/", 1)[-1], re.I) for name in names]
-        for line, (name, match) in enumerate(zip(names, found), 2):
+        matches = [re.fullmatch(pattern, name if with_folders else name.rsplit("/", 1)[-1], re.I) for name in names]
+        for line, (name, match) in enumerate(zip(names, matches), 2):
             if match is None:
                 raise UsageError(
                     f"line {line}: can't tell the distortion type of {name!r:.80}; expected a name like {example}"
                 )
-        return [match[1].lower() for match in found]
+        return [match[1].lower() for match in matches]
 
     return types

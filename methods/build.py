@@ -40,17 +40,17 @@ def build(methods, distances, options):
         )
     if options.align not in ALIGN:
         raise unknown("registration", options.align, ALIGN)
-    found = [MAKERS[kind](key, names, list(dict.fromkeys(distances)), options) for (kind, key), names in passes.items()]
+    built = [MAKERS[kind](key, names, list(dict.fromkeys(distances)), options) for (kind, key), names in passes.items()]
     if options.align != "none":
-        for model in found:
+        for model in built:
             model.name += ALIGNED
             model.columns = [replace(c, name=c.name + ALIGNED, align=options.align) for c in model.columns]
-    columns = [column.name for model in found for column in model.columns]
+    columns = [column.name for model in built for column in model.columns]
     if twice := [name for name in columns if columns.count(name) > 1]:
         raise UsageError(
             f"-m {' '.join(methods)}: two of them would have the same name, {twice[0]}; rename one file or function"
         )
-    return found
+    return built
 
 
 def pass_of(name):
@@ -91,7 +91,7 @@ def factor(name):
     raise unknown("factor", name, [*METRICS, *known], "factors are named as in score files")
 
 
-def with_columns(found, names, options):
+def with_columns(built, names, options):
     """The models, and what score columns of these names take besides: a forward pass a backbone, each column once.
 
     A name that ends in -aligned is aligned as the options say, or by a similarity where they say nothing.
@@ -100,13 +100,13 @@ def with_columns(found, names, options):
         method, distance, aligned = factor(name)
         how = replace(options, align="similarity") if aligned and options.align == "none" else options
         [model] = build([method], [distance] if distance else [], how)
-        same = next((m for m in found if m.name == model.name), None)
+        same = next((m for m in built if m.name == model.name), None)
         if same is None:
-            found.append(model)
+            built.append(model)
         elif model.columns[0].name not in [c.name for c in same.columns]:
             same.columns += model.columns
             same.min_side = max(same.min_side, model.min_side)
-    return found
+    return built
 
 
 # ---- backbones
@@ -133,13 +133,13 @@ def label(name, options):
 
 def ranges(numbers):
     """[0, 1, 2, 5] -> [(0, 2), (5, 5)]"""
-    found = []
+    spans = []
     for n in sorted(numbers):
-        if found and n == found[-1][1] + 1:
-            found[-1] = (found[-1][0], n)
+        if spans and n == spans[-1][1] + 1:
+            spans[-1] = (spans[-1][0], n)
         else:
-            found.append((n, n))
-    return found
+            spans.append((n, n))
+    return spans
 
 
 def backbone_model(base, names, distances, options):
@@ -240,14 +240,14 @@ def load_backbone(model):
     import torch
 
     size = (o.window, o.window) if o.window else (250, 270)
-    asked = f"--window {o.window}" if o.window else "--whole"
+    flag = f"--window {o.window}" if o.window else "--whole"
     try:  # another size is tried at once: trunks refuse it deep in their layers
         features = load()
         with torch.inference_mode():
             features(torch.zeros(1, 3, *size, device=o.device))
     except (RuntimeError, AssertionError) as error:
         what = "windows of that size" if o.window else "images of any size"
-        raise UsageError(f"{asked}: {model.name} cannot take {what} ({one_line(error)[:120]})") from None
+        raise UsageError(f"{flag}: {model.name} cannot take {what} ({one_line(error)[:120]})") from None
     return features
 
 

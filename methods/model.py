@@ -69,18 +69,18 @@ class Model:
 
     def paths(self):
         """{name: Path} of the weight files; UsageError when one cannot be had. Nothing is read."""
-        asked = " ".join(dict.fromkeys(column.method for column in self.columns))
-        own = {} if self.random else {w.name: resolve(w, self.options.weights_dir, asked) for w in self.weights}
-        return own | {name: files.package_file(name) for name in self.carried}
+        names = " ".join(dict.fromkeys(column.method for column in self.columns))
+        trained = {} if self.random else {w.name: resolve(w, self.options.weights_dir, names) for w in self.weights}
+        return trained | {name: files.package_file(name) for name in self.carried}
 
     def files(self):
         """[{name, sha256, file}] of the weight files; UsageError when one cannot be had. Nothing is loaded."""
-        told = [{"name": "random", "seed": 0}] if self.random else []
+        entries = [{"name": "random", "seed": 0}] if self.random else []
         for name, path in self.paths().items():
-            told.append(
+            entries.append(
                 {"name": name, "sha256": files.sha256(path)} | ({} if name in self.carried else {"file": path.name})
             )
-        return told
+        return entries
 
     def load(self):
         """-> features(x): float (B, 3, H, W) in [0, 1] on the device -> distances.Features."""
@@ -89,10 +89,10 @@ class Model:
 
     def compare(self, f, g, columns):
         """[float64 (B, 1 or more)] of some of its columns; distances between the same features share what they can."""
-        found = {}
+        scores = {}
         if not self.options.per_layer and (names := [c.distance for c in columns if c.feature == "features"]):
-            found = distances.compare(names, f, g, self.options.protocol)
-        values = [found[c.distance] if c.feature == "features" and found else c.compare(f, g) for c in columns]
+            scores = distances.compare(names, f, g, self.options.protocol)
+        values = [scores[c.distance] if c.feature == "features" and scores else c.compare(f, g) for c in columns]
         return [v.double().reshape(len(v), -1) for v in values]
 
 

@@ -48,11 +48,11 @@ def pyiqa_model(key, names, distances, options):
     label = f"pyiqa-{name}"
     higher_is = "worse" if known[name].get("lower_better", False) else "better"
 
-    metric = Metric(key)
+    metric = PyiqaMetric(key)
     return PyiqaModel(label, options, [Column(label, key, None, "metric", metric, higher_is)], None, loader=metric.load)
 
 
-class Metric:
+class PyiqaMetric:
     """A metric of pyiqa by its name on the command line; built by `load`, then compare(f, g) of a score column."""
 
     def __init__(self, key):
@@ -67,8 +67,8 @@ class Metric:
         try:  # as_loss: with gradients, and without its own check of the range
             self.function = pyiqa.create_metric(name, as_loss=True, loss_reduction="none", device=device)
         except Exception as error:  # a download that fails, a package that it lacks: anything may happen in there
-            told = f"{type(error).__name__}: {one_line(error)[:200]}"
-            raise UsageError(f"-m {self.key}: pyiqa cannot build it ({told})") from None
+            cause = f"{type(error).__name__}: {one_line(error)[:200]}"
+            raise UsageError(f"-m {self.key}: pyiqa cannot build it ({cause})") from None
         return lambda x: Features([x])
 
     def __call__(self, f, g):

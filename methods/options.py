@@ -84,29 +84,29 @@ def batch_size(text):
 def layer_list(text):
     try:
         spans = [[int(n) for n in part.split("-")] for part in text.split(",")]
-        found = sorted({n for span in spans for n in range(span[0], span[-1] + 1)})
-        if not found or any(len(s) > 2 or s[-1] < s[0] for s in spans):
+        blocks = sorted({n for span in spans for n in range(span[0], span[-1] + 1)})
+        if not blocks or any(len(s) > 2 or s[-1] < s[0] for s in spans):
             raise ValueError
     except ValueError:
         raise argparse.ArgumentTypeError(f"expected block numbers such as 0-5,11, found {text!r}") from None
-    return tuple(found)
+    return tuple(blocks)
 
 
-def pick_device(asked):
+def pick_device(name):
     """'auto', 'cpu', 'cuda' or 'cuda:N' -> the device to use. UsageError for another, or one that is not there."""
     import torch
 
-    if asked == "auto":
+    if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        device = torch.device(asked)
+        device = torch.device(name)
     except RuntimeError:
-        raise UsageError(f"--device {asked}: expected auto, cpu, cuda or cuda:N") from None
+        raise UsageError(f"--device {name}: expected auto, cpu, cuda or cuda:N") from None
     if device.type not in ("cpu", "cuda"):
-        raise UsageError(f"--device {asked}: expected auto, cpu, cuda or cuda:N")
+        raise UsageError(f"--device {name}: expected auto, cpu, cuda or cuda:N")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UsageError(f"--device {asked}: {torch.cuda.device_count()} CUDA devices are there; use --device cpu")
-    return asked
+        raise UsageError(f"--device {name}: {torch.cuda.device_count()} CUDA devices are there; use --device cpu")
+    return name
 
 
 def models_of(names, distances, options):

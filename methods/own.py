@@ -61,7 +61,7 @@ def load(path, name):
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:  # the file is foreign code: anything may happen in it
-        raise UsageError(f"-m {path}:{name}: {path} cannot be imported: {told(error, path)}") from error
+        raise UsageError(f"-m {path}:{name}: {path} cannot be imported: {cause(error, path)}") from error
     function = getattr(module, name, None)
     if not callable(function):
         there = [n for n, v in vars(module).items() if callable(v) and getattr(v, "__module__", "") == module.__name__]
@@ -69,7 +69,7 @@ def load(path, name):
     return function
 
 
-def told(error, path):
+def cause(error, path):
     """'ValueError: text (line 12)', the line that of the metric's file."""
     lines = [
         frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).name == path.name
@@ -85,7 +85,7 @@ def call(function, key, reference, distorted):
     try:
         value = function(reference, distorted)
     except Exception as error:
-        raise WorkError(f"{key} failed: {told(error, Path(key.rpartition(':')[0]))}") from error
+        raise WorkError(f"{key} failed: {cause(error, Path(key.rpartition(':')[0]))}") from error
     if isinstance(value, torch.Tensor) and value.numel() == 1 and not value.is_complex():
         return value.reshape(()).double().to(reference.device)
     try:

@@ -26,7 +26,8 @@ class TimmTrunk(nn.Module):
     def __init__(self, model, window, projected=False):
         super().__init__()
         self.model, self.projected = model, projected
-        for self.format in self.FORMATS:
+        for output_format in self.FORMATS:
+            self.format = output_format
             try:
                 with torch.inference_mode():
                     [first] = self(torch.zeros(1, 3, window, window), 0, False).blocks
@@ -198,8 +199,8 @@ def build_clip(trunk, embed_dim, layers, width, patch, window, state=None):
             from timm.layers import resample_abs_pos_embed
 
             state[name] = resample_abs_pos_embed(state[name][None].float(), [window // (patch or 32)] * 2)[0]
-    if told := differences(visual.state_dict(), state):
-        raise UsageError(f"the checkpoint is not of the architecture OpenAI CLIP; {told}")
+    if mismatch := differences(visual.state_dict(), state):
+        raise UsageError(f"the checkpoint is not of the architecture OpenAI CLIP; {mismatch}")
     visual.load_state_dict(state, strict=False)  # old files lack num_batches_tracked, which nothing here reads
     return trunk(visual)
 
@@ -207,8 +208,8 @@ def build_clip(trunk, embed_dim, layers, width, patch, window, state=None):
 def wrong_architecture(error, what):
     """The UsageError for a checkpoint whose keys or shapes are another architecture's: names the first that differ."""
     lines = [" ".join(line.split()) for line in str(error).splitlines() if line.strip()]
-    told = [line if len(line) < 160 else line[:157] + "..." for line in (lines[1:] or lines)[:3]]
-    first = f"lacks {error}" if isinstance(error, KeyError) else "; ".join(told)
+    faults = [line if len(line) < 160 else line[:157] + "..." for line in (lines[1:] or lines)[:3]]
+    first = f"lacks {error}" if isinstance(error, KeyError) else "; ".join(faults)
     return UsageError(f"the checkpoint is not of the architecture {what}: {first}")
 
 
@@ -230,21 +231,21 @@ def from_huggingface(state):
         (r"^classifier", "head"),
         (r"layer_scale(\d)\.lambda1", r"ls\1.gamma"),
     ]
-    found, joined = {}, {}
+    renamed, joined = {}, {}
     for key, value in state.items():
-        for theirs, ours in names:
-            key = re.sub(theirs, ours, key)
+        for pattern, name in names:
+            key = re.sub(pattern, name, key)
         part = re.fullmatch(r"(blocks\.\d+)\.attention\.attention\.(query|key|value)\.(weight|bias)", key)
         if part:
             joined.setdefault(f"{part[1]}.attn.qkv.{part[3]}", {})[part[2]] = value
         elif not key.startswith("pooler"):
-            found[key] = value
+            renamed[key] = value
     for key, parts in joined.items():
         missing = {"query", "key", "value"} - set(parts)
         if missing:
             raise UsageError(f"the checkpoint lacks the {', '.join(sorted(missing))} of {key}")
-        found[key] = torch.cat([parts["query"], parts["key"], parts["value"]])
-    return found
+        renamed[key] = torch.cat([parts["query"], parts["key"], parts["value"]])
+    return renamed
 
 
 TIMM_CLIP_VIT = [

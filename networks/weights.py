@@ -294,11 +294,11 @@ def _read_pickle(path, mmap):
     try:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except pickle.UnpicklingError as error:
-        told = re.search(r"WeightsUnpickler error: (.{1,120})", one_line(error)) or re.search(
+        refusal = re.search(r"WeightsUnpickler error: (.{1,120})", one_line(error)) or re.search(
             r"(.{1,120})", one_line(error)
         )
         raise UsageError(
-            f"{path}: refused: no checkpoint, or one that needs code to be read ({told[1]}); save its tensors alone "
+            f"{path}: refused: no checkpoint, or one that needs code to be read ({refusal[1]}); save its tensors alone "
             "(torch.save(model.state_dict(), 'OUT.pth')) where you trust it"
         ) from None
     except MemoryError:
@@ -338,8 +338,8 @@ def match(expected, state, what):
     expected: the model's state_dict(), or {name: shape}; state: {name: tensor}; what: the file, for the message.
     Raises UsageError.
     """
-    if told := differences(expected, state):
-        raise UsageError(f"{what}: not the weights of this architecture; {told}")
+    if mismatch := differences(expected, state):
+        raise UsageError(f"{what}: not the weights of this architecture; {mismatch}")
 
 
 def differences(expected, state) -> str:
@@ -350,11 +350,11 @@ def differences(expected, state) -> str:
     shape = {key: tuple(getattr(value, "shape", value)) for key, value in expected.items()}
     missing = [k for k in shape if k not in state and not k.endswith("num_batches_tracked")]
     unexpected = [k for k in state if k not in shape]
-    found = {key: tuple(value.shape) for key, value in state.items()}
-    other = [f"{k} {found[k]} instead of {shape[k]}" for k in shape if k in found and found[k] != shape[k]]
-    told = [
+    shapes = {key: tuple(value.shape) for key, value in state.items()}
+    other = [f"{k} {shapes[k]} instead of {shape[k]}" for k in shape if k in shapes and shapes[k] != shape[k]]
+    faults = [
         f"{name}: {', '.join(keys[:3])}{f' and {len(keys) - 3} more' if len(keys) > 3 else ''}"
         for name, keys in (("missing", missing), ("unexpected", unexpected), ("shape", other))
         if keys
     ]
-    return "; ".join(told)
+    return "; ".join(faults)

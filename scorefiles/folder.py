@@ -27,15 +27,6 @@ def scan(folder):
     return {name: [path for path in paths if path.name == name] or paths for name, paths in files.items()}
 
 
-def read_or_name(path, columns=None):
-    """The ScoreFile, or None where it is of no use by itself, which is then said on stderr."""
-    try:
-        return read(path, columns)
-    except Unusable as error:
-        name_left_out(error)
-        return None
-
-
 def name_left_out(error):
     warn(f"left out: {error}")
 

@@ -22,7 +22,7 @@ def document(fusion, factors):
     settings = [d["settings"] for d in factors.values()]
     shared = {key: settings[0][key] for key in COMMON if key in settings[0]}
     first = next(iter(factors.values()))
-    own = {
+    fused_settings = {
         "method": fusion.name,
         "distance": None,
         "feature": "fused",
@@ -32,7 +32,7 @@ def document(fusion, factors):
         "factors": dict(zip(factors, settings)),
     }
     return {
-        "settings": shared | own,
+        "settings": shared | fused_settings,
         "label": first["label"],
         "label_higher_is": first["label_higher_is"],
         "label_spread": first.get("label_spread"),
@@ -47,7 +47,7 @@ def document(fusion, factors):
 
 def each_once(lists):
     """The weight files of several factors, each once."""
-    found = []
+    weights = []
     for weight in (weight for some in lists for weight in some):
-        found += [] if weight in found else [weight]
-    return found
+        weights += [] if weight in weights else [weight]
+    return weights

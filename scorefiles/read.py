@@ -48,9 +48,9 @@ def parse_name(path):
     Dataset names hold no underscore, so the first one ends it. Plain files have perturbation 'none' and pct None.
     """
     name = ENDING.sub("", Path(path).name)
-    found = PERTURBATION.search(name)
-    perturbation, pct = (found[1], float(found[2])) if found else ("none", None)
-    dataset, _, method = (name[: found.start()] if found else name).partition("_")
+    match = PERTURBATION.search(name)
+    perturbation, pct = (match[1], float(match[2])) if match else ("none", None)
+    dataset, _, method = (name[: match.start()] if match else name).partition("_")
     if not dataset or not method:
         raise UsageError(f"{path}: expected a name like tid2013_dinov1_l2_rot-1.csv (dataset, method, perturbation)")
     return dataset, method, perturbation, pct
@@ -305,10 +305,10 @@ def beside(path):
 def read_document(path):
     """The JSON beside a score file, {} where there is none (the authors' files have none)."""
     try:
-        found = json.loads(beside(path).read_text(encoding="utf-8"))
-        if not isinstance(found, dict) or not isinstance(found.get("settings", {}), dict):
+        document = json.loads(beside(path).read_text(encoding="utf-8"))
+        if not isinstance(document, dict) or not isinstance(document.get("settings", {}), dict):
             raise ValueError("expected an object with settings")
-        return found
+        return document
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, RecursionError) as error:

@@ -58,14 +58,14 @@ def whole_lines(path):
 
 def differences(old, new, prefix=""):
     """['precision: fp32 there, paper now'] of two nested dicts."""
-    found = []
+    changes = []
     for key in sorted({*old, *new}):
         a, b = old.get(key), new.get(key)
         if isinstance(a, dict) and isinstance(b, dict):
-            found += differences(a, b, f"{prefix}{key}.")
+            changes += differences(a, b, f"{prefix}{key}.")
         elif a != b:
-            found.append(f"{prefix}{key}: {short(a)} there, {short(b)} now")
-    return found
+            changes.append(f"{prefix}{key}: {short(a)} there, {short(b)} now")
+    return changes
 
 
 def short(value):
@@ -154,14 +154,14 @@ class Output:
             raise UsageError(
                 f"{beside(path)}: not readable ({one_line(error)}); use --overwrite or another -sdir"
             ) from None
-        found = [d for s in sections for d in differences(there[s], self.document[s])]
-        if found and label != self.document.get(
+        changes = [d for s in sections for d in differences(there[s], self.document[s])]
+        if changes and label != self.document.get(
             "label"
         ):  # alone it is only worded otherwise; here it may be why all differs
-            found.insert(0, f"label: {short(label)} there, {short(self.document.get('label'))} now")
-        if found:
+            changes.insert(0, f"label: {short(label)} there, {short(self.document.get('label'))} now")
+        if changes:
             raise UsageError(
-                f"{path}: made with other settings ({'; '.join(found[:4])}{'; ...' if len(found) > 4 else ''}); "
+                f"{path}: made with other settings ({'; '.join(changes[:4])}{'; ...' if len(changes) > 4 else ''}); "
                 "use --overwrite, another -sdir or another -s"
             )
 
@@ -178,20 +178,20 @@ class Output:
                 f"{path}: line 1: expected {','.join(self.header or COLUMNS)}, found {','.join(header)}; use "
                 "--overwrite"
             )
-        found = {}
+        rows_by_pair = {}
         for line, row in enumerate(rows, 2):
             i = self.index.get(tuple(row[:2]))
-            if i is None or len(row) != len(header) or not self.sound(i, row) or found.setdefault(i, row) != row:
+            if i is None or len(row) != len(header) or not self.sound(i, row) or rows_by_pair.setdefault(i, row) != row:
                 raise UsageError(
                     f"{path}: line {line}: not a row of this dataset ({short(row)}); move the file away or use "
                     "--overwrite"
                 )
-        if path == self.final and (len(whole) < path.stat().st_size or set(found) != self.needed):
+        if path == self.final and (len(whole) < path.stat().st_size or set(rows_by_pair) != self.needed):
             raise UsageError(
-                f"{path}: {len(found)} whole rows, expected {len(self.needed)}; move it away or use --overwrite"
+                f"{path}: {len(rows_by_pair)} whole rows, expected {len(self.needed)}; move it away or use --overwrite"
             )
         self.header = header or self.header
-        return found
+        return rows_by_pair
 
     def sound(self, i, row):
         """Whether the numbers of a row are the pair's label and finite scores."""

@@ -1,7 +1,8 @@
-"""One experiment: datasets and models -> score files, and the table of correlations. run.py and score_dataset only call `execute`.
+"""One experiment: datasets and models -> score files, and the table of correlations.
+run.py and score_dataset only call `execute`.
 
-Images are loaded and checked before anything is scored; what is there is used; what is missing is scored and written unit
-by unit (scorefiles/write.py), under a lock.
+Images are loaded and checked before anything is scored; what is there is used; what is missing is scored and written
+unit by unit (scorefiles/write.py), under a lock.
 """
 
 import contextlib
@@ -25,7 +26,7 @@ from scoring.aligning import fits
 from scoring.engine import score_plan
 from scoring.plan import ImageFile, Plan, check_sizes, default_batch, tiles
 from scoring.registration import VERSION
-from scoring.settings import Prepared, Row
+from scoring.settings import Prepared, TableRow
 
 TABLE = ("dataset", "method", "perturbation", "pct", "plcc", "srcc", "krcc", "n", "expected", "file")
 
@@ -41,8 +42,8 @@ def load(name, run):
 
 
 def prepare(name, run):
-    """Load a dataset and check every image of the pairs asked for (with --skip-bad of all, since what is left out is a setting,
-    which --limit must not change). UsageError lists all that is missing or unreadable."""
+    """Load a dataset and check every image of the pairs asked for (with --skip-bad of all, since what is left out is a
+    setting, which --limit must not change). UsageError lists all that is missing or unreadable."""
     dataset = load(name, run)
     chosen = list(range(len(dataset.pairs)))[: run.limit]
     files = {
@@ -59,7 +60,8 @@ def prepare(name, run):
     chosen = [i for i in chosen if dataset.pairs[i].dis not in left_out]
     if left_out:
         warn(
-            f"{dataset.name}: {len(left_out)} of {len(dataset.pairs)} pairs left out, first {next(iter(left_out.values()))}"
+            f"{dataset.name}: {len(left_out)} of {len(dataset.pairs)} pairs left out, first "
+            f"{next(iter(left_out.values()))}"
         )
     if not chosen:
         raise UsageError(f"{dataset.root}: no pair of {dataset.name} can be scored")
@@ -67,7 +69,8 @@ def prepare(name, run):
 
 
 def plan(model, prepared, run, batch, folder=None):
-    """-> (Plan, indices of its pairs in the dataset): sizes checked, and only the shard's references where there is one.
+    """-> (Plan, indices of its pairs in the dataset):
+    sizes checked, and only the shard's references where there is one.
 
     Registrations are kept in the folder; a dry run makes none.
     """
@@ -155,8 +158,8 @@ def document(model, weights, column, prepared, perturbation, run):
 
 
 def open_outputs(model, weights, prepared, run):
-    """-> ({(column name, perturbation): Output}, batch size): the batch size asked for, else that of a partial file that is
-    to be continued, else the device's default."""
+    """-> ({(column name, perturbation): Output}, batch size): the batch size asked for, else that of a partial file
+    that is to be continued, else the device's default."""
     folder, found = Path(run.savedir), {}
     for column in model.columns:
         for perturbation in run.perturbations:
@@ -178,10 +181,11 @@ def open_outputs(model, weights, prepared, run):
 
 
 def score(model, weights, prepared, run):
-    """Score what is not there yet of a model on a dataset -> [Row] for the report, the files still to be finished."""
+    """Score what is not there yet of a model on a dataset -> [TableRow] for the report,
+    the files still to be finished."""
     outputs, batch = open_outputs(model, weights, prepared, run)
     work, chosen = plan(model, prepared, run, batch, Path(run.savedir))
-    rows = [Row(outputs[c.name, p], prepared.dataset, c, p) for c in model.columns for p in run.perturbations]
+    rows = [TableRow(outputs[c.name, p], prepared.dataset, c, p) for c in model.columns for p in run.perturbations]
     folder = Path(run.savedir)
     with write.locked(folder, [o.partial.name for o in outputs.values()]):
         with write.locked(folder, [o.final.name for o in outputs.values()]):  # nobody is just giving it its name
@@ -203,7 +207,8 @@ def score(model, weights, prepared, run):
 
 @dataclass(frozen=True)
 class Result:
-    """What a run gives. `lines` is its table, a dict a score file with the columns TABLE; of noise floors, which have no label, []."""
+    """What a run gives. `lines` is its table, a dict a score file with the columns TABLE;
+    of noise floors, which have no label, []."""
 
     rows: list
     lines: list
@@ -217,7 +222,8 @@ class Result:
 
     @property
     def table(self):
-        """The lines as a pandas.DataFrame: a row a score file with plcc, srcc, krcc (NaN where they are not defined), n, file."""
+        """The lines as a pandas.DataFrame: a row a score file with plcc, srcc, krcc (NaN where they are not defined),
+        n, file."""
         import pandas as pd
 
         table = pd.DataFrame(self.lines, columns=TABLE)
@@ -232,9 +238,10 @@ class Result:
 def execute(names, models, fusions, run, say=None):
     """Score datasets with models and fused metrics -> Result. The one way that run.py and score_dataset take.
 
-    names: datasets, of the registry or CSV files; models, fusions: methods.options.models_of. Raises UsageError and WorkError;
-    with run.keep_going what fails is remembered as missing instead. Under torchrun each process takes a shard of the references,
-    and only the first has the whole Result. say: called with each line of the table, as text, as soon as it is finished.
+    names: datasets, of the registry or CSV files; models, fusions: methods.options.models_of. Raises UsageError and
+    WorkError; with run.keep_going what fails is remembered as missing instead. Under torchrun each process takes a
+    shard of the references, and only the first has the whole Result. say: called with each line of the table, as text,
+    as soon as it is finished.
     """
     missing = []
 
@@ -326,7 +333,8 @@ def workers(run, model):
 
 
 def estimate(model, weights, prepared, run):
-    """--dry-run: a line on what would be computed, and the time it would take by a few timed batches. No file is touched."""
+    """--dry-run: a line on what would be computed, and the time it would take by a few timed batches.
+    No file is touched."""
     import time
 
     import torch
@@ -362,7 +370,8 @@ def estimate(model, weights, prepared, run):
 
 
 def coefficients(row):
-    """One line of correlations.csv as a dict; coefficients are '' where they are not defined (with the reason under 'why')."""
+    """One line of correlations.csv as a dict;
+    coefficients are '' where they are not defined (with the reason under 'why')."""
     output, doc = row.output, row.output.document
     sign = 1 if doc["label_higher_is"] == doc["pred_higher_is"] else -1
     pairs = [(sign * float(r[3]), float(r[2])) for r in (output.done[i] for i in sorted(output.done))]
@@ -391,7 +400,7 @@ def coefficients(row):
 
 
 def correlate(rows, folder):
-    """[Row] -> their lines of correlations.csv (dicts, see TABLE), merged into that of the folder."""
+    """[TableRow] -> their lines of correlations.csv (dicts, see TABLE), merged into that of the folder."""
     with write.locked(folder, ["correlations.csv"]):
         for row in rows:
             row.output.catch_up()
@@ -479,7 +488,10 @@ def notes(rows, lines):
         if of_random_weights(row.output.document):
             yield f"{row.column.name}: random weights, for trying things out: these numbers mean nothing"
         if row.output.document["settings"].get("left_out"):
-            yield f"{row.dataset.name}: {len(row.output.document['settings']['left_out'])} pairs left out (--skip-bad), named in the JSON"
+            yield (
+                f"{row.dataset.name}: {len(row.output.document['settings']['left_out'])} pairs left out (--skip-bad), "
+                "named in the JSON"
+            )
         if row.column.align != "none" and (said := aligning.summary(row.output.final)):
             yield f"{row.output.final.name}: {said}"
         if row.output.document["note"]:

@@ -3,8 +3,9 @@
     python run_single_img.py -ref originals -dis jpeg webp -m st_vgg16 -d l2 -o scores.csv
     python run_single_img.py --manifest pairs.csv -m psnr
 
-Folders are paired by file name, extension and case aside, never by order; what finds no partner is listed. A manifest is a
-CSV with the columns ref, dis and, if you like, codec and bitrate; its paths are relative to it. Frames of a video are a folder.
+Folders are paired by file name, extension and case aside, never by order; what finds no partner is listed. A manifest
+is a CSV with the columns ref, dis and, if you like, codec and bitrate; its paths are relative to it. Frames of a video
+are a folder.
 """
 
 import csv
@@ -22,7 +23,7 @@ TIE = "not shown different"
 
 
 @dataclass(frozen=True)
-class Pair:
+class FilePair:
     """Two files to compare; `group` is the folder or codec the distorted one belongs to."""
 
     reference: str
@@ -46,8 +47,8 @@ def is_folder_job(reference, distorted):
 
 
 def images_in(folder):
-    """{file name without extension, case aside: path} of the images in a folder, told by their extension; subfolders and
-    other files are named in a warning. UsageError where two images differ in extension or case alone."""
+    """{file name without extension, case aside: path} of the images in a folder, told by their extension; subfolders
+    and other files are named in a warning. UsageError where two images differ in extension or case alone."""
     from common.images import pillow
 
     pillow().init()
@@ -69,7 +70,7 @@ def images_in(folder):
 
 
 def pair_folders(reference, distorted):
-    """Folder of references, folders of distorted images -> ([Pair], {folder: [file names without a partner]}).
+    """Folder of references, folders of distorted images -> ([FilePair], {folder: [file names without a partner]}).
 
     Raises UsageError for a folder given twice, without images, or in which nothing finds a partner.
     """
@@ -86,16 +87,17 @@ def pair_folders(reference, distorted):
                 f"{folder}: no file has the name of one in {reference}, extension and case aside (there, for "
                 f"example, {originals[min(originals)].name}; here {theirs[min(theirs)].name}); use --manifest"
             )
-        pairs += [Pair(str(originals[stem]), str(theirs[stem]), name) for stem in common]
+        pairs += [FilePair(str(originals[stem]), str(theirs[stem]), name) for stem in common]
         alone[name] = [theirs[stem].name for stem in theirs if stem not in originals]
         alone[f"{reference}, for {name}"] = [originals[stem].name for stem in originals if stem not in theirs]
     return pairs, {where: files for where, files in alone.items() if files}
 
 
 def read_manifest(path):
-    """CSV with ref,dis[,codec][,bitrate] -> [Pair]; without a codec, the distorted image's folder stands for it.
+    """CSV with ref,dis[,codec][,bitrate] -> [FilePair]; without a codec, the distorted image's folder stands for it.
 
-    Raises UsageError naming file and line: a missing column or file, a bitrate that is no positive number, a pair twice.
+    Raises UsageError naming file and line: a missing column or file, a bitrate that is no positive number, a pair
+    twice.
     """
     pairs, seen = [], {}
     for line, row in read_table(path, ("ref", "dis"), ("codec", "bitrate")):
@@ -107,7 +109,7 @@ def read_manifest(path):
         rate = number(row["bitrate"], f"{where}: bitrate") if "bitrate" in row else None
         if rate is not None and rate <= 0:
             raise UsageError(f"{where}: expected a bitrate above 0, found {row['bitrate']}")
-        pair = Pair(str(reference), str(distorted), row.get("codec") or distorted.parent.name or ".", rate)
+        pair = FilePair(str(reference), str(distorted), row.get("codec") or distorted.parent.name or ".", rate)
         first = seen.setdefault((pair.reference, pair.distorted), line)
         if first != line:
             raise UsageError(f"{where}: this pair stands there a second time (first: line {first}); keep one")
@@ -176,10 +178,11 @@ def summary(pairs, scores):
 
 
 def comparisons(pairs, scores, higher_is):
-    """Every two groups on the references they all have -> (references in common, [{a, b, difference, low, high, better}]).
+    """Every two groups on the references they all have -> (references in common, [{a, b, difference, low, high,
+    better}]).
 
-    The bootstrap is paired: both means from the same drawn references. Intervals hold for all comparisons together in 95 %
-    (agreement/simultaneous.py). better: a, b, or TIE where the interval holds zero.
+    The bootstrap is paired: both means from the same drawn references. Intervals hold for all comparisons together in
+    95 % (agreement/simultaneous.py). better: a, b, or TIE where the interval holds zero.
     """
     from itertools import combinations
 
@@ -213,8 +216,8 @@ def comparisons(pairs, scores, higher_is):
 
 
 def report(pairs, scores, column, registrations=None):
-    """What is printed of one score column: a line a group, then every two groups side by side. With registrations (one a
-    pair) a line says of how many images a shift, turn or scale was undone."""
+    """What is printed of one score column: a line a group, then every two groups side by side. With registrations (one
+    a pair) a line says of how many images a shift, turn or scale was undone."""
     lines, (common, compared) = summary(pairs, scores), comparisons(pairs, scores, column.higher_is)
     head = ("", "images", "mean", "median", "95 % of the mean")
     cells = [head] + [
@@ -256,7 +259,7 @@ def write_csv(path, pairs, scores):
         "ref": "reference",
         "group": "group",
         "bitrate": "bitrate",
-    }  # column: attribute of a Pair
+    }  # column: attribute of a FilePair
     own = {name: attribute for name, attribute in own.items() if getattr(pairs[0], attribute) not in ("", None)}
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

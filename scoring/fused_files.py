@@ -9,7 +9,7 @@ from methods.model import ALIGNED, Column
 from scorefiles import write
 from scorefiles.fused import document
 from scorefiles.read import stem
-from scoring.settings import Row
+from scoring.settings import TableRow
 
 
 def factors_of(fusion, found):
@@ -41,7 +41,7 @@ def scores(fusion, factors, values, where=lambda factor, i: f"{factor}: pair {i 
 
 
 def of_run(fusion, rows, prepared, run):
-    """Write the fused score files of a dataset from the rows of its factors -> [settings.Row] for the report.
+    """Write the fused score files of a dataset from the rows of its factors -> [settings.TableRow] for the report.
 
     rows: those of the run. Only pairs that all factors have are fused; the file stays partial
     until these are all.
@@ -73,5 +73,5 @@ def of_run(fusion, rows, prepared, run):
                 )
                 made.append(todo, values[:, None])
             made.finish()
-        found.append(Row(made, prepared.dataset, own, perturbation))
+        found.append(TableRow(made, prepared.dataset, own, perturbation))
     return found

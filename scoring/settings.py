@@ -1,4 +1,5 @@
-"""What decides a run of run.py or score_dataset besides its datasets and models, and what it hands on. Imports no torch."""
+"""What decides a run of run.py or score_dataset besides its datasets and models, and what it hands on.
+Imports no torch."""
 
 import os
 from dataclasses import dataclass, field
@@ -11,7 +12,8 @@ from scorefiles.read import PERTURBATION
 
 @dataclass(frozen=True)
 class Run:
-    """What decides a run besides its datasets and models. The fields are run.py's flags, and their defaults are its own."""
+    """What decides a run besides its datasets and models.
+    The fields are run.py's flags, and their defaults are its own."""
 
     perturbations: tuple = (("none", 0.0),)  # (name, pct) each
     data_root: str = field(default_factory=lambda: os.environ.get("IQA_DATA", "data"))
@@ -39,7 +41,8 @@ class Run:
 
 
 def perturbations(names, magnitudes=(1.0,)):
-    """Names of PERTURBATIONS and magnitudes -> ((name, pct), ...), 'none' once, in the order given. Raises UsageError."""
+    """Names of PERTURBATIONS and magnitudes -> ((name, pct), ...), 'none' once, in the order given.
+    Raises UsageError."""
     for name in names:
         if name not in PERTURBATIONS:
             raise unknown("perturbation", name, PERTURBATIONS)
@@ -61,7 +64,7 @@ class Prepared:
 
 
 @dataclass
-class Row:
+class TableRow:
     """One line of the final table."""
 
     output: write.Output

@@ -1,7 +1,7 @@
 """Pairs of image files -> scores, maps and predicted opinions: what run_single_img.py does, for a notebook too.
 
 models, fusions = models_of(["psnr", "st_vgg16_l2"], [], Options())
-scores = score_pairs([Pair("original.png", "coded.jpg")], models, fusions)     # [{"psnr": ..., "st_vgg16_l2": ...}]
+scores = score_pairs([FilePair("original.png", "coded.jpg")], models, fusions)     # [{"psnr": ..., "st_vgg16_l2": ...}]
 """
 
 from common import images
@@ -10,14 +10,15 @@ from methods.model import Model, known_by
 from scorefiles.fused import each_once
 from scoring import fused_files
 from scoring.engine import score_plan
-from scoring.folders import Pair
+from scoring.folders import FilePair
 from scoring.plan import ImageFile, Plan, check_same_size, check_sizes, default_batch
 
 PLAIN = [("none", 0.0)]
 
 
 def checked(pairs, resizeHW=None):
-    """[Pair] -> [(distorted, reference)] as ImageFile, every file checked. Raises UsageError listing all that can't be read."""
+    """[FilePair] -> [(distorted, reference)] as ImageFile, every file checked.
+    Raises UsageError listing all that can't be read."""
     sizes = images.check_all(dict.fromkeys(path for pair in pairs for path in (pair.reference, pair.distorted)))
     side = (resizeHW,) * 2 if resizeHW else None
     return [
@@ -26,7 +27,8 @@ def checked(pairs, resizeHW=None):
 
 
 def columns_of(models, fusions):
-    """What models and fused metrics give -> ({column name: Column}, {column name: (Fused, {factor: Column})} of the fused ones)."""
+    """What models and fused metrics give -> ({column name: Column}, {column name: (Fused, {factor: Column})} of the
+    fused ones)."""
     columns = [column for model in models for column in model.columns]
     factors = {fusion: fused_files.factors_of(fusion, columns) for fusion in fusions}
     fused = {fused_files.column(fusion, own): (fusion, own) for fusion, own in factors.items()}
@@ -34,7 +36,7 @@ def columns_of(models, fusions):
 
 
 def score_pairs(
-    pairs: list[Pair],
+    pairs: list[FilePair],
     models: list[Model],
     fusions=(),
     *,
@@ -45,9 +47,10 @@ def score_pairs(
 ) -> list[dict]:
     """Scores of pairs of files -> [{column name: score}], in order, fused ones last.
 
-    models, fusions: methods.options.models_of. resizeHW, batch_size: as run.py's flags. shown: a bar on stderr, None for one on
-    a terminal and a line every 30 s elsewhere. aligned: what `registrations` gave for these pairs, where a model is scored aligned. Raises UsageError for
-    files that cannot be read or do not fit a model, WorkError for a failure at work.
+    models, fusions: methods.options.models_of. resizeHW, batch_size: as run.py's flags. shown: a bar on stderr, None
+    for one on a terminal and a line every 30 s elsewhere. aligned: what `registrations` gave for these pairs, where a
+    model is scored aligned. Raises UsageError for files that cannot be read or do not fit a model, WorkError for a
+    failure at work.
     """
     work, scores, plans = checked(pairs, resizeHW), [{} for _ in pairs], []
     for model in models:
@@ -69,7 +72,8 @@ def score_pairs(
 
 
 def registrations(pairs, mode, *, resizeHW=None, shown=None):
-    """[Pair] -> [registration.Registration], what --align finds of each pair of files. Raises UsageError and WorkError."""
+    """[FilePair] -> [registration.Registration], what --align finds of each pair of files.
+    Raises UsageError and WorkError."""
     from scoring import aligning
 
     checked_pairs = checked(pairs, resizeHW)
@@ -93,7 +97,8 @@ def map_pair(pair, model, *, resizeHW=None, batch_size=None):
     """Where a pair of files differs according to the model's one score -> (reference, distorted, maps.DistanceMap,
     Registration or None).
 
-    Of the aligned pair, where the model is scored so; the Registration says what was undone. The images are uint8 (3, H, W) tensors as the model sees them. Raises UsageError, too, where the score has no map.
+    Of the aligned pair, where the model is scored so; the Registration says what was undone. The images are uint8 (3,
+    H, W) tensors as the model sees them. Raises UsageError, too, where the score has no map.
     """
     import torch
 
@@ -138,7 +143,8 @@ def calibrations(paths, models, fusions=(), *, resizeHW=None):
 
 
 def predictions(scores, opinions):
-    """{psnr_predicted_label: ..., _low, _high, _extrapolated} of the calibrated scores {column name: score} of one pair."""
+    """{psnr_predicted_label: ..., _low, _high, _extrapolated} of the calibrated scores
+    {column name: score} of one pair."""
     return {
         f"{column}_predicted_{what}": value
         for column, opinion in opinions.items()

@@ -12,7 +12,7 @@ from PIL import Image
 import run_single_img
 from common.errors import UsageError
 from scoring import bdrate
-from scoring.folders import Pair
+from scoring.folders import FilePair
 
 # Rates (kbit/s) and PSNR of two encodings at four settings, made up in the usual range of the literature
 ANCHOR = [686.76, 309.58, 157.11, 85.95], [40.28, 37.18, 34.24, 31.42]
@@ -70,7 +70,7 @@ def made(savings, images=12, seed=0):
         for codec, saving in {"anchor": 0.0, **savings}.items():
             factor = 1 + saving + (rng.normal(0, 0.05) if codec != "anchor" else 0)
             for rate, score in zip(*ANCHOR):
-                pairs.append(Pair(f"r{i}", f"{codec}{i}-{rate}", codec, rate * factor))
+                pairs.append(FilePair(f"r{i}", f"{codec}{i}-{rate}", codec, rate * factor))
                 scores.append(score)
     return pairs, scores
 
@@ -102,7 +102,7 @@ def test_what_has_no_curves_is_said_before_the_work():
         bdrate.check(pairs, "tset")
     with pytest.raises(UsageError, match="codec anchor: 3 bitrates of r0, expected at least 4"):
         bdrate.check(pairs[1:])
-    extra = Pair("r2", "another", "test", 1.0)
+    extra = FilePair("r2", "another", "test", 1.0)
     with pytest.raises(UsageError, match="codec test: 4 bitrates of r0, but 5 of r2"):
         bdrate.check([*pairs, extra])
 
@@ -185,7 +185,7 @@ def test_curves_that_hardly_overlap():
     ends = np.array(scores) + 0.9983 * (max(scores) - min(scores))
     with pytest.raises(ValueError, match="0.085 % of their scores in common, expected at least 5 %"):
         bdrate.bd_rate(rates, scores, rates, ends)
-    pairs = [Pair("r", f"{codec}{rate}", codec, rate) for codec in ("a", "b") for rate in rates]
+    pairs = [FilePair("r", f"{codec}{rate}", codec, rate) for codec in ("a", "b") for rate in rates]
     shifted = np.array(scores) + 0.7 * (max(scores) - min(scores))
     text = bdrate.report(pairs, [*scores, *shifted], type("Column", (), {"name": "psnr", "higher_is": "better"}))
     assert "warning: r: the codecs have only 18 % of their scores in common" in text
@@ -193,7 +193,7 @@ def test_curves_that_hardly_overlap():
 
 def test_interpolations_that_differ_are_both_shown():
     rates, scores = [100, 110, 800, 900], [30, 34, 34.4, 40]
-    pairs = [Pair("r", f"{codec}{rate}", codec, rate) for codec in ("a", "b") for rate in rates]
+    pairs = [FilePair("r", f"{codec}{rate}", codec, rate) for codec in ("a", "b") for rate in rates]
     other = [30, 30.5, 39, 40]
     text = bdrate.report(pairs, [*scores, *other], type("Column", (), {"name": "psnr", "higher_is": "better"}))
     assert "by akima in place of pchip" in text

@@ -13,7 +13,7 @@ from PIL import Image
 import run_single_img
 from common.errors import UsageError
 from scoring import folders
-from scoring.folders import Pair
+from scoring.folders import FilePair
 
 
 def image(folder, name, value=0, side=16):
@@ -161,7 +161,7 @@ def made(groups, seed=0, references=60):
     """Scores of each reference in each group: a shared part, and the group's own mean and noise."""
     rng = np.random.default_rng(seed)
     shared = rng.normal(0, 10, references)
-    pairs = [Pair(f"r{i}", f"{g}{i}", g) for g in groups for i in range(references)]
+    pairs = [FilePair(f"r{i}", f"{g}{i}", g) for g in groups for i in range(references)]
     scores = [shared[i] + mean + rng.normal(0, 1) for mean in groups.values() for i in range(references)]
     return pairs, scores
 

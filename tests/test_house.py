@@ -1,4 +1,5 @@
-"""The house keeps its order: what stands at the root, which room may know which, no circles, no torch where none is needed.
+"""The house keeps its order: what stands at the root, which room may know which, no circles,
+no torch where none is needed.
 
 Imports are read from the syntax trees, those inside functions included. The standard library alone does it.
 """
@@ -14,7 +15,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 COMMANDS = {"run", "run_single_img", "tables", "compare", "fuse", "bench"}
 VOCABULARY = {"models", "distances", "datasets", "robustness"}
-# From top to bottom; what stands on one line does not know its neighbours, what stands below does not know what is above
+# From top to bottom; what stands on one line does not know its neighbours, what stands below knows nothing above it
 LINES = [
     COMMANDS,
     {"scoring", "reports"},
@@ -82,7 +83,8 @@ def faults(edges):
 
 
 def circle(edges):
-    """The modules of a circle of imports, [] where there is none. A package's __init__ may offer what is in its room."""
+    """The modules of a circle of imports, [] where there is none.
+    A package's __init__ may offer what is in its room."""
     rooms = {module for module in edges if any(other.startswith(f"{module}.") for other in edges)}
     try:
         graphlib.TopologicalSorter({m: others - rooms for m, others in edges.items() if m not in rooms}).prepare()
@@ -93,10 +95,10 @@ def circle(edges):
 
 def test_the_root_holds_what_was_asked_for_and_the_rooms():
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True).stdout.split("\n")
-    found = {name.split("/")[0] for name in tracked if name}
-    if not found:
+    names = {name.split("/")[0] for name in tracked if name}
+    if not names:
         pytest.skip("no git checkout: the listing cannot be told from what was made here")
-    assert found == AT_THE_ROOT
+    assert names == AT_THE_ROOT
 
 
 def test_imports_point_down():
@@ -117,7 +119,7 @@ def test_no_circles():
     ],
 )
 def test_an_upward_import_is_noticed(tmp_path, room, line, fault):
-    for module, path in sources(ROOT).items():
+    for path in sources(ROOT).values():
         copy = tmp_path / path.relative_to(ROOT)
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
@@ -127,6 +129,17 @@ def test_an_upward_import_is_noticed(tmp_path, room, line, fault):
 
 def test_a_circle_is_noticed():
     assert set(circle({"a.b": {"a.c"}, "a.c": {"a.d"}, "a.d": {"a.b"}, "a": {"a.b"}})) == {"a.b", "a.c", "a.d"}
+
+
+def test_no_two_classes_share_a_name():
+    """Over the whole project, tests aside: a reader who looks for a class by its name lands on one."""
+    places = {}
+    for module, path in sources(ROOT).items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(f"{module}, line {node.lineno}")
+    assert len(places) > 20
+    assert not {name: where for name, where in places.items() if len(where) > 1}
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ def read_forever(item):
 def main(argv):
 {body}
 
-run_main(main, kept="; what was scored is kept")
+run_main(main, note="; what was scored is kept")
 """
 
 

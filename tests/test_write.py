@@ -244,7 +244,7 @@ def test_shards_that_end_together_leave_no_row_of_a_part_that_is_gone(tmp_path):
     directions = {"label_higher_is": "worse", "pred_higher_is": "worse", "pairs_expected": 4}
     shards = filled(tmp_path, 3, (1, 2)), filled(tmp_path, 1, (2, 2), first=3)
     named = SimpleNamespace(name="x")
-    rows = [experiment.Row(shard, named, named, ("none", 0.0)) for shard in shards]
+    rows = [experiment.TableRow(shard, named, named, ("none", 0.0)) for shard in shards]
     for row in rows:
         row.output.document |= directions
     assert rows[1].output.finish() and not rows[0].output.complete

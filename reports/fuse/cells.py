@@ -1,7 +1,7 @@
 """A folder of score files -> cells in which metrics can be fused: one dataset under one perturbation, rows aligned.
 
-Used by fuse.py and reports/fuse/write.py. What does not fit together is refused with the file and the reason; a cell that lacks a
-factor's file is left out and named.
+Used by fuse.py and reports/fuse/write.py. What does not fit together is refused with the file and the reason; a cell
+that lacks a factor's file is left out and named.
 """
 
 import re
@@ -21,7 +21,7 @@ BLOCK = re.compile(r"pred_\d+")
 
 
 @dataclass(frozen=True)
-class Cell:
+class FactorCell:
     """F factors on the N pairs of one dataset under one perturbation."""
 
     dataset: str
@@ -73,7 +73,8 @@ class Folder:
         return sorted({method for files in self.cells.values() for method in files})
 
     def read(self, key, method):
-        """-> (ScoreFile, order): table.iloc[order] has the rows of the dataset's first file. UsageError for what does not fit."""
+        """-> (ScoreFile, order): table.iloc[order] has the rows of the dataset's first file.
+        UsageError for what does not fit."""
         path = self.cells[key][method]
         if path not in self.known:
             self.known[path] = self._read(path, key)
@@ -106,7 +107,8 @@ class Folder:
         return order[~np.isin(references, list(leave))]
 
     def usable(self, key, method):
-        """Whether a cell has a method's file. One that is of no use by itself is named on stderr, once, and leaves the cell."""
+        """Whether a cell has a method's file. One that is of no use by itself is named on stderr, once,
+        and leaves the cell."""
         if method not in self.cells[key]:
             return False
         try:
@@ -118,8 +120,8 @@ class Folder:
         return True
 
     def load(self, factors):
-        """-> ([Cell] that have all factors, {cell name: [factors it lacks]}). UsageError for an unknown factor, or files
-        of different protocols or sizes."""
+        """-> ([Cell] that have all factors, {cell name: [factors it lacks]}). UsageError for an unknown factor, or
+        files of different protocols or sizes."""
         for name in factors:
             if name not in self.methods:
                 raise unknown("factor", name, self.methods, f"factors are named as in the score files of {self.path}")
@@ -147,10 +149,11 @@ class Folder:
         label = file.table["mos"].to_numpy()[order]
         label = label if file.label_higher_is == "worse" else -label
         references = base_names(file.table["ref"]).to_numpy(dtype=str)[order]
-        return Cell(*key, tuple(names), np.stack(distances), label, references, tuple(files))
+        return FactorCell(*key, tuple(names), np.stack(distances), label, references, tuple(files))
 
     def blocks(self, method):
-        """-> ([Cell] whose factors are the blocks of a method, pred_0 ..., of a --per-layer run, {cell name: what it lacks})."""
+        """-> ([Cell] whose factors are the blocks of a method, pred_0 ..., of a --per-layer run, {cell name: what it
+        lacks})."""
         if method not in self.methods:
             raise unknown("method", method, self.methods, f"methods are named as in the score files of {self.path}")
         cells, lacking, names = [], {}, None
@@ -172,7 +175,8 @@ class Folder:
         return cells, lacking
 
     def prediction(self, cell, method):
-        """A method's own predictions (N,) in a cell, higher = worse (PSNR negated, not its reciprocal), in the cell's order."""
+        """A method's own predictions (N,) in a cell, higher = worse (PSNR negated, not its reciprocal),
+        in the cell's order."""
         file, order = self.read((cell.dataset, cell.perturbation, cell.pct), method)
         return (1 if file.pred_higher_is == "worse" else -1) * file.table["pred"].to_numpy()[order]
 
@@ -192,7 +196,8 @@ class Folder:
 
 
 def shared_content(path):
-    """A CSV of dataset,ref -> {dataset: {references, as base_names writes them}}: content that other datasets hold too."""
+    """A CSV of dataset,ref -> {dataset: {references, as base_names writes them}}:
+    content that other datasets hold too."""
     import pandas as pd
 
     try:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
-from agreement.exponents import EQUAL, Agreement, choose, srccs, unit_ranks
+from agreement.exponents import EQUAL, Agreement, choose, rough_srccs, srccs, unit_ranks
 
 
 @settings(max_examples=60, deadline=None)
@@ -44,3 +44,9 @@ def test_a_dataset_with_more_cells_counts_no_more():
     one, other = cells(0.1)[:1], [("beta", *cells(2, datasets=("beta",))[0][1:])]
     once, often = (choose(Agreement(one * k + other), ["alpha", "beta"], (1.0, 0.0), [1]) for k in (1, 5))
     assert once == often != choose(Agreement(one), ["alpha"], (1.0, 0.0), [1])
+
+
+def test_a_rough_look_sees_the_same_srcc_without_ties():
+    rng = np.random.default_rng(0)
+    rows, label = rng.normal(size=(20, 300)), rng.normal(size=300)
+    assert rough_srccs(rows, unit_ranks(label)) == pytest.approx(srccs(rows, unit_ranks(label)), abs=1e-5)

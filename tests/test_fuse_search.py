@@ -11,6 +11,9 @@ import pandas as pd
 import pytest
 from made_factors import PAIRS, describe, put, report
 
+from agreement.exponents import Agreement, rough_srccs
+from reports.fuse import search
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -136,3 +139,27 @@ def test_all_pairs_of_20_methods_of_the_papers_size_within_3_minutes(tmp_path):
     print(f"{took:.0f} s")
     assert done.returncode == 0 and "190 pairs" in done.stdout, done.stderr
     assert took < 180
+
+
+# ---- the first look
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_first_look_that_leaves_few_of_many_triples_loses_none_of_the_best(seed, monkeypatch):
+    rng = np.random.default_rng(seed)
+    cells = []
+    for dataset in ("alpha", "beta"):
+        label = rng.normal(size=900)
+        quality = rng.uniform(0.5, 3, 12)[:, None]
+        cells.append((dataset, label + quality * rng.normal(size=(12, 900)), label))
+    thin = Agreement(cells)
+    look = Agreement([(d, X[:, :300], label[:300]) for d, X, label in cells], rough_srccs)
+    whole = search.Ranking(thin, look, 12, ("alpha", "beta"), "").up_to(3)
+    monkeypatch.setattr(search, "MANY", 100)
+    monkeypatch.setattr(search, "KEPT", 40)
+    ranking = search.Ranking(thin, look, 12, ("alpha", "beta"), "")
+    few = ranking.up_to(3)
+    assert len(whole) == 12 + 66 + 220 and len(few) == 12 + 66 + 40 and len(ranking.tried) == 66 + 220
+    order = sorted(whole, key=lambda members: -whole[members][0])
+    assert all(few[members] == whole[members] for members in order[:3])
+    assert 0 < ranking.gaps[3] < 0.2 and search.looked((3, [ranking.gaps[3]])).startswith("sets of 3: a first look")

@@ -1,21 +1,25 @@
 """fuse.py --search: which metrics of a folder to fuse, held out as honestly as their exponents.
 
 For each dataset held out, singles, all pairs and triples, and larger sets by forward selection, are ranked on the other
-datasets alone: roughly, with coarse exponents and THIN pairs of images a cell, drawn at random. The best of each size and
-the best few of all then get their exponents as agreement/exponents.py chooses them, on all pairs of images, and the best of these is what is reported.
+datasets alone: roughly, with coarse exponents and THIN pairs of images a cell, drawn at random. Where there are more than MANY sets
+of a size, a first look at LOOK pairs a cell leaves KEPT of them, and how far the best of the others stood below is said. The best of
+each size and the best few of all then get their exponents as agreement/exponents.py chooses them, on all pairs of images, and
+the best of these is what is reported.
 """
 
 from itertools import combinations
 
 import numpy as np
 
-from agreement.exponents import COARSE, Agreement, choose, two_digits
+from agreement.exponents import COARSE, Agreement, choose, rough_srccs, srccs, two_digits
 from common.errors import UsageError
 from common.terminal import progress
 from reports.fuse.cells import enough
 from reports.fuse.choice import KINDS, Choice, agreement_of
 
 THIN = 3000
+MANY, LOOK, KEPT = 1000, 300, 300
+BATCH = 64  # sets at a time
 FINALISTS = 3
 WORTH = 1e-3  # of mean SRCC that a larger set has to gain: what does not show in three decimals is not worth another network
 POWERS = COARSE[COARSE > 0]
@@ -30,14 +34,22 @@ def search(folder, asked, most, seed=0):
     cells, lacking = folder.load(pool)
     enough(cells, lacking, "--search")
     agreement, features = agreement_of(cells, "exponents"), KINDS["exponents"][0]
-    some = [sample(len(c.badness), seed) for c in cells]
-    thin = Agreement([(c.dataset, features(c.distances[:, rows]), c.badness[rows]) for c, rows in zip(cells, some)])
-    sizes, choices = {}, []
+
+    def sampled(most, srccs):
+        rows = [sample(len(c.badness), seed, most) for c in cells]
+        return Agreement(
+            [(c.dataset, features(c.distances[:, some]), c.badness[some]) for c, some in zip(cells, rows)], srccs
+        )
+
+    thin, look = sampled(THIN, srccs), sampled(LOOK, rough_srccs)
+    sizes, choices, gaps = {}, [], {}
     for held in [*agreement.datasets, None]:
         on = tuple(d for d in agreement.datasets if d != held)
-        ranked = rank(thin, len(pool), on, most, f"without {held}" if held else "in sample")
-        choices.append(final(agreement, ranked, pool, held, on))
-        sizes |= {members: len(members) for members in ranked if len(members) > 1}
+        ranking = Ranking(thin, look, len(pool), on, f"without {held}" if held else "in sample")
+        choices.append(final(agreement, ranking.up_to(most), pool, held, on))
+        sizes |= {members: len(members) for members in ranking.tried if len(members) > 1}
+        for size, gap in ranking.gaps.items():
+            gaps.setdefault(size, []).append(gap)
     counts = list(sizes.values())
     return (
         choices,
@@ -50,7 +62,7 @@ def search(folder, asked, most, seed=0):
             "triples": counts.count(3),
             "forward": sum(n > 3 for n in counts),
             "combinations": len(counts),
-            "notes": [f"pool: {', '.join(pool)}", *notes],
+            "notes": [f"pool: {', '.join(pool)}", *notes, *map(looked, gaps.items())],
         },
     )
 
@@ -88,36 +100,76 @@ def pool_of(folder):
     return tuple(pool), [f"not in the pool, {why}: {', '.join(methods)}" for why, methods in left.items()]
 
 
-def rank(agreement, count, on, most, desc):
-    """{members: (mean SRCC over the datasets `on`, parameters)} of every set of up to `most` of `count` factors that was tried.
+def looked(item):
+    """The note on the sets of one size that a first look left out."""
+    size, gaps = item
+    below = f"at least {min(gaps):.3f} SRCC below" if min(gaps) > 0 else "level with"
+    return f"sets of {size}: a first look at {LOOK} pairs a cell left {KEPT}; the best of the others stood {below} the best of those"
 
-    A set is its best part that is one smaller, exponents as they are, times a power of the factor added.
+
+class Ranking:
+    """The sets of up to so many of `count` factors, ranked by their mean SRCC over the datasets `on`.
+
+    thin, look: the Agreements of the sample that ranks and of a smaller one. `found` {members: (mean SRCC, parameters)} of
+    the sets that were ranked, `tried` all of which anything was computed, `gaps` {size: how far below the best of a first
+    look the best set stood that it left out}. A set is its best part that is one smaller, exponents as they are, times a
+    power of the factor added.
     """
-    found, unit = {}, np.eye(count)
 
-    def attempt(members, lines):
-        means = agreement.mean(lines, on)
-        found[members] = float(means.max()), lines[int(means.argmax())]
+    def __init__(self, thin, look, count, on, desc):
+        self.thin, self.look, self.count, self.on, self.desc = thin, look, count, on, desc
+        self.found, self.tried, self.gaps = {}, set(), {}
 
-    def best(size):
-        return max((members for members in found if len(members) == size), key=lambda members: found[members][0])
+    def up_to(self, most):
+        """-> found"""
+        for i, unit in enumerate(np.eye(self.count)):
+            self.found[(i,)] = float(self.thin.mean([unit], self.on)[0]), tuple(unit)
+        for size in range(2, min(most, self.count) + 1):
+            sets = list(combinations(range(self.count), size))
+            if size > 3:
+                top = self.best(size - 1)
+                if self.found[top][0] <= self.found[self.best(size - 2)][0] + WORTH:
+                    break
+                sets = [tuple(sorted((*top, i))) for i in range(self.count) if i not in top]
+            self.tried.update(sets)
+            if len(sets) > MANY:
+                sets = self.worth_more(sets, size)
+            for members, mean, parameters in self.ranked(sets, self.thin, f"{size} factors"):
+                self.found[members] = mean, parameters
+        return self.found
 
-    for i in range(count):
-        attempt((i,), [tuple(unit[i])])
-    for size in range(2, min(most, count) + 1):
-        sets = list(combinations(range(count), size))
-        if size > 3:
-            top = best(size - 1)
-            if found[top][0] <= found[best(size - 2)][0] + WORTH:
-                break
-            sets = [tuple(sorted((*top, i))) for i in range(count) if i not in top]
-        with progress(len(sets), "set", f"{desc}, {size} factors") as bar:
-            for members in sets:
-                part = max((p for p in combinations(members, size - 1) if p in found), key=lambda p: found[p][0])
-                [new] = set(members) - set(part)
-                attempt(members, [tuple(np.array(found[part][1]) + power * unit[new]) for power in POWERS])
-                bar.update()
-    return found
+    def best(self, size):
+        return max(
+            (members for members in self.found if len(members) == size), key=lambda members: self.found[members][0]
+        )
+
+    def worth_more(self, sets, size):
+        """The KEPT best sets of a first look."""
+        means = {members: mean for members, mean, _ in self.ranked(sets, self.look, f"{size} factors, a first look")}
+        order = sorted(sets, key=lambda members: -means[members])
+        self.gaps[size] = means[order[0]] - means[order[KEPT]]
+        return order[:KEPT]
+
+    def ranked(self, sets, agreement, what):
+        """Yields (members, mean SRCC, parameters) of each set at the best of the POWERS of the factor added."""
+        columns = [agreement.datasets.index(d) for d in self.on]
+        with progress(len(sets), "set", f"{self.desc}, {what}") as bar:
+            for start in range(0, len(sets), BATCH):
+                some = sets[start : start + BATCH]
+                lines = np.concatenate([self.lines(members) for members in some])
+                means = agreement.fresh(lines)[:, columns].mean(1).reshape(len(some), -1)
+                for members, row, at in zip(some, means, lines.reshape(len(some), len(POWERS), -1)):
+                    yield members, float(row.max()), tuple(at[row.argmax()])
+                bar.update(len(some))
+
+    def lines(self, members):
+        """(POWERS, count) parameters: the best part of a set with each power of the factor that it lacks."""
+        parts = [part for part in combinations(members, len(members) - 1) if part in self.found]
+        part = max(parts, key=lambda part: self.found[part][0])
+        [new] = set(members) - set(part)
+        lines = np.tile(self.found[part][1], (len(POWERS), 1))
+        lines[:, new] += POWERS
+        return lines
 
 
 def final(agreement, ranked, pool, held, on):

@@ -30,20 +30,23 @@ def build(methods, distances, options):
         if d not in DISTANCES:
             raise unknown("distance", d, DISTANCES)
     models.check_precision(options.precision, options.device)
+    if options.align not in ALIGN:
+        raise unknown("registration", options.align, ALIGN)
     passes = {}
     for name in dict.fromkeys(methods):
-        passes.setdefault(pass_of(name), []).append(name)
-    if distances and not any(kind == "backbone" for kind, _ in passes):
+        # what is aligned depends on the smallest side that a method takes: metrics of different ones do not share a pass
+        apart = METRICS[name].min_side if options.align != "none" and name in METRICS else None
+        passes.setdefault((*pass_of(name), apart), []).append(name)
+    if distances and not any(kind == "backbone" for kind, *_ in passes):
         raise UsageError(
             f"-d {' '.join(distances)}: {', '.join(dict.fromkeys(methods)) or 'fused metrics'} take no distance; "
             "leave -d out"
         )
-    if options.align not in ALIGN:
-        raise unknown("registration", options.align, ALIGN)
-    built = [MAKERS[kind](key, names, list(dict.fromkeys(distances)), options) for (kind, key), names in passes.items()]
+    ds = list(dict.fromkeys(distances))
+    built = [MAKERS[kind](key, names, ds, options) for (kind, key, _), names in passes.items()]
     if options.align != "none":
         for model in built:
-            model.name += ALIGNED
+            model.name += f"-from{model.min_side}{ALIGNED}" if model.window is None else ALIGNED
             model.columns = [replace(c, name=c.name + ALIGNED, align=options.align) for c in model.columns]
     columns = [column.name for model in built for column in model.columns]
     if twice := [name for name in columns if columns.count(name) > 1]:

@@ -168,12 +168,12 @@ def is_there(path):
     return other.exists() and other.stat().st_mtime_ns >= Path(path).stat().st_mtime_ns
 
 
-def write_companion(path, dataset, indices, found, model):
+def write_companion(path, dataset, indices, found, model, method):
     """Write what was done to each pair of a finished score file: found {index: Registration}."""
     rows = [SHOWN]
     for i in indices:
         r, done = found[i], fits(found[i], model)
-        why = "" if done else r.why or f"what is left is too small for {model.name}"
+        why = "" if done else r.why or f"what is left is too small for {method}"
         numbers = [f"{value:.6g}" for value in list(r.document.values())[:6]]
         rows.append([dataset.pairs[i].dis, *numbers, int(done), why])
     write.write_atomically(companion(path), write.as_csv(rows))

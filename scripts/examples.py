@@ -3,7 +3,8 @@
     python scripts/examples.py DIR
 
 DIR/damage: astronaut.png (the reference), and it with a local blur, a local block artefact (JPEG at quality 5) and a shift by 4
-pixels. DIR/codecs: originals/, jpeg/, webp/, jp2k/ (five photographs at about half a bit per pixel), and pairs.csv with
+pixels. DIR/moved: it coded as JPEG (quality 60), as it is and after what happens to a decoder's output: half a pixel to the
+right (half.png; chroma.png: the colour planes alone), cut off by one (crop.png), resized by 1 % (resize.png). DIR/codecs: originals/, jpeg/, webp/, jp2k/ (five photographs at about half a bit per pixel), and pairs.csv with
 ref,dis,codec,bitrate: every photograph with every codec at six qualities in all/, bits per pixel by the file's size.
 """
 
@@ -68,6 +69,67 @@ def shifted(image, pixels=4):
 DAMAGE = {"blur": lambda image: local(image, blurred), "blocks": lambda image: local(image, blocky), "shift": shifted}
 
 
+def coded(image, quality=60):
+    """Through JPEG."""
+    import io
+
+    from PIL import Image
+
+    stream = io.BytesIO()
+    image.save(stream, "JPEG", quality=quality)
+    return Image.open(stream).convert("RGB")
+
+
+def chroma_half_right(image):
+    """The two colour planes half a pixel to the right of the luma, as after a chroma position taken for another."""
+    from PIL import Image
+
+    luma, *colours = image.convert("YCbCr").split()
+    half = (1, 0, -0.5, 0, 1, 0)
+    colours = [c.transform(c.size, Image.Transform.AFFINE, half, Image.Resampling.BILINEAR) for c in colours]
+    for moved, plane in zip(colours, image.convert("YCbCr").split()[1:]):
+        moved.paste(plane.crop((0, 0, 1, plane.height)), (0, 0))
+    return Image.merge("YCbCr", (luma, *colours)).convert("RGB")
+
+
+def half_right(image):
+    """The whole image half a pixel to the right, as after a resize that took corners for centres."""
+    from PIL import Image
+
+    moved = image.transform(image.size, Image.Transform.AFFINE, (1, 0, -0.5, 0, 1, 0), Image.Resampling.BICUBIC)
+    moved.paste(image.crop((0, 0, 1, image.height)), (0, 0))
+    return moved
+
+
+def cut_one_off(image):
+    """The image cut one pixel further to the right and down than its reference."""
+    moved = image.copy()
+    moved.paste(image.crop((1, 1, *image.size)), (0, 0))
+    return moved
+
+
+def one_percent(image):
+    """Resized by 1 % and cut to the size it had."""
+    from PIL import Image
+
+    larger = image.resize([round(1.01 * side) for side in image.size], Image.Resampling.BICUBIC)
+    return larger.crop((0, 0, *image.size))
+
+
+MOVED = {"half": half_right, "chroma": chroma_half_right, "crop": cut_one_off, "resize": one_percent}
+
+
+def moved(folder, photograph):
+    from common.images import open_rgb
+
+    folder.mkdir(parents=True, exist_ok=True)
+    image = open_rgb(photograph)
+    image.save(folder / photograph.name)
+    coded(image).save(folder / "coded.png")
+    for name, change in MOVED.items():
+        coded(change(image)).save(folder / f"{name}.png")
+
+
 def damage(folder, photograph):
     from common.images import open_rgb
 
@@ -112,6 +174,7 @@ def main(argv):
         raise UsageError(f"{folder}: expected a folder, or a name that is free")
     photographs = sorted((demo.build() / "reference").glob("*.png"))
     damage(folder / "damage", photographs[0])
+    moved(folder / "moved", photographs[0])
     codecs(folder / "codecs", photographs)
     print(folder)
 

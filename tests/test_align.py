@@ -1,0 +1,199 @@
+"""--align in run.py and run_single_img.py: names, companions, what is computed once, resume, shards, --verify, --noise-floor."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import run_single_img
+from PIL import Image
+from small_dataset import bytes_of, call, refused, spawn
+
+import run
+from loaders import demo
+from robustness import perturb
+from scorefiles.folder import scan
+from scoring import Scorer, aligning
+from scoring.registration import align
+
+ARGS = ("-pct", 3, "-m", "psnr", "psnr-aligned", "-rob", "none", "tra")
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    """A CSV dataset of eight noisy versions of two photographs, 128 x 112, and one of an unrelated image."""
+    folder = tmp_path_factory.mktemp("photographs")
+    lines = ["dis,ref,dmos"]
+    for r, name in enumerate(("astronaut", "coffee")):
+        photograph = demo.photograph(*demo.PHOTOGRAPHS[name])[60:172, 60:188]
+        Image.fromarray(photograph.astype(np.uint8)).save(folder / f"r{r}.png")
+        for i in range(4):
+            noisy = demo.noise(photograph, 3 + 4 * i, r).round().clip(0, 255).astype(np.uint8)
+            Image.fromarray(noisy).save(folder / f"d{r}{i}.png")
+            lines.append(f"d{r}{i}.png,r{r}.png,{i + 1}")
+    other = demo.photograph(*demo.PHOTOGRAPHS["chelsea"])[60:172, 60:188]
+    Image.fromarray(other.astype(np.uint8)).save(folder / "other.png")
+    (folder / "photos.csv").write_text("\n".join([*lines, "other.png,r1.png,5"]) + "\n")
+    return folder / "photos.csv"
+
+
+def rows(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def preds(path):
+    return {row["dis"]: float(row["pred"]) for row in rows(path)}
+
+
+@pytest.fixture(scope="module")
+def scored(dataset, tmp_path_factory):
+    """The folder that one whole run leaves."""
+    folder = tmp_path_factory.mktemp("results")
+    done = spawn("-dat", dataset, *ARGS, "-sdir", folder)
+    out, err = done.communicate()
+    assert done.returncode == 0, err
+    assert "photos_psnr-aligned_tra-3.csv: 8 of 9 pairs aligned; 1 left as they are" in out
+    return folder
+
+
+def test_names_settings_and_companions(scored):
+    names = {path.name for path in scored.iterdir() if path.suffix == ".csv"} - {"correlations.csv"}
+    stems = {"photos_psnr", "photos_psnr_tra-3", "photos_psnr-aligned", "photos_psnr-aligned_tra-3"}
+    assert names == {f"{s}.csv" for s in stems} | {f"{s}.align.csv" for s in stems if "aligned" in s}
+    assert set(scan(scored)) == {f"{s}.csv" for s in stems}  # a companion is no score file
+    settings = json.loads((scored / "photos_psnr-aligned_tra-3.json").read_text())["settings"]
+    assert settings["align"] == "similarity" and settings["method"] == "psnr"
+    assert "align" not in json.loads((scored / "photos_psnr_tra-3.json").read_text())["settings"]
+    companion = rows(scored / "photos_psnr-aligned_tra-3.align.csv")
+    assert list(companion[0]) == ["dis", "dx", "dy", "scale", "angle", "corner", "ratio", "done", "why"]
+    for row in companion:
+        moved = row["dis"] != "other.png"
+        assert row["done"] == str(int(moved)) and float(row["dx"]) == (-4 if moved else 0) and bool(row["why"]) != moved
+
+
+def test_untouched_pairs_score_as_plain_and_moved_ones_as_cropped(dataset, scored):
+    plain, aligned = preds(scored / "photos_psnr.csv"), preds(scored / "photos_psnr-aligned.csv")
+    assert plain == aligned  # to the last bit: nothing needed anything
+    plain, aligned = preds(scored / "photos_psnr_tra-3.csv"), preds(scored / "photos_psnr-aligned_tra-3.csv")
+    assert plain["other.png"] == aligned["other.png"]
+    score = Scorer("psnr")
+    for name in ("d00.png", "d13.png"):
+        reference, distorted = (Image.open(dataset.parent / f) for f in (f"r{name[1]}.png", name))
+        # both cut by 4 columns on opposite sides, then by the shift of 4: columns 4 to 124 of both are left
+        expected = score(*(image.crop((4, 0, 124, 112)) for image in (reference, distorted))).item()
+        assert aligned[name] == pytest.approx(expected, abs=1e-5) and aligned[name] > plain[name] + 3
+
+
+def test_registrations_are_computed_once_whatever_the_methods(capsys, dataset, scored, tmp_path, monkeypatch):
+    made = []
+    register = aligning.register
+    monkeypatch.setattr(aligning, "register", lambda *a: made.append(1) or register(*a))
+    both = ("-dat", dataset, "-pct", 3, "-rob", "tra", "--align", "similarity", "-sdir", tmp_path)
+    assert call(capsys, *both, "-m", "psnr", "fsim")[0] == 0 and len(made) == 9
+    assert call(capsys, *both, "-m", "psnr", "fsim", "--overwrite")[0] == 0 and len(made) == 9
+    kept = next((tmp_path / ".align").iterdir())
+    kept.write_bytes(kept.read_bytes()[:-20])  # torn by a kill: one row is made anew
+    for path in tmp_path.glob("photos_psnr*"):
+        path.unlink()
+    assert call(capsys, *both, "-m", "psnr")[0] == 0 and len(made) == 10
+    name = "photos_psnr-aligned_tra-3"
+    for ending in (".csv", ".align.csv"):
+        assert (tmp_path / (name + ending)).read_bytes() == (scored / (name + ending)).read_bytes()
+
+
+def test_resume_and_shards_give_the_same_files(capsys, dataset, scored, tmp_path):
+    for flags in (("--limit", 3), ("--workers", 2)):
+        assert call(capsys, "-dat", dataset, *ARGS, "-sdir", tmp_path / "resumed", *flags)[0] == 0
+    for i in (2, 1):
+        assert call(capsys, "-dat", dataset, *ARGS, "-sdir", tmp_path / "shards", "--shard", f"{i}/2")[0] == 0
+    expected = {n: b for n, b in bytes_of(scored).items() if n.endswith(".csv")}
+    for folder in ("resumed", "shards"):
+        assert {n: b for n, b in bytes_of(tmp_path / folder).items() if n.endswith(".csv")} == expected
+
+
+def test_verify_and_another_mode_in_the_same_folder(capsys, dataset, scored):
+    code, out, _ = call(capsys, "-dat", dataset, "--verify", 9, *sorted(scored.glob("*.csv")))
+    assert code == 0 and out.count("agrees, 9 of 9 pairs") == 4
+    line = refused(capsys, "-dat", dataset, "-m", "psnr", "--align", "shift", "-sdir", scored)
+    assert 'align: "similarity" there, "shift" now' in line
+
+
+def test_noise_floor_and_fused_and_tables(capsys, dataset, tmp_path):
+    flags = ("-dat", dataset, "-rob", "tra", "-pct", 3, "-sdir", tmp_path)
+    assert call(capsys, *flags, "-m", "psnr-aligned", "--noise-floor")[0] == 0
+    floor = preds(tmp_path / "photos_psnr-aligned_tra-3.floor.csv")
+    assert set(floor.values()) == {80.0}  # a shift undone leaves nothing
+    code, out, _ = call(capsys, *flags, "-m", "psnr-aligned * fsim^0.5")
+    assert code == 0 and "fused-psnr-aligned+fsim-0.5" in out
+    code, out, _ = call(capsys, "-dat", dataset, "--verify", 3, *tmp_path.glob("photos_fused*.csv"))
+    assert code == 0 and "agrees" in out
+    assert call(capsys, *flags, "-m", "psnr * fsim^0.5", "--align", "similarity")[0] == 0
+    fused = tmp_path / "photos_fused-psnr+fsim-0.5-aligned_tra-3.csv"
+    assert fused.exists() and call(capsys, "-dat", dataset, "--verify", 3, fused)[0] == 0
+
+
+def test_what_is_left_too_small_for_the_method_stays_as_it_is(capsys, tmp_path):
+    """MS-SSIM needs 161: of 166 columns a shift by 6 leaves 160."""
+    photograph = demo.photograph(*demo.PHOTOGRAPHS["astronaut"])[:170, :172].astype(np.uint8)
+    Image.fromarray(photograph[:, :166]).save(tmp_path / "r.png")
+    Image.fromarray(photograph[:, 6:172]).save(tmp_path / "d.png")
+    (tmp_path / "small.csv").write_text("dis,ref,dmos\nd.png,r.png,1\n")
+    flags = ("-dat", tmp_path / "small.csv", "-m", "msssim", "psnr", "-sdir", tmp_path / "out")
+    assert call(capsys, *flags)[0] == 0
+    code, out, _ = call(capsys, *flags, "--align", "similarity")
+    assert code == 0 and "0 of 1 pairs aligned; 1 left as they are: what is left is too small for msssim" in out
+    assert preds(tmp_path / "out/small_msssim.csv") == preds(tmp_path / "out/small_msssim-aligned.csv")
+    assert preds(tmp_path / "out/small_psnr-aligned.csv") == {"d.png": 80.0}
+
+
+@pytest.fixture
+def turned(tmp_path):
+    image = Image.fromarray(demo.photograph(*demo.PHOTOGRAPHS["astronaut"]).astype(np.uint8)).crop((0, 0, 240, 232))
+    image.save(tmp_path / "a.png")
+    perturb(image, "distorted", "rot", 2.0).save(tmp_path / "b.png")
+    image.crop((2, 0, 240, 232)).resize((240, 232)).save(tmp_path / "c.png")
+    return tmp_path
+
+
+def found_angle(folder):
+    found = align(Image.open(folder / "a.png"), Image.open(folder / "b.png"))
+    assert found.angle == pytest.approx(2, abs=0.05)
+    return found.angle
+
+
+def test_single_images_say_what_was_found(capsys, turned):
+    asked = (
+        "-ref",
+        turned / "a.png",
+        "-dis",
+        turned / "b.png",
+        turned / "a.png",
+        "-m",
+        "psnr",
+        "--align",
+        "similarity",
+    )
+    code, out, _ = call(capsys, *asked, main=run_single_img.main)
+    lines = out.splitlines()
+    assert code == 0 and "distorted is shifted by" in lines[0] and f"turned by {found_angle(turned):.2f} degrees" in lines[0]
+    assert "not moved: the images are equal" in lines[2] and lines[3].split()[1:] == ["psnr-aligned", "80"]
+    code, out, _ = call(capsys, *asked, "--json", main=run_single_img.main)
+    document = json.loads(out)
+    found = align(Image.open(turned / "a.png"), Image.open(turned / "b.png"))
+    assert document["scores"][0]["alignment"] == found.document and document["settings"]["align"] == "similarity"
+    assert Scorer("psnr")(found.reference, found.distorted).item() == document["scores"][0]["psnr-aligned"]
+
+
+def test_folders_count_and_maps_are_of_the_aligned_pair(capsys, turned):
+    for folder, source in (("ref", "a"), ("dis", "b")):
+        (turned / folder).mkdir()
+        for name in ("one", "two"):
+            Image.open(turned / f"{source}.png").save(turned / folder / f"{name}.png")
+    asked = ("-ref", turned / "ref", "-dis", turned / "dis", "-m", "psnr", "psnr-aligned", "-o", turned / "o.csv")
+    code, out, _ = call(capsys, *asked, main=run_single_img.main)
+    assert code == 0 and "2 of 2 pairs aligned" in out and out.count("aligned\n") == 2  # head of one table; the summary
+    assert float(rows(turned / "o.csv")[0]["align_angle"]) == pytest.approx(2, abs=0.1)
+    pair = ("-ref", turned / "a.png", "-dis", turned / "b.png", "-m", "psnr-aligned")
+    code, out, _ = call(capsys, *pair, "--map", turned / "m.png", main=run_single_img.main)
+    assert code == 0 and f"turned by {found_angle(turned):.2f} degrees" in out and (turned / "m.png").exists()

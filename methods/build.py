@@ -34,7 +34,8 @@ def build(methods, distances, options):
         raise unknown("registration", options.align, ALIGN)
     passes = {}
     for name in dict.fromkeys(methods):
-        # what is aligned depends on the smallest side that a method takes: metrics of different ones do not share a pass
+        # what is aligned depends on the smallest side that a method takes: metrics of different ones do not share a
+        # pass
         apart = METRICS[name].min_side if options.align != "none" and name in METRICS else None
         passes.setdefault((*pass_of(name), apart), []).append(name)
     if distances and not any(kind == "backbone" for kind, *_ in passes):

@@ -1,8 +1,9 @@
-"""The registration of a run's pairs: computed once a pair and perturbation, whatever the methods, and kept in the folder.
+"""The registration of a run's pairs: computed once a pair and perturbation, whatever the methods, and kept in the
+folder.
 
-In <savedir>/.align/ a file holds the registrations of a dataset under one perturbation and mode, named with the dataset's
-fingerprint (a shard writes one of its own, and reads all); beside a finished score file stands <stem>.align.csv, for people.
-"""
+In <savedir>/.align/ a file holds the registrations of a dataset under one perturbation and mode, named with the
+dataset's fingerprint (a shard writes one of its own, and reads all); beside a finished score file stands
+<stem>.align.csv, for people."""
 
 import csv
 import io
@@ -53,7 +54,8 @@ def one_thread():
 
 
 def registrations(files, perturbations, mode, resize=None, workers=0, shown=None, done=lambda i, found: None):
-    """[(distorted path, reference path)] -> [[Registration a perturbation] a pair]; done(i, found) is called after each.
+    """[(distorted path, reference path)] -> [[Registration a perturbation] a pair]; done(i, found) is called after
+    each.
 
     Raises WorkError for a file that cannot be read.
     """
@@ -180,7 +182,8 @@ def write_companion(path, dataset, indices, found, model, method):
 
 
 def summary(path):
-    """'123 of 125 pairs aligned; left as they are: 2 (...)' by the companion of a score file; None where there is none."""
+    """'123 of 125 pairs aligned; left as they are: 2 (...)' by the companion of a score file; None where there is
+    none."""
     try:
         with open(companion(path), newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))

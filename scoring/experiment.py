@@ -315,7 +315,9 @@ def write_companions(model, rows, prepared, run):
         whole = replace(run, perturbations=(row.perturbation,), shard=None)
         found = registrations(model, prepared, sorted(output.needed), whole, Path(run.savedir))
         of_pair = {i: registration for (i, _), registration in found.items()}
-        aligning.write_companion(output.final, prepared.dataset, sorted(output.needed), of_pair, model, row.column.method)
+        aligning.write_companion(
+            output.final, prepared.dataset, sorted(output.needed), of_pair, model, row.column.method
+        )
 
 
 def unfinished(model, outputs, chosen):

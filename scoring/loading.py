@@ -33,7 +33,8 @@ class AlignedPair:
 
 
 def prepare(image, role, perturbation, resize=None, short_side=None):
-    """A PIL RGB image as the model will see it: resized to (resize, resize), perturbed, short side brought down (never up)."""
+    """A PIL RGB image as the model will see it: resized to (resize, resize), perturbed, short side brought down
+    (never up)."""
     return brought_down(before_alignment(image, role, perturbation, resize), short_side)
 
 
@@ -53,9 +54,9 @@ def brought_down(image, short_side):
 
 
 def read(request, resize, short_side):
-    """(path, role, [(perturbation, pct)]) -> the image in each perturbation as uint8 (H, W, 3), or the error as text (so that it
-    crosses the process boundary whole). A fourth item is the (width, height) that the file had when it was checked, and must
-    have."""
+    """(path, role, [(perturbation, pct)]) -> the image in each perturbation as uint8 (H, W, 3), or the error as text
+    (so that it crosses the process boundary whole). A fourth item is the (width, height) that the file had when it
+    was checked, and must have."""
     if isinstance(request, AlignedPair):
         return read_aligned(request, resize, short_side)
     path, role, perturbations, *size = request
@@ -88,7 +89,8 @@ def read_aligned(request, resize, short_side):
 
 
 def images_of(requests, resize, short_side, device, workers):
-    """Yields, in order, for each request a list of uint8 (3, H, W) tensors on the device. WorkError for what can't be read."""
+    """Yields, in order, for each request a list of uint8 (3, H, W) tensors on the device. WorkError for what can't be
+    read."""
     for images in in_order(partial(read, resize=resize, short_side=short_side), requests, workers):
         if isinstance(images, str):
             raise WorkError(images)
@@ -136,8 +138,8 @@ def hold(how):
 
 
 def begin_worker():
-    """In a worker: a Ctrl-C or a hang-up is the main process's to answer, an order to end needs no handler, and when the main
-    process is gone (kill -9), so is the worker, and with it the locks it was born with."""
+    """In a worker: a Ctrl-C or a hang-up is the main process's to answer, an order to end needs no handler, and when
+    the main process is gone (kill -9), so is the worker, and with it the locks it was born with."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.SIG_IGN)
     hold(signal.SIG_UNBLOCK)

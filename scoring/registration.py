@@ -1,23 +1,27 @@
-"""Registration before scoring: undo a small shift, turn or change of scale between two images, when there clearly is one.
+"""Registration before scoring: undo a small shift, turn or change of scale between two images, where there clearly is
+one.
 
-    from registration import align
-    alignment = align(reference, distorted)              # PIL images or uint8 arrays (H, W, 3) of one size
-    alignment.dx, alignment.dy, alignment.scale, alignment.angle, alignment.done, alignment.why
-    score(alignment.distorted, alignment.reference)      # the images as given, where nothing was done
+    from scoring.registration import align
 
-The map takes a pixel of the reference, counted from the centre of its first pixel, to where it is seen in the distorted image:
-a similarity, [[s cos a, -s sin a], [s sin a, s cos a]], and a shift; s may differ a little between the sides, since a resize
-rounds each to whole pixels.
+    alignment = align(reference, distorted)            # PIL images or uint8 arrays (H, W, 3) of one size
+    print(alignment)                                   # distorted is shifted by -3.00, 0.00 px, scaled by ...
+    score(alignment.reference, alignment.distorted)    # the images as given, where nothing was done
 
-How it is estimated: both images become locally normalised luma (without that, a loss of contrast looks like motion). The
-correlation of the two is maximised over the map's two (shift), four (similarity) or five (its sides apart) parameters by Gauss-Newton steps, inverse
-compositional (Baker and Matthews, Lucas-Kanade 20 years on, IJCV 2004, section 3.2), with the gain of enhanced
-correlation coefficients (Evangelidis and Psarakis, TPAMI 2008); the gradients are the reference's, which carries no damage. From
-small copies of the images to large ones; once from the identity and once from the peak of the phase correlation.
+The map takes a pixel of the reference, counted from the centre of its first pixel, to where it is seen in the
+distorted image: a similarity, [[s cos a, -s sin a], [s sin a, s cos a]], and a shift; s may differ a little between
+the sides, for a resize rounds each to whole pixels.
+
+How it is estimated: both images become locally normalised luma (without that, a loss of contrast looks like motion).
+The correlation of the two is maximised over the map's two (shift), four (similarity) or five (its sides apart)
+parameters by Gauss-Newton steps, inverse compositional (Baker and Matthews, Lucas-Kanade 20 years on, IJCV 2004,
+section 3.2), with the gain of enhanced correlation coefficients (Evangelidis and Psarakis, TPAMI 2008); the gradients
+are the reference's, which carries no damage. From small copies of the images to large ones; once from the identity
+and once from the peak of the phase correlation.
 
 How it is decided: of identity, shift, similarity the simplest wins, unless the next one leaves less than RATIO of its
-residual, 1 - correlation (less still where few pixels have texture: chance has more to choose from); and the images must be alike under it in every part that has texture. A map within NEAR pixels of a
-whole-pixel shift at every corner is that shift.
+residual, 1 - correlation (less still where few pixels have texture: chance has more to choose from); and the images
+must be alike under it in every part that has texture. A map within NEAR pixels of a whole-pixel shift at every corner
+is that shift.
 
 Where it must not be used: to judge an image whose misalignment is the defect to be judged.
 """
@@ -50,7 +54,7 @@ class Registration:
     map: np.ndarray  # (2, 3) float64: pixel of the reference -> pixel of the distorted image; the identity unless done
     width: int  # of the two images as given, in pixels
     height: int
-    ratio: float  # of the residual 1 - correlation, what is left: under the map if done, else under the best tried; 1: none
+    ratio: float  # what is left of the residual 1 - correlation: under the map if done, else under the best tried
     done: bool
     why: str  # why nothing is to be done; "" if done
 
@@ -245,7 +249,8 @@ def turn(found):
 
 
 def track(levels, start, parameters):
-    """The map that the start leads to, from the smallest level to the largest -> [map], or [] where it leads nowhere."""
+    """The map that the start leads to, from the smallest level to the largest -> [map], or [] where it leads
+    nowhere."""
     found = start
     for number in reversed(range(len(levels))):
         found = levels[number].climb(resized(found, 0.5**number), parameters, enough=0.002 if number == 0 else 0.02)
@@ -281,7 +286,8 @@ def normalised(image, blur=1.2, around=7.0, floor=10.0):
 
 
 def pyramid(reference, distorted, smallest=64):
-    """Two lumas (H, W) -> [Level], each half the size of the one before, as long as the shorter side is not below `smallest`."""
+    """Two lumas (H, W) -> [Level], each half the size of the one before, as long as the shorter side is not below
+    `smallest`."""
     import cv2
 
     levels = []
@@ -323,7 +329,8 @@ class Level:
         return within(found, self.width, self.height, self.border)
 
     def climb(self, found, parameters, steps=30, enough=0.002):
-        """Gauss-Newton from a map, until a step is below `enough` pixels -> map; None where the images have nothing in common."""
+        """Gauss-Newton from a map, until a step is below `enough` pixels -> map; None where the images have nothing
+        in common."""
         import cv2
 
         for _ in range(steps):
@@ -364,14 +371,15 @@ class Level:
         return one / max(other, 1e-9)
 
     def textured(self):
-        """In how many pixels the reference has texture: (sum of squares)^2 / sum of fourth powers, of its normalised luma."""
+        """In how many pixels the reference has texture: (sum of squares)^2 / sum of fourth powers, of its normalised
+        luma."""
         power = np.square(self.reference, dtype=np.float64)
         return power.sum() ** 2 / max((power**2).sum(), 1e-9)
 
     def likeness(self, found, parts=6):
-        """How alike the images are under a map, everywhere: the correlation in each of parts x parts tiles; of the half of the
-        tiles that has most texture, the lowest tenth. (Of one thing seen twice, all of these tiles agree; of two things that were
-        made to overlap as well as they can, some do.)"""
+        """How alike the images are under a map, everywhere: the correlation in each of parts x parts tiles; of the
+        half of the tiles that has most texture, the lowest tenth. (Of one thing seen twice, all of these tiles agree;
+        of two things that were made to overlap as well as they can, some do.)"""
         import cv2
 
         inside, seen = self.inside(found), warped(self.distorted, found, cv2.INTER_CUBIC)
@@ -432,5 +440,6 @@ def shifted(after, found, before):
 
 
 def resized(found, factor):
-    """The same map between images `factor` times as large (pixel centres stay centres: x becomes (x + 0.5) factor - 0.5)."""
+    """The same map between images `factor` times as large (pixel centres stay centres: x becomes (x + 0.5) factor -
+    0.5)."""
     return shifted(-0.5, np.column_stack([found[:, :2], shifted(0.5, found, -0.5)[:, 2] * factor]), 0.5)

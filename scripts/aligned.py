@@ -4,9 +4,8 @@
     python scripts/aligned.py -dat tid2013 -m fsim dinov1_cos --data-root data
     python scripts/aligned.py -pct 0.25 0.5 1 2 3 --picture aligned.png     coefficient over magnitude
 
-Scores what is not there yet (run.py's files, in -sdir) and prints SRCC, "plain aligned", a line a method. The picture has a
-line a method, plain dashed, aligned solid.
-"""
+Scores what is not there yet (run.py's files, in -sdir) and prints SRCC, "plain aligned", a line a method. The picture
+has a line a method, plain dashed, aligned solid."""
 
 import argparse
 import sys

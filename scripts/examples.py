@@ -1,12 +1,14 @@
-"""Images for the README's examples, made from the embedded photographs: damaged pictures, and three codecs at six bitrates.
+"""Images for the README's examples, made from the embedded photographs: damaged pictures, and three codecs at six
+bitrates.
 
     python scripts/examples.py DIR
 
-DIR/damage: astronaut.png (the reference), and it with a local blur, a local block artefact (JPEG at quality 5) and a shift by 4
-pixels. DIR/moved: it coded as JPEG (quality 60), as it is and after what happens to a decoder's output: half a pixel to the
-right (half.png; chroma.png: the colour planes alone), cut off by one (crop.png), resized by 1 % (resize.png). DIR/codecs: originals/, jpeg/, webp/, jp2k/ (five photographs at about half a bit per pixel), and pairs.csv with
-ref,dis,codec,bitrate: every photograph with every codec at six qualities in all/, bits per pixel by the file's size.
-"""
+DIR/damage: astronaut.png (the reference), and it with a local blur, a local block artefact (JPEG at quality 5) and a
+shift by 4 pixels. DIR/moved: it coded as JPEG (quality 60), as it is and after what happens to a decoder's output:
+half a pixel to the right (half.png; chroma.png: the colour planes alone), cut off by one (crop.png), resized by 1 %
+(resize.png). DIR/codecs: originals/, jpeg/, webp/, jp2k/ (five photographs at about half a bit per pixel), and
+pairs.csv with ref,dis,codec,bitrate: every photograph with every codec at six qualities in all/, bits per pixel by
+the file's size."""
 
 import csv
 import shutil

@@ -3,9 +3,9 @@
     python scripts/registration_error.py                     none, and tra sca rot at 0.5 1 2 3 %
     python scripts/registration_error.py tra-1 rot-2         these
 
-A line a perturbation: pairs moved; the largest error at a corner, in pixels, of the map found (the identity where nothing was
-done): median, 95 %, largest; pairs moved in a wrong way by more than 3 pixels; seconds a pair of one core.
-"""
+A line a perturbation: pairs moved; the largest error at a corner, in pixels, of the map found (the identity where
+nothing was done): median, 95 %, largest; pairs moved in a wrong way by more than 3 pixels; seconds a pair of one
+core."""
 
 import math
 import sys
@@ -25,13 +25,13 @@ ASKED = ["none-0"] + [f"{name}-{pct}" for name in ("tra", "sca", "rot") for pct 
 
 
 def true_map(name, pct, width, height):
-    """The map from a pixel of the reference to where robustness.py puts it in the distorted image, (2, 3); pixels are counted from
-    the centre of the first. width, height: before the perturbation.
+    """The map from a pixel of the reference to where robustness.py puts it in the distorted image, (2, 3); pixels are
+    counted from the centre of the first. width, height: before the perturbation.
 
-    tra: the two crops are o = ceil(pct/100 W) columns apart. sca: of L pixels, grown to G by a resize whose pixel centres go from x to
-    (x + 1/2) G / L - 1/2, the n = 2 ceil(L/2) in the centre; an odd L makes n = L + 1, which another resize brings to L. rot: about
-    the middle of the image, (L - 1) / 2; nearest neighbour, whose rounding is to both sides alike.
-    """
+    tra: the two crops are o = ceil(pct/100 W) columns apart. sca: of L pixels, grown to G by a resize whose pixel
+    centres go from x to (x + 1/2) G / L - 1/2, the n = 2 ceil(L/2) in the centre; an odd L makes n = L + 1, which
+    another resize brings to L. rot: about the middle of the image, (L - 1) / 2; nearest neighbour, whose rounding is
+    to both sides alike."""
     if name == "none":
         return np.eye(2, 3)
     if name == "tra":
@@ -91,8 +91,8 @@ def main(argv=None):
         moved = [alignment.done for _, alignment, _, _ in found]
         wrong = sum(error > 3 for error, done in zip(errors, moved) if done)
         print(
-            f"{asked:8}{sum(moved):5}/{len(found)}{np.median(errors):8.2f}{np.percentile(errors, 95):8.2f}{errors.max():9.2f}{wrong:7}"
-            f"{np.mean([seconds for *_, seconds in found]):9.3f}",
+            f"{asked:8}{sum(moved):5}/{len(found)}{np.median(errors):8.2f}{np.percentile(errors, 95):8.2f}"
+            f"{errors.max():9.2f}{wrong:7}{np.mean([seconds for *_, seconds in found]):9.3f}",
             flush=True,
         )
 

@@ -1,15 +1,15 @@
-"""--align in run.py and run_single_img.py: names, companions, what is computed once, resume, shards, --verify, --noise-floor."""
+"""--align in run.py and run_single_img.py: names, companions, what is computed once, resume, shards, --verify,
+--noise-floor."""
 
 import csv
 import json
 
 import numpy as np
 import pytest
-import run_single_img
 from PIL import Image
 from small_dataset import bytes_of, call, refused, spawn
 
-import run
+import run_single_img
 from loaders import demo
 from robustness import perturb
 from scorefiles.folder import scan
@@ -176,7 +176,11 @@ def test_single_images_say_what_was_found(capsys, turned):
     )
     code, out, _ = call(capsys, *asked, main=run_single_img.main)
     lines = out.splitlines()
-    assert code == 0 and "distorted is shifted by" in lines[0] and f"turned by {found_angle(turned):.2f} degrees" in lines[0]
+    assert (
+        code == 0
+        and "distorted is shifted by" in lines[0]
+        and f"turned by {found_angle(turned):.2f} degrees" in lines[0]
+    )
     assert "not moved: the images are equal" in lines[2] and lines[3].split()[1:] == ["psnr-aligned", "80"]
     code, out, _ = call(capsys, *asked, "--json", main=run_single_img.main)
     document = json.loads(out)

@@ -1,4 +1,5 @@
-"""scoring/registration.py: what is found and undone, what is left alone; and scripts/registration_error.py on demo (slow)."""
+"""scoring/registration.py: what is found and undone, what is left alone; and scripts/registration_error.py on demo
+(slow)."""
 
 import subprocess
 import sys
@@ -21,7 +22,8 @@ import registration_error  # noqa: E402
 
 @pytest.fixture(scope="module")
 def photographs():
-    """{name: PIL image 192 x 160}; without the rocket, which at that size is a tower in an empty sky, its own mirror image."""
+    """{name: PIL image 192 x 160}; without the rocket, which at that size is a tower in an empty sky, its own mirror
+    image."""
     return {
         name: Image.fromarray(demo.photograph(file, left + 40, top + 30).astype(np.uint8)).crop((0, 0, 192, 160))
         for name, (file, left, top) in demo.PHOTOGRAPHS.items()
@@ -63,7 +65,7 @@ def test_a_whole_pixel_shift_is_undone_by_cropping(photographs, mode, shift):
         moved = noisy(image)
         width, height = image.width - 8, image.height - 8
 
-        def view(picture, left, top):
+        def view(picture, left, top, width=width, height=height):
             return picture.crop((left, top, left + width, top + height))
 
         found = align(view(image, max(0, dx), max(0, dy)), view(moved, max(0, -dx), max(0, -dy)), mode)
@@ -193,12 +195,12 @@ def test_the_area_kept_is_covered_and_the_largest(found):
     left, top, right, bottom = registration.covered(found, width, height)
     assert inside[top:bottom, left:right].all()
     best = max(
-        (r - l) * (b - t)
+        (r - x) * (b - t)
         for t in range(height)
         for b in range(t + 1, height + 1)
-        for l in range(width)
-        for r in range(l + 1, width + 1)
-        if inside[t, l] and inside[t, r - 1] and inside[b - 1, l] and inside[b - 1, r - 1]
+        for x in range(width)
+        for r in range(x + 1, width + 1)
+        if inside[t, x] and inside[t, r - 1] and inside[b - 1, x] and inside[b - 1, r - 1]
     )
     assert (right - left) * (bottom - top) == best
 
@@ -220,7 +222,8 @@ def test_opencv_is_imported_by_align_alone():
 
 @pytest.mark.slow
 def test_the_figures_on_demo():
-    """What scripts/registration_error.py prints: nothing moved that needs nothing, 95 % within half a pixel (tra: 0.3)."""
+    """What scripts/registration_error.py prints: nothing moved that needs nothing, 95 % within half a pixel (tra:
+    0.3)."""
     images = registration_error.pairs()
     for asked in registration_error.ASKED:
         name, pct = asked.split("-")

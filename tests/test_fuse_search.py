@@ -163,3 +163,18 @@ def test_a_first_look_that_leaves_few_of_many_triples_loses_none_of_the_best(see
     order = sorted(whole, key=lambda members: -whole[members][0])
     assert all(few[members] == whole[members] for members in order[:3])
     assert 0 < ranking.gaps[3] < 0.2 and search.looked((3, [ranking.gaps[3]])).startswith("sets of 3: a first look")
+
+
+def test_any_score_column_is_a_factor(tmp_path):
+    """Distances and metrics by the names of their files; a similarity enters by its direction, not by the data."""
+    for i, dataset in enumerate(("alpha", "beta", "gamma")):
+        f = np.random.default_rng(i).normal(size=(4, PAIRS))
+        label = f[0] + 0.6 * f[1] + 0.02 * np.random.default_rng(10 + i).normal(size=PAIRS)
+        for column, values in (("st_alexnet_dc", f[0]), ("dinov1_nl2", f[2]), ("clip_rn50_moments", f[3])):
+            put(tmp_path, f"{dataset}_{column}", np.exp(values), label)
+        put(tmp_path, f"{dataset}_ssim", np.exp(-f[1]), label, {"settings": {}, "pred_higher_is": "better"})
+    found = report(tmp_path, "--search")
+    assert found["tried"]["pairs"] == 6
+    for h in found["held_out"]:
+        assert set(h["parameters"]) == {"st_alexnet_dc", "ssim"}
+        assert h["parameters"]["ssim"] / h["parameters"]["st_alexnet_dc"] == pytest.approx(0.6, rel=0.15)

@@ -1,10 +1,13 @@
 """Every method of --list scores one small real pair; and the names that methods/build.py understands or refuses."""
 
+import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
+from small_dataset import call, make
 
 import models
 from common.errors import UsageError
@@ -139,3 +142,23 @@ def test_the_page_of_methods_is_what_the_registries_say(capsys):
         "openaipublic.blob.core.windows.net",
         "huggingface.co",
     ]
+
+
+def test_a_cnn_sees_whole_images_where_asked(tmp_path, capsys):
+    """Of sizes below a window, too; the name, the JSON and --verify know it. Batch size changes nothing beyond 1e-5."""
+    data, scores = make(tmp_path / "data", size=(72, 64)), []
+    for batch in (1, 3):
+        out = tmp_path / str(batch)
+        asked = ["-dat", data, "-m", "st_alexnet", "-d", "dc", "nl2", "--whole", "--batch-size", batch, "-sdir", out]
+        assert call(capsys, *asked)[0] == 0
+        scores.append(pd.read_csv(out / "tiny_st_alexnet-whole_dc.csv")["pred"].to_numpy())
+    assert np.allclose(*scores, rtol=1e-5)
+    assert json.loads((out / "tiny_st_alexnet-whole_dc.json").read_text())["settings"]["window"] is None
+    assert call(capsys, "--verify", 3, out / "tiny_st_alexnet-whole_nl2.csv", "-dat", data)[0] == 0
+    one = Options(window=None, weights="random")
+    assert build(["clip_rn50"], ["l2"], one)[0].columns[0].name == "clip_rn50-random-whole_l2"
+    for name in ("dinov1", "embed_clip_rn50"):
+        with pytest.raises(UsageError, match=f"--whole: {name} takes windows"):
+            build([name], ["cos"], one)
+    with pytest.raises(UsageError, match="--whole: timm:test_vit.r160_in1k takes windows"):
+        build(["timm:test_vit.r160_in1k"], ["l2"], one)[0].load()

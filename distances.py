@@ -13,7 +13,8 @@ ROWS = 64  # Liao et al. compare distributions of 64 samples; the flat memory is
 
 
 class Features:
-    """What a backbone gives for B windows: `blocks`, a list of (B, T, C) or (B, C, H, W), and `embedding`, (B, T, C)."""
+    """What a backbone gives for B windows: `blocks`, a list of (B, T, C) or (B, C, H, W), and `embedding`, (B, T,
+    C)."""
 
     def __init__(self, blocks=(), embedding=None):
         self.blocks, self.embedding = list(blocks), embedding
@@ -50,17 +51,19 @@ class Features:
 
     @cached_property
     def weights(self):
-        """(B, 64, M) float32: the softmax of `columns` along M, of which wsd takes its columns (METHOD.md section 6)."""
+        """(B, 64, M) float32: the softmax of `columns` along M, of which wsd takes its columns (METHOD.md section
+        6)."""
         import torch
 
         return self.columns.softmax(2, dtype=torch.float32)
 
 
-# ---- block by block: the same block of two stacks -> (B,) ---------------------------------------------------------------
+# ---- block by block: the same block of two stacks -> (B,) ----------------------------------------------
 
 
 class BlockPair:
-    """The same block of two stacks, a and b, (B, T, C) or (B, C, H, W), with what several distances need of it computed once."""
+    """The same block of two stacks, a and b, (B, T, C) or (B, C, H, W), with what several distances need of it computed
+    once."""
 
     def __init__(self, a, b):
         self.a, self.b = a, b
@@ -72,8 +75,8 @@ class BlockPair:
 
     @cached_property
     def grams(self):
-        """(B, C, C) float64, the products of the channels, summed over positions. In float64 since what is made of them is 1 minus
-        something near 1."""
+        """(B, C, C) float64, the products of the channels, summed over positions. In float64 since what is made of them
+        is 1 minus something near 1."""
         rows = [channels_by_positions(x).double() for x in (self.a, self.b)]
         return tuple(x @ x.mT for x in rows)
 
@@ -89,8 +92,8 @@ def l2(pair, protocol="paper"):
 
 
 def nl2(pair, protocol="paper"):
-    """l2 over the mean square of both, so that no block outweighs the others by its scale: 0 to 2 for features of one sign,
-    4 at most. Two blocks of zeros are 0 apart."""
+    """l2 over the mean square of both, so that no block outweighs the others by its scale: 0 to 2 for features of one
+    sign, 4 at most. Two blocks of zeros are 0 apart."""
     a, b = pair.wide
     squares = (a.square() + b.square()).flatten(1).mean(1) / 2
     return (a - b).square().flatten(1).mean(1) / squares.clamp_min(1e-12)
@@ -120,15 +123,18 @@ def cos(pair, protocol="paper"):
 
 
 def dc(pair, protocol="paper"):
-    """1 - squared distance correlation of the channels, each a point in the space of positions (Zhu et al., arXiv:2211.04927).
+    """1 - squared distance correlation of the channels, each a point in the space of positions (Zhu et al.,
+    arXiv:2211.04927).
 
-    Distances between channels sqrt(d^2 / C^2 + 1e-5), double-centred: A, B; 1 - (sum AB + 1e-6) / (sqrt(sum AA sum BB) + 1e-6).
-    0 to 1 but for rounding; 0 where either block's channels are all one, as they are for one another.
+    Distances between channels sqrt(d^2 / C^2 + 1e-5), double-centred: A, B; 1 - (sum AB + 1e-6) / (sqrt(sum AA sum BB)
+    + 1e-6). 0 to 1 but for rounding; 0 where the channels of either block
+    are all the same.
     """
     (a, rows_a), (b, rows_b) = (channel_distances(products) for products in pair.grams)
 
     def product(x, y, rows_x, rows_y):
-        """Sum of the products of two double-centred matrices, without centring them: rows are the means of their rows."""
+        """Sum of the products of two double-centred matrices, without centring them: rows are the means of their
+        rows."""
         count = x.shape[-1]
         means = rows_x.mean(1) * rows_y.mean(1)
         return (x * y).sum((1, 2)) - 2 * count * (rows_x * rows_y).sum(1) + count**2 * means
@@ -168,8 +174,9 @@ def gram(pair, protocol="paper"):
 
 
 def moments(pair, protocol="paper"):
-    """The two terms of DISTS as distances (Ding et al., IEEE TPAMI 2022, eq. 6 and 7): of a channel with means m, n and standard
-    deviations s, t over positions (m - n)^2 / (m^2 + n^2 + 1e-6) + (s - t)^2 / (s^2 + t^2 + 1e-6), mean over channels. 0 to 3."""
+    """The two terms of DISTS as distances (Ding et al., IEEE TPAMI 2022, eq. 6 and 7): of a channel with means m, n and
+    standard deviations s, t over positions (m - n)^2 / (m^2 + n^2 + 1e-6) + (s - t)^2 / (s^2 + t^2 + 1e-6), mean over
+    channels. 0 to 3."""
 
     def mean_and_variance(x):
         positions = 1 if x.ndim == 3 else (2, 3)
@@ -185,7 +192,8 @@ def moments(pair, protocol="paper"):
 
 
 def kl(p, q, log_eps=0.0):
-    """sum_k p log(p / q). A term whose p is 0 counts 0, a column whose sum is infinite counts 0 (METHOD.md section 6)."""
+    """sum_k p log(p / q). A term whose p is 0 counts 0, a column whose sum is infinite counts 0 (METHOD.md section
+    6)."""
     import torch
 
     alive, q = p > 0, q + log_eps
@@ -197,8 +205,8 @@ def kl(p, q, log_eps=0.0):
 
 
 def plain(total):
-    """Whether these sums need none of the rules of `kl`, so that a shorter way to them may be taken. Not asked in float16,
-    where the order of operations shows, nor of a CUDA device, which would have to be waited for."""
+    """Whether these sums need none of the rules of `kl`, so that a shorter way to them may be taken. Not asked in
+    float16, where the order of operations shows, nor of a CUDA device, which would have to be waited for."""
     import torch
 
     return total.dtype != torch.float16 and not total.is_cuda and bool(torch.isfinite(total).all())
@@ -247,8 +255,8 @@ def wasserstein(u, v, p=1):
 
 
 def with_euclid(d, squares):
-    """d + w(d) * squares, w(d) = 1 / (sqrt(exp(-1 / (d + 10))) (d + 10)^2) (Liao et al. 2024); squares: ||x - y||^2 of each
-    column."""
+    """d + w(d) * squares, w(d) = 1 / (sqrt(exp(-1 / (d + 10))) (d + 10)^2) (Liao et al. 2024); squares: ||x - y||^2 of
+    each column."""
     weight = 1 / ((-1 / (d + 10)).exp().sqrt() * (d + 10) ** 2)
     return d + weight * squares
 
@@ -260,7 +268,8 @@ def root(t, power):
 
 
 def squash(s):
-    """log(s + 1)^0.25. log and not log1p, as published: in float32 s has a step of 1.2e-7 here. Its gradient is finite."""
+    """log(s + 1)^0.25. log and not log1p, as published: in float32 s has a step of 1.2e-7 here. Its gradient is
+    finite."""
     return root((s + 1).log(), 0.25)
 
 
@@ -308,8 +317,8 @@ def wsd(c, protocol):
 
 
 def over_columns(functions, f, g, protocol):
-    """{name: (B,)} of the distances between columns, log(mean over columns + 1)^0.25, all in one pass. On a CPU a piece of
-    the columns at a time, so that what is made of it stays in the cache: several times as fast."""
+    """{name: (B,)} of the distances between columns, log(mean over columns + 1)^0.25, all in one pass. On a CPU a piece
+    of the columns at a time, so that what is made of it stays in the cache: several times as fast."""
     import torch
 
     x, y = f.columns, g.columns
@@ -334,7 +343,8 @@ def over_columns(functions, f, g, protocol):
 
 def swd(f, g, protocol="paper", directions=12, seed=0):
     """Sliced Wasserstein-2 between the L-dimensional points of all (token, channel): mean over seeded random unit
-    directions, sum over points. The authors' code draws other directions in each call; here they are the same for all."""
+    directions, sum over points. The authors' code draws other directions in each call; here they are the same for
+    all."""
     import torch
 
     total = 0
@@ -360,8 +370,9 @@ def embedding_cos(f, g, protocol="paper"):
 
 @dataclass(frozen=True)
 class Distance:
-    """A distance: `block(pair, protocol) -> (B,)` of each block, their sum or mean; or `columns(piece, protocol) -> (B, m)`, put
-    together by over_columns; or `whole(f, g, protocol) -> (B,)`. All are 0 or more but for rounding, and symmetric."""
+    """A distance: `block(pair, protocol) -> (B,)` of each block, their sum or mean; or `columns(piece, protocol) -> (B,
+    m)`, put together by over_columns; or `whole(f, g, protocol) -> (B,)`. All are 0 or more but for rounding, and
+    symmetric."""
 
     what: str
     block: object = None
@@ -409,12 +420,14 @@ DISTANCES = {
 
 
 def of_blocks():
-    """The names of the distances that are made of a number a block: defined for the maps of a CNN, and for --per-layer."""
+    """The names of the distances that are made of a number a block: defined for the maps of a CNN, and for
+    --per-layer."""
     return [name for name, entry in DISTANCES.items() if entry.block]
 
 
 def block_by_block(names, f, g, protocol="paper"):
-    """Distances of_blocks between the windows of f and g -> {name: (B, L)}; what they share of a block is computed once."""
+    """Distances of_blocks between the windows of f and g -> {name: (B, L)}; what they share of a block is computed
+    once."""
     import torch
 
     values = {name: [] for name in names}
@@ -426,7 +439,8 @@ def block_by_block(names, f, g, protocol="paper"):
 
 
 def compare(names, f, g, protocol="paper"):
-    """Distances between the windows of f (distorted) and g (reference) -> {name: (B,)}; what they share is computed once.
+    """Distances between the windows of f (distorted) and g (reference) -> {name: (B,)}; what they share is computed
+    once.
 
     Raises ValueError for a distance between tokens of the maps of a CNN.
     """

@@ -3,8 +3,8 @@
     from scoring import Scorer
     score = Scorer("dinov1", "l2")(reference, distorted)     # a 0-dim tensor; (B,) for batches
 
-reference, distorted: paths, PIL images, numpy arrays or tensors; uint8 is 0 to 255, floats are [0, 1]; (H, W), (H, W, 3),
-(H, W, 4), (3, H, W), and batches (the table is in scoring/inputs.py). Scores are those of run_single_img.py.
+reference, distorted: paths, PIL images, numpy arrays or tensors; uint8 is 0 to 255, floats are [0, 1]; (H, W), (H, W,
+3), (H, W, 4), (3, H, W), and batches (the table is in scoring/inputs.py). Scores are those of run_single_img.py.
 To optimise an image:
 
     import torch
@@ -25,12 +25,12 @@ To optimise an image:
         scores.append(score.item())
 
 Gradients are finite everywhere, identical images included. psnr, msssim, lpips*, stlpips*, dists, deepdc, deepssim, l2,
-nl2, cos, dc, gram, swd and the cosine of embeddings are so by themselves. Roots have an infinite slope at 0: that of skld,
-jsd, wsd and deep_*_* (log(s + 1)^0.25) and of moments (standard deviations) is taken distances.EPSILON beside it, their
-score never (distances.root). The metrics of piq (fsim, ssim, vsi, ...) have none where an image is flat: theirs is taken
-beside the images, and is 0 where it is undefined even there (methods.metrics.sloped_beside). The gradient passes over the
-rounding of the luma in msssim. Higher is worse unless `higher_is` says "better". A score is the same number within
-torch.autocast and from within a network that torch.compile has compiled.
+nl2, cos, dc, gram, swd and the cosine of embeddings are so by themselves. Roots have an infinite slope at 0: that of
+skld, jsd, wsd and deep_*_* (log(s + 1)^0.25) and of moments (standard deviations) is taken distances.EPSILON beside it,
+their score never (distances.root). The metrics of piq (fsim, ssim, vsi, ...) have none where an image is flat: theirs
+is taken beside the images, and is 0 where it is undefined even there (methods.metrics.sloped_beside). The gradient
+passes over the rounding of the luma in msssim. Higher is worse unless `higher_is` says "better". A score is the same
+number within torch.autocast and from within a network that torch.compile has compiled.
 """
 
 import torch
@@ -45,10 +45,10 @@ from scoring.inputs import to_tensor
 class Scorer(torch.nn.Module):
     """One score of run.py as a function of images: Scorer("dinov1", "l2"), Scorer("embed_dinov1"), Scorer("psnr").
 
-    device, weights ("pretrained" or "random"), weights_dir, precision, protocol, layers: as run.py's options. check=False
-    leaves out the check of the range, which costs a look at every pixel and stops at a network's output that leaves [0, 1].
-    It stays on `device` (images are brought there) and has no trainable parameters. Attributes: column (the score's name),
-    higher_is. Raises UsageError: unknown names, missing weights.
+    device, weights ("pretrained" or "random"), weights_dir, precision, protocol, layers: as run.py's options.
+    check=False leaves out the check of the range, which costs a look at every pixel and stops at a network's output
+    that leaves [0, 1]. It stays on `device` (images are brought there) and has no trainable parameters. Attributes:
+    column (the score's name), higher_is. Raises UsageError: unknown names, missing weights.
     """
 
     def __init__(

@@ -124,12 +124,10 @@ def test_nl2_gives_every_block_the_same_voice():
 def test_maps_are_compared_alike_in_every_batch(name):
     f, g = stacks((3, 16, 9, 11), blocks=3)
     together = compare([name], f, g, "corrected")[name]
-    alone = torch.cat(
-        [
-            compare([name], f.map(lambda t: t[i : i + 1]), g.map(lambda t: t[i : i + 1]), "corrected")[name]
-            for i in range(3)
-        ]
-    )
+    alone = [
+        compare([name], *(Features([b[i : i + 1] for b in s.blocks]) for s in (f, g)), "corrected") for i in range(3)
+    ]
+    alone = torch.cat([found[name] for found in alone])
     assert torch.allclose(together, alone, rtol=1e-6) and (together > 0).all()
     assert compare([name], f, f, "corrected")[name].abs().max() < 2e-6
     parts = block_by_block([name], f, g, "corrected")[name]
@@ -220,7 +218,8 @@ def test_kl_counts_zero_targets_and_infinite_columns_as_nothing():
 
 
 def test_float16_underflows_as_published_and_float32_does_not():
-    """METHOD.md section 6: in float16 the 1e-10 vanishes, so a column far from its counterpart counts 0 and not its distance."""
+    """METHOD.md section 6: in float16 the 1e-10 vanishes, so a column far from its counterpart counts 0 and not its
+    distance."""
     x, y = torch.zeros(1, 64, 1), torch.zeros(1, 64, 1)
     x[0, 0], y[0, 1] = 30, 30
     one = Features([x.view(1, 64, 1)])

@@ -125,7 +125,8 @@ def test_float32_is_not_tf32():
 
 
 def test_the_page_of_methods_is_what_the_registries_say(capsys):
-    """docs/methods.md is `python -m scoring.listing`; every file of weights has its sources, in order, and its licence."""
+    """docs/methods.md is `python -m scoring.listing`; every file of weights has its sources, in order, and its
+    licence."""
     listing.main([])
     page = capsys.readouterr().out
     assert (Path(__file__).parents[1] / "docs" / "methods.md").read_text() == page, (

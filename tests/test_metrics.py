@@ -1,4 +1,5 @@
-"""methods/metrics.py: published scores, piq, slow references written from the formulas, and properties that every metric must have."""
+"""methods/metrics.py: published scores, piq, slow references written from the formulas, and properties that every
+metric must have."""
 
 import csv
 import importlib.metadata
@@ -101,7 +102,8 @@ def test_notes_say_what_the_printed_rows_are():
 
 def test_psnr_and_msssim_load_no_other_package():
     code = (
-        "import sys, torch; from methods import metrics; x = torch.rand(1, 3, 170, 170); f = metrics.FEATURES['pixels'](); "
+        "import sys, torch; from methods import metrics; x = torch.rand(1, 3, 170, 170); "
+        "f = metrics.FEATURES['pixels'](); "
         "[metrics.METRICS[m].distance(f(x), f(x)) for m in ('psnr', 'msssim')]; "
         "sys.exit(bool({'torchvision', 'timm', 'piq', 'lpips', 'skimage'} & set(sys.modules)))"
     )
@@ -333,7 +335,8 @@ def test_levels_weigh_alike_before_the_logarithm():
 
 
 def test_underflowing_softmax_counts_nothing_in_vgg_and_is_bounded_in_eff():
-    """METHOD.md section 7: without an epsilon an infinite sum of a column counts 0; with 1e-17 in the log it is finite."""
+    """METHOD.md section 7: without an epsilon an infinite sum of a column counts 0; with 1e-17 in the log it is
+    finite."""
     x, y = torch.zeros(1, 1, 8, 8), torch.zeros(1, 1, 8, 8)
     x[0, 0, 0, 0], y[0, 0, 0, 1] = 300, 300  # one column of 64: p and q underflow to 0 at each other's peak
     euclid = 2 * 300**2

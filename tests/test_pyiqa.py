@@ -1,6 +1,8 @@
-"""pyiqa:NAME: its metrics equal pyiqa called alone, in every batch, with its direction; where it is missing, one line says so.
+"""pyiqa:NAME: its metrics equal pyiqa called alone, in every batch, with its direction; where it is missing, one line
+says so.
 
-The package is no requirement (its licence allows no commercial use), so most of this is skipped where it is not installed.
+The package is no requirement (its licence allows no commercial use), so most of this is skipped where it is not
+installed.
 """
 
 import importlib.util

@@ -92,7 +92,7 @@ def test_entries_are_whole(metric):
 
 
 def test_notes_say_what_the_printed_rows_are():
-    assert all("training mode" in METRICS[name].note for name in EFFICIENT)
+    assert all("training mode" in METRICS[name].caveat for name in EFFICIENT)
     assert all("[0, 1]" in METRICS[name].note and "[-1, 1]" in METRICS[name].note for name in ("lpips", "lpips_vgg"))
     assert METRICS["dists"].short_side == {"corrected": 256}
     better = {"psnr", "ssim", "vsi", "haarpsi", "vif", "srsim", "dss"}

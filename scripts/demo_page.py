@@ -24,9 +24,10 @@ from models import BACKBONES  # noqa: E402
 PERTURBATIONS = ("none", "tra", "sca", "rot")
 PAGE = """# The methods on demo
 
-Made by `{command} > docs/demo.md`: Spearman's rank correlation of each method that needs no download with the
-**strength** (1 to 5) of five kinds of damage to five photographs, 125 pairs, plain (none) and with the distorted image
-shifted (tra), scaled (sca) and turned (rot) by 1 %. Strengths are not opinions: what the table shows is that a method
+Made by `{command} > docs/demo.md`
+
+Spearman's rank correlation of methods that need no download with the **strength** (1 to 5) of five kinds of damage to
+five photographs, 125 pairs, plain (none) and perturbed by 1 %: shifted (tra), scaled (sca), turned (rot). Strengths are not opinions: what the table shows is that a method
 runs here, which direction its scores have, and what a small change of geometry does to it. Which method agrees best
 with people is a question for the datasets of [datasets.md](datasets.md), with intervals (`compare.py`).
 
@@ -37,6 +38,11 @@ with people is a question for the datasets of [datasets.md](datasets.md), with i
 def without_download():
     """Names of the metrics and of the backbones whose weights are none or come inside a required package."""
     return [n for n, m in METRICS.items() if not m.weights] + [n for n, b in BACKBONES.items() if b.weights is None]
+
+
+def columns_of(names):
+    """The score columns of methods: a metric is one, a backbone has one a distance."""
+    return [c for n in names for c in ([n] if n in METRICS else [f"{n}_{d}" for d in of_blocks()])]
 
 
 def score(names, folder):
@@ -61,8 +67,7 @@ def main(argv):
         rows = {(row["method"], row["perturbation"]): float(row["srcc"]) for row in csv.DictReader(file)}
     some = [] if args.model == without_download() else ["-m", *args.model]
     print(PAGE.format(command=" ".join(["python", "scripts/demo_page.py", *some])))
-    columns = [c for n in args.model for c in ([n] if n in METRICS else [f"{n}_{d}" for d in of_blocks()])]
-    for column in columns:
+    for column in columns_of(args.model):
         print(f"| {column} | " + " | ".join(f"{rows[column, p]:.3f}".replace("0.", ".") for p in PERTURBATIONS) + " |")
 
 

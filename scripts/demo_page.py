@@ -27,9 +27,10 @@ PAGE = """# The methods on demo
 Made by `{command} > docs/demo.md`
 
 Spearman's rank correlation of methods that need no download with the **strength** (1 to 5) of five kinds of damage to
-five photographs, 125 pairs, plain (none) and perturbed by 1 %: shifted (tra), scaled (sca), turned (rot). Strengths are not opinions: what the table shows is that a method
-runs here, which direction its scores have, and what a small change of geometry does to it. Which method agrees best
-with people is a question for the datasets of [datasets.md](datasets.md), with intervals (`compare.py`).
+five photographs, 125 pairs, plain (none) and perturbed by 1 %: shifted (tra), scaled (sca), turned (rot). Strengths
+are not opinions: what the table shows is that a method runs here, which direction its scores have, and what a small
+change of geometry does to it. Which method agrees best with people is a question for the datasets of
+[datasets.md](datasets.md), with intervals (`compare.py`).
 
 | method | none | tra | sca | rot |
 |---|---|---|---|---|"""

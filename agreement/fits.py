@@ -5,7 +5,7 @@
     plcc(mapping(prediction), label)
 
 PLCC after such a mapping measures agreement up to the metric's own scale. A mapping that does not rise over the data would
-reward disagreement, so `Fit.monotonic` is checked, and the reports withhold the numbers where it fails.
+reward disagreement, so `Fit.usable` is checked, and the reports withhold the numbers where it fails.
 
 Every family is linear in all but its place and its width, so only these two are searched and the rest is solved for at each
 step (variable projection, Golub and Pereyra 1973). To add a family, write its basis and enter it in MAPPINGS.
@@ -21,7 +21,7 @@ from agreement.correlations import checked
 
 RACE = 2000  # pairs, evenly spaced in sorted order, on which the starts compete; the winner is fitted to all
 SAME_MINIMUM = 1e-3  # relative difference of residual sums up to which two starts reached the same minimum
-ASYMPTOTE = 1000  # standard deviations of the label; a coefficient beyond means that the data do not level off
+ASYMPTOTE = 20  # standard deviations of the label; a coefficient beyond means that the data do not level off
 FLAT = 1e-6  # standard deviations of the label; a curve that rises by less says nothing
 STARTS = [(place, width) for place in (0.2, 0.5, 0.8) for width in (0.2, 1.0)]  # quantile of x, standard deviations
 
@@ -70,12 +70,15 @@ class Mapping(NamedTuple):
     searched: int  # 2: place and log width; 0: linear
     parameters: int
     formula: str
+    rising: Callable | None = (
+        None  # (x, y) -> the coefficients of the best curve that falls nowhere, where it can be had
+    )
 
 
 MAPPINGS = {
     "logistic4": Mapping(logistic4, _logistic4_units, 2, 4, "b2 + (b1 - b2) / (1 + exp(-(x - b3) / b4))"),
     "logistic5": Mapping(logistic5, _logistic5_units, 2, 5, "b1 (1/2 - 1 / (1 + exp(b2 (x - b3)))) + b4 x + b5"),
-    "cubic": Mapping(cubic, _cubic_units, 0, 4, "b1 + b2 x + b3 x^2 + b4 x^3"),
+    "cubic": Mapping(cubic, _cubic_units, 0, 4, "b1 + b2 x + b3 x^2 + b4 x^3", lambda x, y: _rising_cubic(x, y)),
 }
 
 
@@ -85,13 +88,24 @@ class Fit:
 
     name: str
     parameters: tuple  # b1, b2, ... of MAPPINGS[name].formula, in the data's units
-    converged: bool  # a minimum inside the search range was reached by the winning start
+    converged: (
+        bool  # the winning start ended at a minimum; otherwise the curve is not the best one, and is not reported
+    )
+    bounded: (
+        bool  # the data level off: an asymptote or place out of sight leaves the curve good, its parameters arbitrary
+    )
     starts: int  # how many starts were tried ...
     agreeing: int  # ... and how many of them ended at the winner's minimum
     monotonic: bool  # rises between the smallest and the largest prediction, and falls nowhere
+    constrained: bool  # the best curve of its family falls somewhere: this is the best one that does not
     place: tuple  # what was searched, and the coefficients solved for, both on the standardised scale
     coefficients: tuple
     scale: tuple  # centre and scale of the predictions, centre and scale of the labels
+
+    @property
+    def usable(self):
+        """Whether numbers after this mapping mean anything."""
+        return self.converged and self.monotonic
 
     def __call__(self, prediction):
         xc, xs, yc, ys = self.scale
@@ -103,8 +117,8 @@ def fit(name, prediction, label, near=None):
     """Least-squares fit of MAPPINGS[name] to predictions (N,) and labels (N,) -> Fit.
 
     Place is searched within three ranges of the data on either side, width between 1/50 and 50 standard deviations. Data that
-    do not level off drive the place there, or an asymptote out of sight: converged is then False, the curve good,
-    its parameters arbitrary.
+    do not level off drive the place there, or an asymptote out of sight: bounded is then False, the curve good, its
+    parameters arbitrary. A cubic that falls somewhere gives way to the best one that does not (ITU-T P.1401 demands it).
     near: a Fit to nearly the same data, from whose place and width alone the search then starts: for refits without some pairs.
     Raises ValueError for NaN, lengths that differ, constant input, or no more pairs than parameters.
     """
@@ -112,23 +126,48 @@ def fit(name, prediction, label, near=None):
     prediction, label = checked(prediction, label, least=family.parameters + 1)
     scale = prediction.mean(), prediction.std(), label.mean(), label.std()
     x, y = (prediction - scale[0]) / scale[1], (label - scale[2]) / scale[3]
-    searched, converged, starts, agreeing = (
-        _search(family.basis, x, y, near and near.place) if family.searched else ((), True, 1, 1)
+    searched, converged, bounded, starts, agreeing = (
+        _search(family.basis, x, y, near and near.place) if family.searched else ((), True, True, 1, 1)
     )
-    coefficients = _solve(family.basis(x, *searched), y)
-    rising = np.diff(family.basis(np.linspace(x.min(), x.max(), 2001), *searched) @ coefficients)
+    coefficients, constrained = _solve(family.basis(x, *searched), y), False
+    grid = family.basis(np.linspace(x.min(), x.max(), 2001), *searched)
+    if family.rising and (np.diff(grid @ coefficients) < -1e-9).any():
+        coefficients, constrained = family.rising(x, y), True
+    rising = np.diff(grid @ coefficients)
     parameters = family.units(searched, coefficients, *scale)
     return Fit(
         name,
         tuple(map(float, parameters)),
         converged,
+        bounded,
         starts,
         agreeing,
         bool((rising >= -1e-9).all() and rising.sum() > FLAT),
+        constrained,
         tuple(searched),
         tuple(coefficients),
         scale,
     )
+
+
+def _rising_cubic(x, y):
+    """Coefficients of the cubic in standardised x that fits y best among those that fall nowhere between min x and max x.
+
+    A slope that is nowhere negative on [0, 1] is a sum of (u - r)^2, r in [0, 1], and u (1 - u), with weights that are not
+    negative (Lukacs 1918): a non-negative least squares problem, in four dimensions after a QR decomposition.
+    """
+    from scipy.optimize import nnls
+
+    low, width = x.min(), np.ptp(x)
+    q, r = np.linalg.qr(cubic((x - low) / width))
+    roots = np.linspace(0, 1, 1001)
+    slopes = np.column_stack([roots**2, -2 * roots, np.ones_like(roots)])
+    slopes = np.vstack([slopes, [0, 1, -1]])
+    rays = np.column_stack([np.zeros(len(slopes)), slopes / [1, 2, 3]])  # their integrals
+    rays = np.vstack([[1, 0, 0, 0], [-1, 0, 0, 0], rays])  # a constant of either sign
+    weights, _ = nnls(r @ rays.T, q.T @ y)
+    polynomial = np.polynomial.Polynomial(rays.T @ weights)(np.polynomial.Polynomial([-low / width, 1 / width]))
+    return np.pad(polynomial.coef, (0, 4 - len(polynomial.coef)))
 
 
 def _solve(basis, y):
@@ -136,7 +175,7 @@ def _solve(basis, y):
 
 
 def _search(basis, x, y, near=None):
-    """(place, log width), converged, starts, agreeing of the best fit to standardised x, y."""
+    """(place, log width), converged, bounded, starts, agreeing of the best fit to standardised x, y."""
     from scipy.optimize import least_squares
 
     reach = 3 * np.ptp(x)
@@ -159,4 +198,4 @@ def _search(basis, x, y, near=None):
         (end.x > bounds[0] + 1e-2 * np.ptp(bounds, axis=0)) & (end.x < bounds[1] - 1e-2 * np.ptp(bounds, axis=0))
     )
     level = np.abs(_solve(basis(x, *end.x), y)).max() < ASYMPTOTE
-    return end.x, bool(end.status > 0 and inside and level), len(race), agreeing
+    return end.x, bool(end.status > 0), bool(inside and level), len(race), agreeing

@@ -63,7 +63,7 @@ class Calibration:
         table = self.file.table
         label = self.file.document.get("label") or known(self.file.dataset, "label") or "its label"
         parameters = ", ".join(f"b{i} {v:.5g}" for i, v in enumerate(self.fit.parameters, 1))
-        parameters += "" if self.fit.converged else " (arbitrary: the data do not level off; the curve is good)"
+        parameters += "" if self.fit.bounded else " (arbitrary: the data do not level off; the curve is good)"
         mapped = self.fit(self.file.sign * table["pred"].to_numpy())
         rmse = np.sqrt(np.mean(self.errors**2))
         count = f"{len(table)}" if self.file.expected in (None, len(table)) else f"{len(table)} of {self.file.expected}"
@@ -147,7 +147,7 @@ def fitted(x, y, path, strict=False, near=None):
         found = fit(MAPPING, x, y, near)
     except ValueError as error:
         raise UsageError(f"--calibrate {path}: {error}") from None
-    if strict and not found.monotonic:
+    if strict and not found.usable:
         raise UsageError(
             f"--calibrate {path}: the fitted curve does not rise with the score, so it predicts no opinion: this "
             "metric does not agree with the labels of this dataset"

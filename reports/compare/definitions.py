@@ -172,14 +172,14 @@ DEFINITIONS = {
     ),
     "cubic": Definition(
         "third-order polynomial",
-        "y = b1 + b2 x + b3 x^2 + b4 x^3, used only where it is monotonic over the data.",
+        "y = b1 + b2 x + b3 x^2 + b4 x^3, the best one that falls nowhere over the data.",
         "ITU-T P.1401 (2020). Methods, metrics and procedures for statistical evaluation of objective quality models.",
     ),
     "convergence": Definition(
         "starts agree",
-        "How many of the starts of the fit ended at the minimum of the best one. Not converged: as a rule because the"
-        " data do not level off, so that an asymptote lies out of sight: the curve is good, its parameters are "
-        "arbitrary.",
+        "How many of the starts of the fit ended at the minimum of the best one. Unbounded: the data do not level off, so that an "
+        "asymptote lies out of sight: the curve is good, its parameters would be arbitrary. Held monotonic: the best cubic "
+        "falls somewhere, this is the best one that does not.",
         "Golub, Pereyra 1973. The differentiation of pseudo-inverses and nonlinear least squares problems whose "
         "variables separate. SIAM J. Numer. Anal. 10(2).",
     ),

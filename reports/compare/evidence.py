@@ -174,9 +174,7 @@ def _bootstrap(group, fits, rows, settings):
     label, references = group.label[rows], group.references[rows]
     options = {"resamples": settings.resamples, "seed": settings.seed, "among": group.references}
     found = cluster_bootstrap(label, group.predictions[:, rows], references, **options)
-    mapped = {
-        m: of[settings.fit](group.predictions[m, rows]) for m, of in enumerate(fits) if of[settings.fit].monotonic
-    }
+    mapped = {m: of[settings.fit](group.predictions[m, rows]) for m, of in enumerate(fits) if of[settings.fit].usable}
     usable = [m for m, values in mapped.items() if np.ptp(values) > 0]
     if not usable:
         blank = found["plcc"]
@@ -288,12 +286,15 @@ def _fits(group, m, found, settings):
             "formula": MAPPINGS[name].formula,
             "parameters": list(mapping.parameters),
             "converged": mapping.converged,
+            "bounded": mapping.bounded,
+            "constrained": mapping.constrained,
             "starts": mapping.starts,
             "agreeing": mapping.agreeing,
             "monotonic": mapping.monotonic,
         }
-        if not mapping.monotonic:
-            out[name]["refused"] = "the fitted curve is not monotonic over the data"
+        if not mapping.usable:
+            why = "the fitted curve is not monotonic over the data" if mapping.converged else "the fit did not converge"
+            out[name]["refused"] = why
             continue
         mapped, parameters = mapping(group.predictions[m]), MAPPINGS[name].parameters
         out[name] |= {"plcc": plcc(mapped, group.label), "rmse": rmse(mapped, group.label, parameters)}

@@ -78,9 +78,9 @@ def scatter(measured, m, settings):
         ax, x = axes[0, 0], group.predictions[m]
         ax.scatter(x, group.label, s=4 if len(x) < 5000 else 1.5, color=GREY, alpha=0.45, linewidths=0, rasterized=True)
         grid = np.linspace(x.min(), x.max(), 200)
-        if fit.monotonic:
+        if fit.usable and not fit.constrained:
             ax.fill_between(grid, *band(fit, group, m, grid, settings), color=ORANGE, alpha=0.35, linewidth=0)
-        ax.plot(grid, fit(grid), color=ORANGE, linewidth=1.4, linestyle="-" if fit.monotonic else ":")
+        ax.plot(grid, fit(grid), color=ORANGE, linewidth=1.4, linestyle="-" if fit.usable else ":")
         if (group.label == np.round(group.label)).all() and np.ptp(group.label) < 20:  # levels, as in the demo
             ax.yaxis.get_major_locator().set_params(integer=True)
         ax.set(

@@ -10,7 +10,7 @@ from agreement.significance import TESTS
 from reports.compare import figures
 from reports.compare.definitions import COLUMNS, DEFINITIONS
 from reports.compare.evidence import SCOPES, STATISTICS, TESTED, Settings
-from reports.compare.report import audit_line, family_text, floor_refusal, number, p_text, spread_lines
+from reports.compare.report import audit_line, family_text, floor_refusal, number, p_text, parameters_text, spread_lines
 
 INTERVALS = {"t": "interval", "percentile": "percentile", "bca": "bca"}  # Settings.interval -> its definition
 # A verdict -> the class of page.css that colours it
@@ -240,9 +240,8 @@ def _group(group, found, settings, options):
             [escape(metric), link(name)]
             + [number(fit[key]) if key in fit else "–" for key in ("plcc", "rmse", "rmse_star", "outlier_ratio")]
             + [
-                f"{fit['agreeing']}/{fit['starts']}" + ("" if fit["converged"] else ", not converged"),
-                ", ".join(f"{b:.4g}" for b in fit["parameters"])
-                + ("" if fit["monotonic"] else " (not monotonic: withheld)"),
+                f"{fit['agreeing']}/{fit['starts']}",
+                escape(parameters_text(fit)),
             ]
             for metric in order
             for name, fit in group["fits"][metric].items()

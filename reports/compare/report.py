@@ -157,9 +157,8 @@ def _group(group, settings):
             [f"  {metric}", name]
             + [number(fit[key]) if key in fit else "-" for key in ("plcc", "rmse", "rmse_star", "outlier_ratio")]
             + [
-                f"{fit['agreeing']}/{fit['starts']}" + ("" if fit["converged"] else ", not converged"),
-                " ".join(f"{b:.4g}" for b in fit["parameters"])
-                + ("" if fit["monotonic"] else " (not monotonic: withheld)"),
+                f"{fit['agreeing']}/{fit['starts']}",
+                parameters_text(fit),
             ]
             for metric in order
             for name, fit in group["fits"][metric].items()
@@ -304,6 +303,15 @@ def latex(results):
         ]
         parts.append("\n".join(lines))
     return "% needs \\usepackage{booktabs}\n" + "\n\n".join(parts) + "\n"
+
+
+def parameters_text(fit):
+    """The parameters of a fit, or why they say nothing."""
+    if "refused" in fit:
+        return f"withheld: {fit['refused']}"
+    if not fit["bounded"]:
+        return "unbounded: the data do not level off"
+    return " ".join(f"{b:.4g}" for b in fit["parameters"]) + (" (held monotonic)" if fit["constrained"] else "")
 
 
 def ceiling_row(group, name):

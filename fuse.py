@@ -5,9 +5,10 @@
     python fuse.py results --blocks dinov1_cos --by weights           # the blocks of a backbone (run.py --per-layer)
     python fuse.py results --write "dinov1_cos * stlpips_alex^0.3"    # its score files, made of those of its factors
 
-What is reported for a dataset was chosen on the other datasets, over all their perturbations at once; numbers of data that
-took part in the choice stand at the end and are labelled "in sample". How exponents are chosen is said in agreement/exponents.py, what a
-factor enters the product with in methods/fused.py. Intervals are of paired differences, by a bootstrap over references (agreement/bootstrap.py).
+What is reported for a dataset was chosen on the other datasets, over all their perturbations at once; numbers of data
+that took part in the choice stand at the end and are labelled "in sample". How exponents are chosen is said in
+agreement/exponents.py, what a factor enters the product with in methods/fused.py. Intervals are of paired differences,
+by a bootstrap over references (agreement/bootstrap.py).
 """
 
 import argparse
@@ -34,20 +35,20 @@ from reports.fuse.report import FORMATS
 
 def beside(choice, cell, folder, kind, others):
     """[(role, name, prediction (N,), higher = worse)]: the fused metric first, then what it is compared with."""
-    found = [("fused", choice.expression(kind), choice.scores(cell, kind))]
+    metrics = [("fused", choice.expression(kind), choice.scores(cell, kind))]
     if cell.files[0].method in cell.factors:
-        found += [("factor", n, folder.prediction(cell, n)) for n in choice.names]
+        metrics += [("factor", n, folder.prediction(cell, n)) for n in choice.names]
     else:  # blocks
-        found += [("all blocks", cell.files[0].method, folder.prediction(cell, cell.files[0].method))]
-        found += [("block", n, d) for n, d in zip(cell.factors, cell.distances)]
+        metrics += [("all blocks", cell.files[0].method, folder.prediction(cell, cell.files[0].method))]
+        metrics += [("block", n, d) for n, d in zip(cell.factors, cell.distances)]
     singles = {n: folder.prediction(cell, n) for n in folder.singles(cell)}
     best = max(singles, key=lambda n: coefficient(n, singles[n], cell)["srcc"], default=None)
-    found += [("asked for", n, singles[n]) for n in others if n in singles and n not in [f[1] for f in found]]
-    if best in [f[1] for f in found]:
-        found = [(f"{role}, best single" if n == best else role, n, p) for role, n, p in found]
+    metrics += [("asked for", n, singles[n]) for n in others if n in singles and n not in [f[1] for f in metrics]]
+    if best in [f[1] for f in metrics]:
+        metrics = [(f"{role}, best single" if n == best else role, n, p) for role, n, p in metrics]
     elif best is not None:
-        found.append(("best single", best, singles[best]))
-    return found
+        metrics.append(("best single", best, singles[best]))
+    return metrics
 
 
 def coefficient(name, prediction, cell):
@@ -58,12 +59,13 @@ def coefficient(name, prediction, cell):
 
 
 def lines(choice, cell, folder, args):
-    """The lines of one cell, each metric's coefficients, and the resampled SRCC of all (agreement.bootstrap.Resampled)."""
+    """The lines of one cell, each metric's coefficients,
+    and the resampled SRCC of all (agreement.bootstrap.Resampled)."""
     from agreement.bootstrap import cluster_bootstrap
 
-    found = beside(choice, cell, folder, args.by, args.beside)
+    metrics = beside(choice, cell, folder, args.by, args.beside)
     table = []
-    for role, name, prediction in found:
+    for role, name, prediction in metrics:
         table.append(
             {
                 "dataset": cell.dataset,
@@ -81,7 +83,7 @@ def lines(choice, cell, folder, args):
                 "references": len(np.unique(cell.references)),
             }
         )
-    predictions = np.stack([prediction for _, _, prediction in found])
+    predictions = np.stack([prediction for _, _, prediction in metrics])
     seed = (args.seed, folder.datasets.index(cell.dataset))  # datasets are resampled apart, cells of one together
     try:
         drawn = cluster_bootstrap(cell.badness, predictions, cell.references, ("srcc",), args.resamples, seed)["srcc"]
@@ -115,14 +117,14 @@ def summary(choice, table, kind):
     """One line a dataset held out: what was chosen on what, and the mean over its cells against its best factor's."""
     means = {}
     for line in table:
-        if line["dataset"] == choice.held:
+        if line["dataset"] == choice.held_out:
             means.setdefault((line["role"].partition(",")[0], line["metric"]), []).append(line["srcc"])
     means = {key: float(np.mean(v)) for key, v in means.items()}
     mean = next(m for (role, _), m in means.items() if role == "fused")
     factors = {n: m for (role, n), m in means.items() if role in ("factor", "block", "all blocks")}
     best = max(factors, key=factors.get)
     return {
-        "held_out": choice.held,
+        "held_out": choice.held_out,
         "chosen_on": list(choice.chosen_on),
         "expression": choice.expression(kind),
         "parameters": dict(zip(choice.names, choice.parameters)),
@@ -135,8 +137,8 @@ def summary(choice, table, kind):
 
 def report(choices, agreement, cells, lacking, folder, args, tried=None):
     """Everything that is printed, as one dict. choices: one a dataset held out, the last chosen on all."""
-    *held, none = choices
-    work = [(choice, cell) for choice in held for cell in cells if cell.dataset == choice.held]
+    *choices_held_out, none = choices
+    work = [(choice, cell) for choice in choices_held_out for cell in cells if cell.dataset == choice.held_out]
     tables, factors = [], cells[0].factors
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool, progress(len(work), "cell", "bootstrap") as bar:
         for some in pool.map(lambda w: lines(*w, folder, args), work):
@@ -150,7 +152,7 @@ def report(choices, agreement, cells, lacking, folder, args, tried=None):
         "shared": {dataset: sorted(references) for dataset, references in folder.shared.items()},
         "used": [c.name for c in cells],
         "lacks": lacking,
-        "held_out": [summary(choice, table, args.by) for choice in held],
+        "held_out": [summary(choice, table, args.by) for choice in choices_held_out],
         "lines": table,
         "curves": curves(choices, agreement, factors),
         "in_sample": {

@@ -5,7 +5,8 @@
     python tables.py --table 3 --commands                    # the run.py calls that make the table's score files
     python tables.py --check results authors                 # two sets of score files, pair by pair
 
-Which score file fills a cell is said by reports/tables/paper/tables.csv (reports/tables/cells.py). `run.py --table` makes the score files, too.
+Which score file fills a cell is said by reports/tables/paper/tables.csv (reports/tables/cells.py). `run.py --table`
+makes the score files, too.
 """
 
 import argparse

@@ -3,7 +3,7 @@
     from agreement.bootstrap import cluster_bootstrap
     srcc = cluster_bootstrap(label, predictions, reference)["srcc"]   # predictions (M, N): M metrics, N pairs
     srcc.estimate, srcc.values      # on the data, on every resample
-    srcc.interval(0, 1)             # quantiles of the difference, metric 0 minus metric 1; for verdicts: simultaneous.py
+    srcc.interval(0, 1)             # quantiles of the difference, metric 0 minus 1; for verdicts: simultaneous.py
 
 A resample draws as many references as there are, with replacement, and takes all pairs of each one drawn, the same for
 every metric (so differences are paired). It is therefore nothing but a multiplicity w_c for each reference c, and every
@@ -11,12 +11,13 @@ statistic here is a function of W (K, C), K resamples at a time. They are exact 
 without expanding it. With w_i the multiplicity of the reference of pair i:
 
 - plcc   from sums over references of 1, x, y, xx, yy, xy, weighted by W.
-- srcc   Pairs are sorted once. With A_i = sum of w over smaller values, B_i = over smaller or equal ones, the mid-rank is
-         (A_i + B_i + 1) / 2, so a cumulative sum of w in sorted order, read at the ends of the groups of ties, ranks a
-         resample: once for the label and once for every metric.
+- srcc   Pairs are sorted once. With A_i = sum of w over smaller values, B_i = over smaller or equal ones, the mid-rank
+         is (A_i + B_i + 1) / 2, so a cumulative sum of w in sorted order, read at the ends of the groups of ties, ranks
+         a resample: once for the label and once for every metric.
 - krcc   Concordant minus discordant pairs: sum over (i, j) of w_i w_j s_ij / 2, s_ij = sgn(x_i - x_j) sgn(y_i - y_j).
-         Summed within references that is w' K w / 2, K (C, C) counted once; copies of a pair tie with each other in both
-         variables, s = 0, as they should. Pairs untied in x: w' U w / 2, counted alike; tau-b = w'Kw / sqrt(w'Ux w w'Uy w).
+         Summed within references that is w' K w / 2, K (C, C) counted once; copies of a pair tie with each other in
+         both variables, s = 0, as they should. Pairs untied in x: w' U w / 2, counted alike; tau-b = w'Kw / sqrt(w'Ux w
+         w'Uy w).
 
 Sources: Field & Welsh 2007 (JRSS B 69, bootstrapping clustered data); Efron 1987 (JASA 82, BCa intervals).
 """
@@ -40,7 +41,8 @@ RESAMPLES = 2000
 
 @dataclass(frozen=True)
 class Resampled:
-    """A statistic of M metrics: on the data, on every resample, without each cluster (jackknife), on each cluster alone."""
+    """A statistic of M metrics: on the data, on every resample, without each cluster (jackknife),
+    on each cluster alone."""
 
     estimate: np.ndarray  # (M,)
     values: np.ndarray  # (resamples, M)
@@ -56,7 +58,8 @@ class Resampled:
         return replace(self, values=np.concatenate([self.values, self.statistic(more)])) if len(more) else self
 
     def placed(self, columns, count):
-        """The same with the M metrics as `columns` of `count`, the others NaN: metrics that the statistic is not given for."""
+        """The same with the M metrics as `columns` of `count`, the others NaN:
+        metrics that the statistic is not given for."""
 
         def wide(values):
             out = np.full((*values.shape[:-1], count), np.nan)
@@ -82,9 +85,9 @@ class Resampled:
 def interval(values, estimate, jackknife=None, level=0.95, method="percentile"):
     """Bootstrap interval (low, high) from resampled values (R,).
 
-    method "percentile": the quantiles of the values. "bca": these, corrected for bias and for an error that changes with
-    the value (acceleration), which takes the leave-one-cluster-out values (C,). Raises ValueError when a resample has no
-    value: all its predictions or labels were equal. Source: Efron 1987, the acceleration from the jackknife.
+    method "percentile": the quantiles of the values. "bca": these, corrected for bias and for an error that changes
+    with the value (acceleration), which takes the leave-one-cluster-out values (C,). Raises ValueError when a resample
+    has no value: all its predictions or labels were equal. Source: Efron 1987, the acceleration from the jackknife.
     """
     from scipy.special import ndtr, ndtri
 
@@ -110,7 +113,8 @@ def interval(values, estimate, jackknife=None, level=0.95, method="percentile"):
 
 @lru_cache(maxsize=4)
 def multiplicities(clusters, resamples=RESAMPLES, seed=0):
-    """(resamples, clusters), read-only: how often each cluster is drawn; the same for the same seed, whatever is resampled."""
+    """(resamples, clusters), read-only: how often each cluster is drawn;
+    the same for the same seed, whatever is resampled."""
     even = np.full(clusters, 1 / clusters)
     drawn = np.random.default_rng(seed).multinomial(clusters, even, size=resamples).astype(float)
     drawn.setflags(write=False)
@@ -120,7 +124,8 @@ def multiplicities(clusters, resamples=RESAMPLES, seed=0):
 def resample(statistic, clusters, resamples=RESAMPLES, seed=0, present=None):
     """Bootstrap any statistic(W (K, C)) -> (K, M) over C clusters -> Resampled.
 
-    present: how many of the clusters the statistic looks at, where not all. Raises ValueError for fewer than 2 clusters.
+    present: how many of the clusters the statistic looks at, where not all. Raises ValueError for fewer than 2
+    clusters.
     """
     present = clusters if present is None else present
     if present < 2:
@@ -161,9 +166,10 @@ def cluster_bootstrap(label, predictions, clusters, statistics=COEFFICIENTS, res
     """Bootstrap correlations of M metrics with the label over clusters (references), paired across metrics.
 
     label (N,), predictions (M, N) oriented so that positive = agrees with people, clusters (N,) any labels (names).
-    Returns {statistic: Resampled} for the names in `statistics` (keys of STATISTICS). The estimates are the coefficients
-    of the data. among: names of all clusters to resample, where these pairs are of some of them only: so that parts of one
-    data set are resampled together. Raises ValueError for NaN, lengths that differ, constant input, fewer than 2 clusters.
+    Returns {statistic: Resampled} for the names in `statistics` (keys of STATISTICS). The estimates are the
+    coefficients of the data. among: names of all clusters to resample, where these pairs are of some of them only: so
+    that parts of one data set are resampled together. Raises ValueError for NaN, lengths that differ, constant input,
+    fewer than 2 clusters.
     """
     predictions = np.atleast_2d(np.asarray(predictions, dtype=float))
     for prediction in predictions:
@@ -248,7 +254,8 @@ def _signs(values, sizes):
 
 
 def _cubic(x, y, sizes):
-    """The cubic form sum of w_a w_c w_d T_acd as its symmetric blocks (C - a, C - a), each of the terms with least index a."""
+    """The cubic form sum of w_a w_c w_d T_acd as its symmetric blocks (C - a, C - a),
+    each of the terms with least index a."""
     starts = np.cumsum(sizes) - sizes
     counts = np.stack([x[:, a : a + n] @ y[:, a : a + n].T for a, n in zip(starts, sizes)])
     counts = counts + counts.transpose(0, 2, 1)
@@ -365,11 +372,11 @@ def _pair_counts(label, predictions, sizes):
     concordance = np.zeros((len(predictions), clusters, clusters))
     untied = np.zeros((len(dense), clusters, clusters))
     for c, (start, size) in enumerate(zip(starts, sizes)):
-        own = dense[:, start : start + size, None]
-        larger_y, smaller_y = packed(own[0] > padded[0]), packed(own[0] < padded[0])
+        in_cluster = dense[:, start : start + size, None]
+        larger_y, smaller_y = packed(in_cluster[0] > padded[0]), packed(in_cluster[0] < padded[0])
         untied[0, c] = counted(larger_y)
         for m in range(len(predictions)):
-            larger_x = packed(own[m + 1] > padded[m + 1])
+            larger_x = packed(in_cluster[m + 1] > padded[m + 1])
             untied[m + 1, c] = counted(larger_x)
             concordance[m, c] = counted(larger_x & larger_y) - counted(larger_x & smaller_y)
     return (both + both.transpose(0, 2, 1) for both in (concordance, untied))

@@ -3,8 +3,9 @@
     from agreement.ceiling import noise_ceiling
     noise_ceiling(label, standard_error)["srcc"]       # no metric can be expected above it on these labels
 
-Labels scatter about the true quality, so the truth itself does not correlate with them by 1. A metric below the ceiling has
-room; one at it agrees with people as well as these labels can show; one above it has learned their noise, or was lucky.
+Labels scatter about the true quality, so the truth itself does not correlate with them by 1. A metric below the ceiling
+has room; one at it agrees with people as well as these labels can show; one above it has learned their noise, or was
+lucky.
 """
 
 import numpy as np
@@ -15,13 +16,14 @@ DRAWS = 100
 
 
 def noise_ceiling(label, error, draws=DRAWS, seed=0):
-    """{"plcc", "srcc", "krcc": expected coefficient of the true quality with such labels, "reliability": share of variance}.
+    """{"plcc", "srcc", "krcc": expected coefficient of the true quality with such labels, "reliability":
+    share of variance}.
 
-    label (N,), error (N,): standard errors of the labels, in their unit. reliability = 1 - mean(error^2) / var(label) is the
-    share of the labels' variance that is quality, and its root the PLCC (Lord, Novick 1968, Statistical theories of mental
-    test scores, section 3.4; Spearman 1904). Ranks have no such formula: the labels, drawn together about their mean until
-    they have the variance of the true quality, get new errors `draws` times. Raises ValueError for NaN, lengths that differ,
-    negative errors, or errors that leave no variance to the quality.
+    label (N,), error (N,): standard errors of the labels, in their unit. reliability = 1 - mean(error^2) / var(label)
+    is the share of the labels' variance that is quality, and its root the PLCC (Lord, Novick 1968, Statistical theories
+    of mental test scores, section 3.4; Spearman 1904). Ranks have no such formula: the labels, drawn together about
+    their mean until they have the variance of the true quality, get new errors `draws` times. Raises ValueError for
+    NaN, lengths that differ, negative errors, or errors that leave no variance to the quality.
     """
     error = np.asarray(error, dtype=float)
     _, label = checked(label, label)

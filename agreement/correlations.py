@@ -3,8 +3,8 @@
     from agreement.correlations import coefficients
     coefficients(prediction, label)      # {"plcc": ..., "srcc": ..., "krcc": ...}
 
-Every function takes predictions already oriented (ScoreFile.sign), so a positive coefficient means "agrees with people".
-A sign is never dropped. Bad input raises ValueError, so a caller never gets a coefficient that means nothing.
+Every function takes predictions already oriented (ScoreFile.sign), so a positive coefficient means "agrees with
+people". A sign is never dropped. Bad input raises ValueError, so a caller never gets a coefficient that means nothing.
 """
 
 import numpy as np
@@ -13,7 +13,8 @@ COEFFICIENTS = ("plcc", "srcc", "krcc")
 
 
 def checked(prediction, label, least=2):
-    """Both as float64 vectors of one length >= least, finite and not constant; ValueError says what was found instead."""
+    """Both as float64 vectors of one length >= least, finite and not constant;
+    ValueError says what was found instead."""
     x, y = np.asarray(prediction, dtype=float), np.asarray(label, dtype=float)
     if x.ndim != 1 or y.ndim != 1 or len(x) != len(y):
         raise ValueError(f"expected two vectors of one length, found shapes {x.shape} and {y.shape}")
@@ -41,7 +42,8 @@ def plcc(prediction, label):
 
 
 def srcc(prediction, label):
-    """Spearman's rank correlation (N,), (N,) -> float in [-1, 1]; ties get mid-ranks. Raises as plcc. Source: Spearman 1904."""
+    """Spearman's rank correlation (N,), (N,) -> float in [-1, 1]; ties get mid-ranks. Raises as plcc.
+    Source: Spearman 1904."""
     from scipy import stats
 
     return float(stats.spearmanr(*checked(prediction, label)).statistic)
@@ -60,7 +62,8 @@ def coefficients(prediction, label):
 
 
 def rmse(mapped, label, parameters=0):
-    """Root mean squared error of mapped predictions (N,) on the label's scale; each fitted parameter costs one degree of freedom.
+    """Root mean squared error of mapped predictions (N,) on the label's scale;
+    each fitted parameter costs one degree of freedom.
 
     Source: ITU-T P.1401, statistical evaluation metrics. Raises ValueError for no more pairs than parameters.
     """
@@ -68,7 +71,8 @@ def rmse(mapped, label, parameters=0):
 
 
 def margin(std, raters=None):
-    """Half width (N,) of the 95 % interval of a mean label: from the standard deviation over `raters` raters, by Student's t.
+    """Half width (N,) of the 95 % interval of a mean label:
+    from the standard deviation over `raters` raters, by Student's t.
 
     raters None: std is already the standard error of the mean. Source: ITU-T P.1401.
     """
@@ -79,7 +83,8 @@ def margin(std, raters=None):
 
 
 def rmse_star(mapped, label, half_width, parameters=0):
-    """Epsilon-insensitive RMSE*: only what an error exceeds the label's own 95 % interval by counts. half_width (N,): `margin`.
+    """Epsilon-insensitive RMSE*: only what an error exceeds the label's own 95 % interval by counts. half_width (N,):
+    `margin`.
 
     Source: ITU-T P.1401. Raises as rmse.
     """
@@ -88,7 +93,8 @@ def rmse_star(mapped, label, half_width, parameters=0):
 
 
 def outlier_ratio(mapped, label, half_width):
-    """Share of pairs whose error exceeds the label's own 95 % interval, half_width (N,): `margin`. Source: ITU-T P.1401."""
+    """Share of pairs whose error exceeds the label's own 95 % interval, half_width (N,): `margin`.
+    Source: ITU-T P.1401."""
     return float(np.mean(np.abs(np.asarray(mapped, dtype=float) - label) > half_width))
 
 

@@ -1,12 +1,13 @@
 """Which exponents agree best with people: numbers in, numbers out; no files, no names of metrics.
 
-A combination is a line of parameters p (F,) times factors X (F, N): with X = log distances it is the logarithm of a product
-and p are exponents; with X = distances it is a weighted sum and p are weights. Ranks are all that SRCC sees of either.
+A combination is a line of parameters p (F,) times factors X (F, N): with X = log distances it is the logarithm of a
+product and p are exponents; with X = distances it is a weighted sum and p are weights. Ranks are all that SRCC sees of
+either.
 
-What is maximised is the mean over datasets of the mean SRCC over a dataset's cells (perturbations), so that a dataset with few
-score files counts as much as one with many. That mean is a step function of a parameter, flat and jagged at its top: the
-parameter taken is the middle of all those whose mean is within EQUAL of the best, to two digits, and it stays where it
-stands (at 0: the factor is left out) unless that gains more than EQUAL.
+What is maximised is the mean over datasets of the mean SRCC over a dataset's cells (perturbations), so that a dataset
+with few score files counts as much as one with many. That mean is a step function of a parameter, flat and jagged at
+its top: the parameter taken is the middle of all those whose mean is within EQUAL of the best, to two digits, and it
+stays where it stands (at 0: the factor is left out) unless that gains more than EQUAL.
 """
 
 import os
@@ -37,16 +38,17 @@ def srccs(combinations, label_ranks):
     """SRCC of each row of combinations (P, N) with a label given by its unit_ranks -> (P,); NaN for a constant row."""
     n = combinations.shape[1]
     order = np.argsort(combinations, axis=1)
-    found = label_ranks[order] @ (np.arange(n) - (n - 1) / 2) / np.sqrt(n * (n * n - 1) / 12)
+    correlations = label_ranks[order] @ (np.arange(n) - (n - 1) / 2) / np.sqrt(n * (n * n - 1) / 12)
     ordered = np.take_along_axis(combinations, order, axis=1)
     for p in np.flatnonzero((np.diff(ordered, axis=1) == 0).any(axis=1)):  # ties: the ranks in order are wrong there
         constant = ordered[p, 0] == ordered[p, -1]
-        found[p] = np.nan if constant else unit_ranks(combinations[p]) @ label_ranks
-    return found
+        correlations[p] = np.nan if constant else unit_ranks(combinations[p]) @ label_ranks
+    return correlations
 
 
 def rough_srccs(combinations, label_ranks):
-    """srccs of many rows (P, n) in float32, for a first look: equal values of a row count in the order they stand in."""
+    """srccs of many rows (P, n) in float32, for a first look:
+    equal values of a row count in the order they stand in."""
     order = np.argsort(combinations.astype(np.float32), axis=1)
     places = np.arange(combinations.shape[1], dtype=np.float32)
     places -= places.mean()
@@ -56,8 +58,8 @@ def rough_srccs(combinations, label_ranks):
 class Agreement:
     """agreement(parameters (P, F)) -> (P, D) mean SRCC of each dataset's cells; each combination is computed once.
 
-    cells: [(dataset, X (F, N), badness (N,))], badness a label of which higher means worse. srccs: the function above that is
-    asked. The cells are computed side by side, on all cores.
+    cells: [(dataset, X (F, N), badness (N,))], badness a label of which higher means worse. srccs: the function above
+    that is asked. The cells are computed side by side, on all cores.
     """
 
     def __init__(self, cells, srccs=srccs):
@@ -82,10 +84,10 @@ class Agreement:
 
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
             values = list(pool.map(of_cell, self.cells))
-        found = {d: [] for d in self.datasets}
+        by_dataset = {d: [] for d in self.datasets}
         for (dataset, _, _), value in zip(self.cells, values):
-            found[dataset].append(value)
-        means = np.stack([np.mean(found[d], axis=0) for d in self.datasets], axis=1)
+            by_dataset[dataset].append(value)
+        means = np.stack([np.mean(by_dataset[d], axis=0) for d in self.datasets], axis=1)
         return np.where(np.isnan(means), -1, means)
 
     def mean(self, parameters, datasets):

@@ -4,11 +4,11 @@
     mapping = fit("logistic4", prediction, label)      # Fit: parameters, convergence, monotonicity
     plcc(mapping(prediction), label)
 
-PLCC after such a mapping measures agreement up to the metric's own scale. A mapping that does not rise over the data would
-reward disagreement, so `Fit.usable` is checked, and the reports withhold the numbers where it fails.
+PLCC after such a mapping measures agreement up to the metric's own scale. A mapping that does not rise over the data
+would reward disagreement, so `Fit.usable` is checked, and the reports withhold the numbers where it fails.
 
-Every family is linear in all but its place and its width, so only these two are searched and the rest is solved for at each
-step (variable projection, Golub and Pereyra 1973). To add a family, write its basis and enter it in MAPPINGS.
+Every family is linear in all but its place and its width, so only these two are searched and the rest is solved for at
+each step (variable projection, Golub and Pereyra 1973). To add a family, write its basis and enter it in MAPPINGS.
 """
 
 from collections.abc import Callable
@@ -33,7 +33,8 @@ def _sigmoid(x, place, log_width):
 
 
 def logistic4(x, place, log_width):
-    """y = b2 + (b1 - b2) / (1 + exp(-(x - b3) / b4)), b4 > 0. VQEG 2003, final report on FRTV phase II (4 parameters)."""
+    """y = b2 + (b1 - b2) / (1 + exp(-(x - b3) / b4)), b4 > 0.
+    VQEG 2003, final report on FRTV phase II (4 parameters)."""
     s = _sigmoid(x, place, log_width)
     return np.stack([s, 1 - s], axis=1)
 
@@ -63,7 +64,8 @@ def _cubic_units(p, c, xc, xs, yc, ys):
 
 
 class Mapping(NamedTuple):
-    """A family of curves: basis(x, *searched) (N, coefficients), its parameters in the data's units, how many there are."""
+    """A family of curves: basis(x, *searched) (N, coefficients), its parameters in the data's units,
+    how many there are."""
 
     basis: Callable
     units: Callable
@@ -116,11 +118,12 @@ class Fit:
 def fit(name, prediction, label, near=None):
     """Least-squares fit of MAPPINGS[name] to predictions (N,) and labels (N,) -> Fit.
 
-    Place is searched within three ranges of the data on either side, width between 1/50 and 50 standard deviations. Data that
-    do not level off drive the place there, or an asymptote out of sight: bounded is then False, the curve good, its
-    parameters arbitrary. A cubic that falls somewhere gives way to the best one that does not (ITU-T P.1401 demands it).
-    near: a Fit to nearly the same data, from whose place and width alone the search then starts: for refits without some pairs.
-    Raises ValueError for NaN, lengths that differ, constant input, or no more pairs than parameters.
+    Place is searched within three ranges of the data on either side, width between 1/50 and 50 standard deviations.
+    Data that do not level off drive the place there, or an asymptote out of sight: bounded is then False, the curve
+    good, its parameters arbitrary. A cubic that falls somewhere gives way to the best one that does not (ITU-T P.1401
+    demands it).
+    near: a Fit to nearly the same data, from whose place and width alone the search then starts: for refits without
+    some pairs. Raises ValueError for NaN, lengths that differ, constant input, or no more pairs than parameters.
     """
     family = MAPPINGS[name]
     prediction, label = checked(prediction, label, least=family.parameters + 1)
@@ -151,10 +154,11 @@ def fit(name, prediction, label, near=None):
 
 
 def _rising_cubic(x, y):
-    """Coefficients of the cubic in standardised x that fits y best among those that fall nowhere between min x and max x.
+    """Coefficients of the cubic in standardised x that fits y best among those that fall nowhere between min x and max
+    x.
 
-    A slope that is nowhere negative on [0, 1] is a sum of (u - r)^2, r in [0, 1], and u (1 - u), with weights that are not
-    negative (Lukacs 1918): a non-negative least squares problem, in four dimensions after a QR decomposition.
+    A slope that is nowhere negative on [0, 1] is a sum of (u - r)^2, r in [0, 1], and u (1 - u), with weights that are
+    not negative (Lukacs 1918): a non-negative least squares problem, in four dimensions after a QR decomposition.
     """
     from scipy.optimize import nnls
 

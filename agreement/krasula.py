@@ -1,11 +1,11 @@
 """Krasula's analysis: does a metric tell which images differ, and which of two is better? Numbers in, numbers out.
 
-It looks at pairs of images whose subjective scores are, or are not, significantly different, so it needs the uncertainty of
-each subjective score, and needs no mapping between the scales of the metric and of people.
+It looks at pairs of images whose subjective scores are, or are not, significantly different, so it needs the
+uncertainty of each subjective score, and needs no mapping between the scales of the metric and of people.
 
-Source: Krasula, Fliegel, Le Callet, Klima 2016 (QoMEX), On the accuracy of objective image and video quality models. There,
-areas and rates are compared by tests that take the pairs of images as independent. Each image is in thousands of pairs, so
-here the interval and the p-value come from the bootstrap over references instead.
+Source: Krasula, Fliegel, Le Callet, Klima 2016 (QoMEX), On the accuracy of objective image and video quality models.
+There, areas and rates are compared by tests that take the pairs of images as independent. Each image is in thousands of
+pairs, so here the interval and the p-value come from the bootstrap over references instead.
 """
 
 import numpy as np
@@ -21,8 +21,9 @@ BINS = (
 def different(label, error, level=0.95):
     """Pairs (i < j) of images and whether their scores differ: i (P,), j (P,), better (P,) in {-1, 0, 1}.
 
-    label (N,), error (N,): standard error of each mean score (its standard deviation over raters / sqrt(raters)). better is
-    the sign of label_i - label_j where the two-sided z-test says that they differ, 0 where it does not ("similar").
+    label (N,), error (N,): standard error of each mean score (its standard deviation over raters / sqrt(raters)).
+    better is the sign of label_i - label_j where the two-sided z-test says that they differ, 0 where it does not
+    ("similar").
     """
     from scipy import stats
 
@@ -33,7 +34,8 @@ def different(label, error, level=0.95):
 
 
 def area(positive, negative):
-    """Area under the ROC curve from counts (..., B) of both classes in rising order: P(positive higher) + P(equal) / 2."""
+    """Area under the ROC curve from counts (..., B) of both classes in rising order:
+    P(positive higher) + P(equal) / 2."""
     below = np.cumsum(negative, axis=-1) - negative / 2
     with np.errstate(invalid="ignore"):
         return np.sum(positive * below, axis=-1) / (positive.sum(axis=-1) * negative.sum(axis=-1))
@@ -42,10 +44,12 @@ def area(positive, negative):
 def krasula(label, predictions, error, clusters, resamples=RESAMPLES, seed=0):
     """{"different_similar", "better_worse", "correct"}: Resampled each, plus "pairs" and "different" (counts).
 
-    label (N,), predictions (M, N), both with the same direction (higher agrees with higher), error (N,) as for `different`,
-    clusters (N,) references. different_similar: area of |difference of predictions| as a detector of pairs that differ.
-    better_worse: area of the signed difference as a detector of the better one, pairs that differ only. correct: share of
-    these whose order the metric gets right (equal predictions are wrong). Raises ValueError when all pairs differ or none do.
+    label (N,), predictions (M, N), both with the same direction (higher agrees with higher), error (N,) as for
+    `different`, clusters (N,) references. different_similar: area of |difference of predictions| as a detector of pairs
+    that differ.
+    better_worse: area of the signed difference as a detector of the better one, pairs that differ only. correct: share
+    of these whose order the metric gets right (equal predictions are wrong). Raises ValueError when all pairs differ or
+    none do.
     """
     predictions = np.atleast_2d(np.asarray(predictions, dtype=float))
     for prediction in predictions:
@@ -53,13 +57,15 @@ def krasula(label, predictions, error, clusters, resamples=RESAMPLES, seed=0):
     error = np.asarray(error, dtype=float)
     if error.shape != label.shape or not (np.isfinite(error).all() and (error > 0).all()):
         raise ValueError(
-            f"expected {len(label)} positive standard errors, found {np.sum(~(error > 0))} that are not, of {error.size}"
+            f"expected {len(label)} positive standard errors, found {np.sum(~(error > 0))} that are not, of "
+            f"{error.size}"
         )
     names, member = np.unique(np.asarray(clusters), return_inverse=True)
     i, j, better = different(label, error)
     if not better.any() or better.all():
         raise ValueError(
-            f"expected pairs that differ and pairs that are similar, found that {np.count_nonzero(better)} of {len(i)} differ"
+            f"expected pairs that differ and pairs that are similar, found that {np.count_nonzero(better)} of "
+            f"{len(i)} differ"
         )
     first, second = np.minimum(member[i], member[j]), np.maximum(member[i], member[j])
     cell = first * len(names) + second  # which two references a pair of images is from
@@ -82,8 +88,8 @@ def krasula(label, predictions, error, clusters, resamples=RESAMPLES, seed=0):
 
 
 def _one(difference, better, cell, weight):
-    """The three statistics (K,) of one metric under each row of weights. Those of the first row (all ones) are exact; the
-    areas of the others are binned, and shifted by what binning did to the first."""
+    """The three statistics (K,) of one metric under each row of weights. Those of the first row (all ones) are exact;
+    the areas of the others are binned, and shifted by what binning did to the first."""
     kinds = np.stack([better == 0, difference * better > 0, difference * better < 0, (difference == 0) & (better != 0)])
     size = np.abs(difference)
     order = np.argsort(size)
@@ -101,10 +107,11 @@ def _one(difference, better, cell, weight):
 
 
 def _statistics(similar, right, wrong, equal):
-    """From counts (..., B) of pairs by |difference| in rising order: similar ones, and different ones judged right, wrong, equal.
+    """From counts (..., B) of pairs by |difference| in rising order:
+    similar ones, and different ones judged right, wrong, equal.
 
-    A pair that differs stands twice in the better/worse area, as (i, j) and as (j, i), with opposite signs. So a right pair
-    is above every mirrored right or equal one, and above a mirrored wrong one where its |difference| is larger.
+    A pair that differs stands twice in the better/worse area, as (i, j) and as (j, i), with opposite signs. So a right
+    pair is above every mirrored right or equal one, and above a mirrored wrong one where its |difference| is larger.
     """
     r, w, e = (counts.sum(axis=-1) for counts in (right, wrong, equal))
     n = r + w + e

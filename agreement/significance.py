@@ -1,12 +1,14 @@
-"""Is one correlation with the label larger than another, when both predictions are of the same images? Numbers in, numbers out.
+"""Is one correlation with the label larger than another, when both predictions are of the same images? Numbers in,
+numbers out.
 
 The classical tests for dependent correlations that share a variable. In all of them 1 is the label, 2 and 3 are the
-predictions of two metrics: r12 and r13 are compared, r23 is the correlation of the two predictions, n the number of pairs.
+predictions of two metrics: r12 and r13 are compared, r23 is the correlation of the two predictions, n the number of
+pairs.
 
-They take the n pairs as independent draws from a normal distribution. Pairs of one reference are not independent, so these
-p-values are too small where metrics differ in the references they favour: lay them beside the bootstrap over references
-(bootstrap.py), as compare.py does. They are derived for Pearson's coefficient; for Spearman's they are the usual approximation
-(Myers and Sirois 2006), for Kendall's they do not hold.
+They take the n pairs as independent draws from a normal distribution. Pairs of one reference are not independent, so
+these p-values are too small where metrics differ in the references they favour: lay them beside the bootstrap over
+references (bootstrap.py), as compare.py does. They are derived for Pearson's coefficient; for Spearman's they are the
+usual approximation (Myers and Sirois 2006), for Kendall's they do not hold.
 """
 
 import numpy as np
@@ -87,7 +89,8 @@ def zou(r12, r13, r23, n, level=0.95):
 
 
 def holm(p_values):
-    """Adjusted p-values (n,) that keep the chance of any false alarm among n tests. Source: Holm 1979 (Scand. J. Statist. 6)."""
+    """Adjusted p-values (n,) that keep the chance of any false alarm among n tests.
+    Source: Holm 1979 (Scand. J. Statist. 6)."""
     p = np.asarray(p_values, dtype=float)
     order = np.argsort(p, kind="stable")
     stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))

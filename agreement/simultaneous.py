@@ -1,22 +1,23 @@
 """Which of many differences are real: intervals that hold all together, and p-values, from one set of resamples.
 
-    family = judge([Contrast(srcc, 0, 1), Contrast(srcc, 0, 2), Contrast(plcc, 0, 1)])     # srcc, plcc: bootstrap.Resampled
+    family = judge([Contrast(srcc, 0, 1), Contrast(srcc, 0, 2), Contrast(plcc, 0, 1)])  # srcc, plcc: bootstrap.Resampled
     family.low, family.high         # (F,) 95 % that all F intervals hold their differences at once
     family.p                        # (F,) at or below .05 exactly where the interval leaves zero out
     family.verdict(margin=0.01)     # (F,) better, worse, equivalent, not shown different, undecided
 
 One method decides interval, p and verdict. A difference d of two metrics has the standard error s of the jackknife over
-clusters. In every resample the largest |d* - mean d*| / sd d* of the family is noted (max-t: differences that go together cost
-little); its quantile c, spread as Student's t with clusters - 1 degrees of freedom because s too is an estimate, gives the
-intervals d -+ c s. p is the share of resamples whose largest deviation is beyond |d| / s; p_stepdown the same among the
-differences that are not larger (never larger than p, without an interval of its own). Neither falls below 1 / (resamples + 1).
+clusters. In every resample the largest |d* - mean d*| / sd d* of the family is noted (max-t: differences that go
+together cost little); its quantile c, spread as Student's t with clusters - 1 degrees of freedom because s too is an
+estimate, gives the intervals d -+ c s. p is the share of resamples whose largest deviation is beyond |d| / s;
+p_stepdown the same among the differences that are not larger (never larger than p, without an interval of its own).
+Neither falls below 1 / (resamples + 1).
 
-With 25 references the interval of a single difference is about t(24) s. Drawn from PIPAL's, with 40 images each, it held the
-truth in 94 % of simulations, the percentile interval in 91 % (tests/test_simultaneous.py, --slow).
+With 25 references the interval of a single difference is about t(24) s. Drawn from PIPAL's, with 40 images each, it
+held the truth in 94 % of simulations, the percentile interval in 91 % (tests/test_simultaneous.py, --slow).
 
-Sources: Romano, Wolf 2005 (Econometrica 73, 1237-1282; step-down max-t); Hothorn, Bretz, Westfall 2008 (Biometrical Journal 50,
-346-363; simultaneous intervals); Cameron, Miller 2015 (Journal of Human Resources 50, 317-372; t with clusters - 1 degrees of
-freedom); Piepho 2004 (Journal of Computational and Graphical Statistics 13, 456-466; letters).
+Sources: Romano, Wolf 2005 (Econometrica 73, 1237-1282; step-down max-t); Hothorn, Bretz, Westfall 2008 (Biometrical
+Journal 50, 346-363; simultaneous intervals); Cameron, Miller 2015 (Journal of Human Resources 50, 317-372; t with
+clusters - 1 degrees of freedom); Piepho 2004 (Journal of Computational and Graphical Statistics 13, 456-466; letters).
 """
 
 from dataclasses import dataclass, field
@@ -34,7 +35,8 @@ VERDICTS = ("better", "worse", "equivalent", "not shown different", "undecided")
 
 
 class Contrast(NamedTuple):
-    """Metric a, or metric a minus metric b, of a resampled statistic. scale: np.arctanh for the interval of a coefficient."""
+    """Metric a, or metric a minus metric b, of a resampled statistic.
+    scale: np.arctanh for the interval of a coefficient."""
 
     resampled: Resampled
     a: int
@@ -88,11 +90,13 @@ class Family:
 
     @property
     def undecided(self):
-        """Whether the nearer end of the interval is within SURE of its Monte-Carlo errors of zero: more resamples may turn it."""
+        """Whether the nearer end of the interval is within SURE of its Monte-Carlo errors of zero:
+        more resamples may turn it."""
         return (self.error > 0) & (np.abs(np.abs(self.estimate) - self.critical * self.error) <= SURE * self.end_error)
 
     def verdict(self, margin=None):
-        """(F,) of VERDICTS. equivalent: both one-sided tests place |difference| below the margin (in units of the estimate)."""
+        """(F,) of VERDICTS. equivalent: both one-sided tests place |difference| below the margin (in units of the
+        estimate)."""
         out = np.full(len(self.estimate), "not shown different", dtype=object)
         if margin is not None:
             out[np.abs(self.estimate) + self.lenient * self.error < margin] = "equivalent"
@@ -104,8 +108,9 @@ class Family:
 def judge(contrasts, level=LEVEL):
     """Simultaneous intervals and p-values of Contrasts, all resampled alike -> Family.
 
-    Row k of the contrasts' Resampled must be one resample in all of them: of the same clusters with the same seed, or, for
-    parts of the data that have no cluster in common, with another seed. Raises ValueError for an empty family, resamples that differ in number, or a resample without a value (`checked_finite`).
+    Row k of the contrasts' Resampled must be one resample in all of them: of the same clusters with the same seed, or,
+    for parts of the data that have no cluster in common, with another seed. Raises ValueError for an empty family,
+    resamples that differ in number, or a resample without a value (`checked_finite`).
     """
     from scipy import stats
 
@@ -180,7 +185,8 @@ def jackknife_error(leave_one_out):
 
 
 def single(contrast, level=LEVEL):
-    """(low, high) of one contrast alone, on the statistic's own scale: estimate -+ Student's t(clusters - 1) times error."""
+    """(low, high) of one contrast alone, on the statistic's own scale:
+    estimate -+ Student's t(clusters - 1) times error."""
     from scipy import stats
 
     checked_finite(contrast)
@@ -196,7 +202,8 @@ def back(contrast, low, high):
 
 
 def letters(different):
-    """Compact letter display: different (M, M) symmetric booleans -> M strings; two metrics share a letter unless different.
+    """Compact letter display: different (M, M) symmetric booleans -> M strings;
+    two metrics share a letter unless different.
 
     Metrics are taken in the order given (best first), so the best has an "a". By insertion and absorption: Piepho 2004.
     """
@@ -209,11 +216,11 @@ def letters(different):
             split = []
             for column in columns:
                 split += [column - {i}, column - {j}] if {i, j} <= column else [column]
-            kept = []
+            maximal = []
             for column in sorted(set(split), key=lambda c: (-len(c), sorted(c))):
-                if not any(column <= other for other in kept):
-                    kept.append(column)
-            columns = kept
+                if not any(column <= other for other in maximal):
+                    maximal.append(column)
+            columns = maximal
     columns = sorted(sorted(column) for column in columns)
     names = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
     marks = [names[k] if k < len(names) else f"({k + 1})" for k in range(len(columns))]
@@ -221,8 +228,8 @@ def letters(different):
 
 
 def _largest(chosen, t, student, resamples, alpha):
-    """Of contrasts by rising t: largest standardised deviation of each resample (R,), step-down p (F,), and the critical
-    values of batches of the resamples, each standardised by itself: what their number leaves open."""
+    """Of contrasts by rising t: largest standardised deviation of each resample (R,), step-down p (F,), and the
+    critical values of batches of the resamples, each standardised by itself: what their number leaves open."""
     moments = [(v.mean(), v.std()) for v in (c.of(c.resampled.values) for c in chosen)]
     centre, width = (np.array(m) for m in zip(*moments))
     largest, sums, critical = np.empty(resamples), np.zeros(len(chosen)), []

@@ -1,8 +1,11 @@
-"""How much a metric's verdicts change when the images move by a pixel: measures from perturbed and plain scores of one metric.
+"""How much a metric's verdicts change when the images move by a pixel:
+measures from perturbed and plain scores of one metric.
 
-SRCC alone is no such measure: it can rise under a rotation while most images change their order. Numbers in, numbers out:
+SRCC alone is no such measure: it can rise under a rotation while most images change their order. Numbers in, numbers
+out:
 
-- the change of each coefficient: put plain and perturbed predictions through bootstrap.cluster_bootstrap as two metrics;
+- the change of each coefficient: put plain and perturbed predictions through bootstrap.cluster_bootstrap as two
+metrics;
 - flip_rate: share of pairs of distorted images of one reference that swap their order;
 - floor_percentile: how bad the metric finds a reference against its own perturbed self, among the real distortions.
 """
@@ -13,10 +16,11 @@ from agreement.bootstrap import RESAMPLES, mean_over_clusters, ratio, resample
 
 
 def flip_rate(plain, perturbed, clusters, resamples=RESAMPLES, seed=0):
-    """Share of pairs of images of one reference whose order by plain (N,) is reversed by perturbed (N,) -> Resampled (M = 1).
+    """Share of pairs of images of one reference whose order by plain (N,) is reversed by perturbed (N,) -> Resampled (M
+    = 1).
 
-    Only pairs that differ in `plain` count; one that merely becomes equal has not flipped. 0.5 is what chance would give.
-    Raises ValueError when no reference has two images of different score, or for fewer than 2 references.
+    Only pairs that differ in `plain` count; one that merely becomes equal has not flipped. 0.5 is what chance would
+    give. Raises ValueError when no reference has two images of different score, or for fewer than 2 references.
     """
     names, member = np.unique(np.asarray(clusters), return_inverse=True)
     flips, pairs = np.zeros(len(names)), np.zeros(len(names))
@@ -31,19 +35,20 @@ def flip_rate(plain, perturbed, clusters, resamples=RESAMPLES, seed=0):
 
 
 def floor_percentile(floor, floor_clusters, plain, clusters, resamples=RESAMPLES, seed=0):
-    """Where a reference against its own perturbed self stands among its real distortions, mean over references, in 0 ... 100.
+    """Where a reference against its own perturbed self stands among its real distortions, mean over references,
+    in 0 ... 100.
 
-    floor (F,): score of a reference against its perturbed self, floor_clusters (F,) which one; plain (N,), clusters (N,): the
-    unperturbed scores of the distorted images. Both oriented alike, higher = worse. The percentile of a reference is the
-    share of its distorted images that the metric finds less distorted than the reference's own perturbed self (equal ones
-    count half): 0 is a metric that the perturbation does not touch. -> Resampled (M = 1).
+    floor (F,): score of a reference against its perturbed self, floor_clusters (F,) which one; plain (N,), clusters
+    (N,): the unperturbed scores of the distorted images. Both oriented alike, higher = worse. The percentile of a
+    reference is the share of its distorted images that the metric finds less distorted than the reference's own
+    perturbed self (equal ones count half): 0 is a metric that the perturbation does not touch. -> Resampled (M = 1).
     Raises ValueError when a reference has no floor, or more than one, or for fewer than 2 references.
     """
     names, member = np.unique(np.asarray(clusters), return_inverse=True)
-    found, counts = np.unique(np.asarray(floor_clusters), return_counts=True)
-    if list(found) != list(names) or (counts != 1).any():
+    present, counts = np.unique(np.asarray(floor_clusters), return_counts=True)
+    if list(present) != list(names) or (counts != 1).any():
         raise ValueError(
-            f"expected one noise-floor score for each of {len(names)} references, found {len(floor)} for {len(found)}"
+            f"expected one noise-floor score for each of {len(names)} references, found {len(floor)} for {len(present)}"
         )
     floor = np.asarray(floor, dtype=float)[np.argsort(floor_clusters, kind="stable")][:, None]
     shares = [np.mean((np.sign(floor[c] - plain[member == c]) + 1) / 2) * 100 for c in range(len(names))]

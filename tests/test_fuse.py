@@ -330,7 +330,7 @@ def test_released_scores_give_the_published_fusion():
     folder = Folder(RELEASED)
     cells, lacking = folder.load(["dinov1_cos", "embed_openclip_vitb32_laion_tecoa4_cos"])
     choices = leaving_one_out(agreement_of(cells, "exponents"), cells[0].factors, (1.0, 0.0), [1])
-    chosen = next(c for c in choices if c.held == "tid2013")
+    chosen = next(c for c in choices if c.held_out == "tid2013")
     assert chosen.parameters[1] == pytest.approx(0.13, abs=0.011) and "tid2013" not in chosen.chosen_on
     for cell in cells:
         if cell.dataset == "tid2013":

@@ -84,10 +84,10 @@ class Folder:
         file = read(path)
         file.require_whole()
         settings = file.settings
-        said = settings.get("perturbation", key[1])
-        said = said, None if said == "none" else settings.get("pct", key[2])
-        if said != key[1:]:
-            by_json, by_name = (cell_name("", *which).strip() for which in (said, key[1:]))
+        stated = settings.get("perturbation", key[1])
+        stated = stated, None if stated == "none" else settings.get("pct", key[2])
+        if stated != key[1:]:
+            by_json, by_name = (cell_name("", *which).strip() for which in (stated, key[1:]))
             raise UsageError(
                 f"{path}: scored under {by_json} by its JSON, {by_name} by its name; "
                 "factors must be of one perturbation"
@@ -137,12 +137,12 @@ class Folder:
         return cells, lacking
 
     def cell(self, key, factors):
-        found = [self.read(key, name) for name in factors]
+        files = [self.read(key, name) for name in factors]
         distances = [
             fused.distance(file.table["pred"], file.pred_higher_is, self.floor, line(file.path))[order]
-            for file, order in found
+            for file, order in files
         ]
-        return self.made(key, factors, distances, [file for file, _ in found])
+        return self.made(key, factors, distances, [file for file, _ in files])
 
     def made(self, key, names, distances, files):
         file, order = self.read(key, files[0].method)
@@ -162,15 +162,15 @@ class Folder:
                 lacking[cell_name(*key)] = [method]
                 continue
             file, order = self.read(key, method)
-            found = [c for c in file.table.columns if BLOCK.fullmatch(c)]
-            names = names or found
-            if len(found) < 2 or found != names:
+            columns = [c for c in file.table.columns if BLOCK.fullmatch(c)]
+            names = names or columns
+            if len(columns) < 2 or columns != names:
                 raise UsageError(
                     f"{file.path}: expected the columns pred_0, pred_1, ... of two blocks or more, the same in each "
-                    f"file; found {', '.join(found) or 'none'}; score it with run.py --per-layer"
+                    f"file; found {', '.join(columns) or 'none'}; score it with run.py --per-layer"
                 )
-            distances = [fused.distance(file.table[c], "worse", self.floor, line(file.path))[order] for c in found]
-            cells.append(self.made(key, found, distances, [file]))
+            distances = [fused.distance(file.table[c], "worse", self.floor, line(file.path))[order] for c in columns]
+            cells.append(self.made(key, columns, distances, [file]))
         same(cells, lambda file: file.protocol, "under protocol")
         return cells, lacking
 
@@ -187,12 +187,12 @@ class Folder:
 
     def singles(self, cell):
         """Methods that can be set beside those of a cell: not fused, not of random weights, of the same protocol."""
-        found, key = [], (cell.dataset, cell.perturbation, cell.pct)
+        methods, key = [], (cell.dataset, cell.perturbation, cell.pct)
         for method in [method for method in list(self.cells[key]) if self.usable(key, method)]:
             file, _ = self.read(key, method)
             if not file.random and "fused" not in file.settings and file.protocol == cell.files[0].protocol:
-                found.append(method)
-        return found
+                methods.append(method)
+        return methods
 
 
 def shared_content(path):

@@ -1,4 +1,5 @@
-"""Parameters of a fused metric chosen on some datasets' cells and held out from another: the choices that fuse.py reports."""
+"""Parameters of a fused metric chosen on some datasets' cells and held out from another:
+the choices that fuse.py reports."""
 
 from dataclasses import dataclass
 
@@ -12,9 +13,9 @@ CURVE = (0, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 1, 2, 5
 
 @dataclass(frozen=True)
 class Choice:
-    """A combination and the datasets it was chosen on. held: the dataset left out, None for none."""
+    """A combination and the datasets it was chosen on. held_out: the dataset left out, None for none."""
 
-    held: str | None
+    held_out: str | None
     chosen_on: tuple
     names: tuple
     parameters: tuple
@@ -39,32 +40,33 @@ class Choice:
 
 
 def agreement_of(cells, kind):
-    """The exponents.Agreement of fuse_cells.Cells."""
+    """The exponents.Agreement of cells.FactorCells."""
     return Agreement([(c.dataset, KINDS[kind][0](c.distances), c.badness) for c in cells])
 
 
 def leaving_one_out(agreement, names, start, free):
     """[Choice] for each dataset held out, and a last one chosen on all. start (F,), free: indices that may move."""
     choices = []
-    for held in [*agreement.datasets, None]:
-        on = tuple(d for d in agreement.datasets if d != held)
+    for left_out in [*agreement.datasets, None]:
+        on = tuple(d for d in agreement.datasets if d != left_out)
         choices.append(
-            Choice(held, on, tuple(names), choose(agreement, on, start, free), tuple(names[i] for i in free))
+            Choice(left_out, on, tuple(names), choose(agreement, on, start, free), tuple(names[i] for i in free))
         )
     return choices
 
 
 def curves(choices, agreement, factors):
-    """How flat the top is: mean SRCC of the datasets a choice was made on, along each free parameter, the others as chosen."""
-    found = []
+    """How flat the top is: mean SRCC of the datasets a choice was made on, along each free parameter,
+    the others as chosen."""
+    lines = []
     for choice in choices:
         for name in choice.free:
             at, i = choice.vector(factors), factors.index(name)
             values = sorted({*CURVE, *(other.vector(factors)[i] for other in choices)})
             means = agreement.mean([(*at[:i], v, *at[i + 1 :]) for v in values], choice.chosen_on)
-            found.append(
+            lines.append(
                 {
-                    "held_out": choice.held,
+                    "held_out": choice.held_out,
                     "chosen_on": list(choice.chosen_on),
                     "parameter": name,
                     "chosen": at[i],
@@ -72,4 +74,4 @@ def curves(choices, agreement, factors):
                     "mean_srcc": [None if m == -1 else float(m) for m in means],
                 }
             )
-    return found
+    return lines

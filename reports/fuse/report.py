@@ -35,8 +35,8 @@ def cell_row(line):
 
 def sections(report):
     """[(title, heads or None, rows)] of a report: rows of strings under heads, or lines of text."""
-    tried, found = report["tried"], []
-    found.append(
+    tried, parts = report["tried"], []
+    parts.append(
         (
             "Held out: chosen without the dataset it is reported for",
             ("held out", "chosen on", "chosen", "mean SRCC", "best factor", "its mean", "gain"),
@@ -54,7 +54,7 @@ def sections(report):
             ],
         )
     )
-    found.append(
+    parts.append(
         (
             "Held out, cell by cell",
             HEADS,
@@ -64,11 +64,13 @@ def sections(report):
     compared = sum(line["difference"] is not None for line in report["lines"])
     references = {line["dataset"]: line["references"] for line in report["lines"]}
     notes = [
-        f"95 % at once: intervals of the paired differences in SRCC that hold for all {compared} lines together (max-t, "
-        f"{report['resamples']} resamples of the references, {', '.join(f'{d}: {n}' for d, n in references.items())}); few "
-        "references carry little; better, worse: the fused metric is",
-        "held out is the dataset, not its content: LIVE and TID2013 show photographs of the same collection (Kodak's), so that "
-        "neither is new content to what was chosen on the other (--shared-content leaves named references out)",
+        f"95 % at once: intervals of the paired differences in SRCC that hold for all {compared} lines together "
+        f"(max-t, {report['resamples']} resamples of the references, "
+        f"{', '.join(f'{d}: {n}' for d, n in references.items())}); few references carry little; better, worse: "
+        "the fused metric is",
+        "held out is the dataset, not its content: LIVE and TID2013 show photographs of the same collection "
+        "(Kodak's), so that neither is new content to what was chosen on the other (--shared-content leaves named "
+        "references out)",
         *(f"left out of {d} as shared content: {', '.join(names)}" for d, names in report["shared"].items()),
         "best single: the best method of the folder in that cell, picked on that very cell, which favours it",
         f"cells used: {', '.join(report['used'])}",
@@ -79,30 +81,31 @@ def sections(report):
         count = tried["combinations"]
         notes += [
             f"tried: {tried['pairs']} pairs, {tried['triples']} triples, {tried['forward']} larger sets by forward "
-            f"selection: {count} combinations; for each dataset held out on the others alone, so that they cost its own "
-            "intervals nothing",
+            f"selection: {count} combinations; for each dataset held out on the others alone, so that they cost "
+            "its own intervals nothing",
             *tried["notes"],
         ]
-    found.append(("What this is", None, notes))
-    found += curve_sections(report)
+    parts.append(("What this is", None, notes))
+    parts += curve_sections(report)
     sample = report["in_sample"]
     means = ", ".join(f"{dataset} {mean:.3f}" for dataset, mean in sample["mean_srcc"].items())
-    found.append(
+    parts.append(
         (
             "In sample: chosen on all datasets, to be used on others; its numbers here prove nothing",
             None,
             [sample["expression"], f"mean SRCC in sample: {means}"],
         )
     )
-    return found
+    return parts
 
 
 def curve_sections(report):
-    """One table a parameter: the mean over its values, a column for each dataset held out; blocks have too many to print."""
+    """One table a parameter: the mean over its values, a column for each dataset held out;
+    blocks have too many to print."""
     groups = {}
     for curve in report["curves"]:
         groups.setdefault(curve["parameter"], []).append(curve)
-    found = []
+    parts = []
     for name, curves in groups.items() if len(groups) <= 4 else ():
         values = sorted({v for c in curves for v in c["values"]})
         heads = (
@@ -116,8 +119,8 @@ def curve_sections(report):
                 mean = dict(zip(c["values"], c["mean_srcc"])).get(v)
                 cells.append("" if mean is None else f"{mean:.4f}" + (" *" if v == c["chosen"] else ""))
             rows.append((f"{v:g}", *cells))
-        found.append(("Mean SRCC of the datasets that chose, in sample (*: chosen)", heads, rows))
-    return found
+        parts.append(("Mean SRCC of the datasets that chose, in sample (*: chosen)", heads, rows))
+    return parts
 
 
 def text(report):

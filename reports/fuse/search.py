@@ -1,10 +1,10 @@
 """fuse.py --search: which metrics of a folder to fuse, held out as honestly as their exponents.
 
 For each dataset held out, singles, all pairs and triples, and larger sets by forward selection, are ranked on the other
-datasets alone: roughly, with coarse exponents and THIN pairs of images a cell, drawn at random. Where there are more than MANY sets
-of a size, a first look at LOOK pairs a cell leaves KEPT of them, and how far the best of the others stood below is said. The best of
-each size and the best few of all then get their exponents as agreement/exponents.py chooses them, on all pairs of images, and
-the best of these is what is reported.
+datasets alone: roughly, with coarse exponents and THIN pairs of images a cell, drawn at random. Where there are more
+than MANY sets of a size, a first look at LOOK pairs a cell leaves KEPT of them, and how far the best of the others
+stood below is said. The best of each size and the best few of all then get their exponents as agreement/exponents.py
+chooses them, on all pairs of images, and the best of these is what is reported.
 """
 
 from itertools import combinations
@@ -21,16 +21,19 @@ THIN = 3000
 MANY, LOOK, KEPT = 1000, 300, 300
 BATCH = 64  # sets at a time
 FINALISTS = 3
-WORTH = 1e-3  # of mean SRCC that a larger set has to gain: what does not show in three decimals is not worth another network
+# of mean SRCC that a larger set has to gain: what does not show in three decimals is not worth another network
+WORTH = 1e-3
 POWERS = COARSE[COARSE > 0]
 
 
-def search(folder, asked, most, seed=0):
-    """-> (choices, agreement, cells, lacking, what was tried) over the methods of a fuse_cells.Folder, or those asked for.
+def search(folder, methods, most, seed=0):
+    """-> (choices, agreement, cells, lacking, what was tried) over the methods of a cells.Folder,
+    or those asked for.
 
-    most: the largest number of factors; seed: of the sample of pairs that sets are ranked on. Raises UsageError where there are not two methods and two datasets to work with.
+    most: the largest number of factors; seed: of the sample of pairs that sets are ranked on. Raises UsageError where
+    there are not two methods and two datasets to work with.
     """
-    pool, notes = (tuple(asked), []) if asked else pool_of(folder)
+    pool, notes = (tuple(methods), []) if methods else pool_of(folder)
     cells, lacking = folder.load(pool)
     enough(cells, lacking, "--search")
     agreement, features = agreement_of(cells, "exponents"), KINDS["exponents"][0]
@@ -43,10 +46,10 @@ def search(folder, asked, most, seed=0):
 
     thin, look = sampled(THIN, srccs), sampled(LOOK, rough_srccs)
     sizes, choices, gaps = {}, [], {}
-    for held in [*agreement.datasets, None]:
-        on = tuple(d for d in agreement.datasets if d != held)
-        ranking = Ranking(thin, look, len(pool), on, f"without {held}" if held else "in sample")
-        choices.append(final(agreement, ranking.up_to(most), pool, held, on))
+    for held_out in [*agreement.datasets, None]:
+        on = tuple(d for d in agreement.datasets if d != held_out)
+        ranking = Ranking(thin, look, len(pool), on, f"without {held_out}" if held_out else "in sample")
+        choices.append(final(agreement, ranking.up_to(most), pool, held_out, on))
         sizes |= {members: len(members) for members in ranking.tried if len(members) > 1}
         for size, gap in ranking.gaps.items():
             gaps.setdefault(size, []).append(gap)
@@ -68,7 +71,8 @@ def search(folder, asked, most, seed=0):
 
 
 def sample(pairs, seed, most=THIN):
-    """Up to `most` of so many pairs, drawn at random: every n-th one would meet the same few distortions of each reference."""
+    """Up to `most` of so many pairs, drawn at random:
+    every n-th one would meet the same few distortions of each reference."""
     if pairs <= most:
         return np.arange(pairs)
     return np.sort(np.random.default_rng(seed).choice(pairs, most, replace=False))
@@ -104,43 +108,46 @@ def looked(item):
     """The note on the sets of one size that a first look left out."""
     size, gaps = item
     below = f"at least {min(gaps):.3f} SRCC below" if min(gaps) > 0 else "level with"
-    return f"sets of {size}: a first look at {LOOK} pairs a cell left {KEPT}; the best of the others stood {below} the best of those"
+    return (
+        f"sets of {size}: a first look at {LOOK} pairs a cell left {KEPT}; the best of the others stood {below} the "
+        "best of those"
+    )
 
 
 class Ranking:
     """The sets of up to so many of `count` factors, ranked by their mean SRCC over the datasets `on`.
 
-    thin, look: the Agreements of the sample that ranks and of a smaller one. `found` {members: (mean SRCC, parameters)} of
-    the sets that were ranked, `tried` all of which anything was computed, `gaps` {size: how far below the best of a first
-    look the best set stood that it left out}. A set is its best part that is one smaller, exponents as they are, times a
-    power of the factor added.
+    thin, look: the Agreements of the sample that ranks and of a smaller one. `found` {members: (mean SRCC, parameters)}
+    of the sets that were ranked, `tried` all of which anything was computed, `gaps` {size: how far below the best of a
+    first look the best set stood that it left out}. A set is its best part that is one smaller, exponents as they are,
+    times a power of the factor added.
     """
 
     def __init__(self, thin, look, count, on, desc):
         self.thin, self.look, self.count, self.on, self.desc = thin, look, count, on, desc
-        self.found, self.tried, self.gaps = {}, set(), {}
+        self.best_of, self.tried, self.gaps = {}, set(), {}
 
     def up_to(self, most):
         """-> found"""
         for i, unit in enumerate(np.eye(self.count)):
-            self.found[(i,)] = float(self.thin.mean([unit], self.on)[0]), tuple(unit)
+            self.best_of[(i,)] = float(self.thin.mean([unit], self.on)[0]), tuple(unit)
         for size in range(2, min(most, self.count) + 1):
             sets = list(combinations(range(self.count), size))
             if size > 3:
                 top = self.best(size - 1)
-                if self.found[top][0] <= self.found[self.best(size - 2)][0] + WORTH:
+                if self.best_of[top][0] <= self.best_of[self.best(size - 2)][0] + WORTH:
                     break
                 sets = [tuple(sorted((*top, i))) for i in range(self.count) if i not in top]
             self.tried.update(sets)
             if len(sets) > MANY:
                 sets = self.worth_more(sets, size)
             for members, mean, parameters in self.ranked(sets, self.thin, f"{size} factors"):
-                self.found[members] = mean, parameters
-        return self.found
+                self.best_of[members] = mean, parameters
+        return self.best_of
 
     def best(self, size):
         return max(
-            (members for members in self.found if len(members) == size), key=lambda members: self.found[members][0]
+            (members for members in self.best_of if len(members) == size), key=lambda members: self.best_of[members][0]
         )
 
     def worth_more(self, sets, size):
@@ -164,15 +171,15 @@ class Ranking:
 
     def lines(self, members):
         """(POWERS, count) parameters: the best part of a set with each power of the factor that it lacks."""
-        parts = [part for part in combinations(members, len(members) - 1) if part in self.found]
-        part = max(parts, key=lambda part: self.found[part][0])
+        parts = [part for part in combinations(members, len(members) - 1) if part in self.best_of]
+        part = max(parts, key=lambda part: self.best_of[part][0])
         [new] = set(members) - set(part)
-        lines = np.tile(self.found[part][1], (len(POWERS), 1))
+        lines = np.tile(self.best_of[part][1], (len(POWERS), 1))
         lines[:, new] += POWERS
         return lines
 
 
-def final(agreement, ranked, pool, held, on):
+def final(agreement, ranked, pool, held_out, on):
     """The Choice among the best of each size and the best few: a larger set has to be WORTH it."""
     order = sorted(ranked, key=lambda members: -ranked[members][0])
     finalists = {*order[:FINALISTS], *(next(m for m in order if len(m) == n) for n in {len(m) for m in order})}
@@ -186,4 +193,4 @@ def final(agreement, ranked, pool, held, on):
         if reached > mean + WORTH:
             mean, chosen, unit = reached, parameters, first
     names = [pool[i] for i in sorted(range(len(pool)), key=lambda i: i != unit) if chosen[i]]
-    return Choice(held, tuple(on), tuple(names), tuple(chosen[pool.index(n)] for n in names), tuple(names[1:]))
+    return Choice(held_out, tuple(on), tuple(names), tuple(chosen[pool.index(n)] for n in names), tuple(names[1:]))

@@ -1,6 +1,6 @@
 """Fused metrics as score files, made of the score files of their factors.
 
-    python fuse.py results --write fused2                                        # the cells whose factors' files are there
+    python fuse.py results --write fused2                                        # cells whose factors' files are there
     python fuse.py results --write "dinov1_cos * stlpips_alex^0.3" -sdir fused   # into another folder
 
 Writes <dataset>_<label>[_<perturbation>].csv and its JSON, as run.py does for a fused metric.
@@ -36,7 +36,8 @@ def factor_document(file):
 
 
 def score_files(fusion, folder, target):
-    """Write fused score files of the cells of a cells.Folder that have all factors -> ([path], {cell: what it lacks})."""
+    """Write fused score files of the cells of a cells.Folder that have all factors -> ([path], {cell: what it
+    lacks})."""
     cells, lacking = folder.load(fusion.factors)
     written = []
     Path(target).mkdir(parents=True, exist_ok=True)

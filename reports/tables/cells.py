@@ -110,8 +110,8 @@ def calls(cells):
     for cell in cells:
         backbone = cell.model_flag.removeprefix("embed_") if cell.distance_flag else None
         call = made.setdefault((cell.dataset, backbone), Call(cell.dataset, [], [], []))
-        asked = (cell.model_flag, cell.distance_flag, PERTURBATIONS[cell.perturbation])
-        for values, value in zip(call[1:], asked):
+        wanted = (cell.model_flag, cell.distance_flag, PERTURBATIONS[cell.perturbation])
+        for values, value in zip(call[1:], wanted):
             if value and value not in values:
                 values.append(value)
     for call in made.values():

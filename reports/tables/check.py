@@ -17,11 +17,12 @@ def one_path_a_name(folder):
 
 
 def check(first, second):
-    """Two folders of score files -> (DataFrame with a row a file, DataFrame of the ten worst pairs, by relative difference).
+    """Two folders of score files -> (DataFrame with a row a file, DataFrame of the ten worst pairs, by relative
+    difference).
 
     A relative difference is one to the larger of the two absolute values. Raises UsageError where the folders share no
-    score file, or two files of one name do not hold the same pairs and labels. Files that are of no use are named on stderr
-    and left out, unless none remains.
+    score file, or two files of one name do not hold the same pairs and labels. Files that are of no use are named on
+    stderr and left out, unless none remains.
     """
     import numpy as np
     import pandas as pd

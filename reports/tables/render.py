@@ -1,7 +1,8 @@
 """How tables.py prints: one function a format, all from the same Table objects. No arithmetic but "which is best".
 
-To add a format, write a function (tables, cells, summary, terminal) -> str and enter it in FORMATS. Its arguments: Tables, the
-flat list of tables.Cell they are made of, tables.summarise's dict, and whether the output goes to a terminal.
+To add a format, write a function (tables, cells, summary, terminal) -> str and enter it in FORMATS. Its arguments:
+Tables, the flat list of tables.Cell they are made of, tables.summarise's dict, and whether the output goes to a
+terminal.
 """
 
 import csv
@@ -108,7 +109,7 @@ class Table:
 
     def lines(self):
         """[(heading, [(row label, letter of the row's footnote, [Shown a column])])], in printed order."""
-        best, found = self.best(self.groups.values()), []
+        best, sections = self.best(self.groups.values()), []
         for heading, rows in self.groups.items():
             group_best, lines = self.best([rows]) if len(rows) > 1 else set(), []
             for key, row in rows.items():
@@ -116,20 +117,21 @@ class Table:
                 note = notes.pop() if len(notes) == 1 else ""  # one that all cells share stands at the row's label
                 shown = [self.shown(row[c], note, best, group_best) if c in row else Shown() for c in self.columns]
                 lines.append((label(*key), self.notes.get(note, ""), shown))
-            found.append((heading, lines))
-        return found
+            sections.append((heading, lines))
+        return sections
 
     def shown(self, cell, row_note, best, group_best):
         score = {"missing": "-", "partial": f"{cell.pairs}/{cell.expected}"}.get(cell.state) or f"{cell.score:.3f}"
         printed = "" if cell.published is None else f"{cell.published:.3f}"
         sign = {"equal": "=", "differs": "≠"}.get(cell.state, "|" if printed else "")
-        own = "" if row_note else cell.note  # a footnote of the row stands at its label
-        letter = ",".join(self.notes[note] for note in (own, cell.reason) if note)
+        cell_note = "" if row_note else cell.note  # a footnote of the row stands at its label
+        letter = ",".join(self.notes[note] for note in (cell_note, cell.reason) if note)
         return Shown(score, sign, printed, letter, id(cell) in best, id(cell) in group_best, cell.state)
 
 
 def spans(columns, level):
-    """Neighbouring columns under one heading: [(name, how many)]; level 0 is the dataset, 1 perturbation, 2 statistic."""
+    """Neighbouring columns under one heading: [(name, how many)];
+    level 0 is the dataset, 1 perturbation, 2 statistic."""
     runs = [list(run) for _, run in groupby(columns, key=lambda column: column[: level + 1])]
     return [((DATASETS.get(run[0][0], run[0][0]), run[0][1], run[0][2].upper())[level], len(run)) for run in runs]
 
@@ -154,7 +156,7 @@ def summary_lines(summary):
     ]
     if summary["protocol"] != "paper":
         lines.append(f"scored under protocol {summary['protocol']}, not the paper's: differences are expected")
-    for heading, found in (
+    for heading, details in (
         ("differ, largest first:", map(line, differs)),
         ("differ where the print cannot be recomputed:", map(line, errata)),
         ("partly scored, so not used:", partial.values()),
@@ -162,13 +164,14 @@ def summary_lines(summary):
         ("scored with other settings than the paper's:", (f"  {line}" for line in summary["unusual"])),
         ("missing; these commands make them:", (f"  python run.py {call}" for call in summary["commands"])),
     ):
-        found = list(found)
-        lines += [heading, *found] if found else []
+        details = list(details)
+        lines += [heading, *details] if details else []
     return lines
 
 
 def text(tables, cells, summary, terminal):
-    """Fixed-width text, in panels of whole column groups that fit the terminal; bold and underline only on a terminal."""
+    """Fixed-width text, in panels of whole column groups that fit the terminal;
+    bold and underline only on a terminal."""
     width, page = shutil.get_terminal_size().columns if terminal else WIDTH, []
     bold, underline = ("\033[1m{}\033[0m", "\033[4m{}\033[0m") if terminal else ("{}", "{}")
     for table in tables:
@@ -258,7 +261,8 @@ def latex(tables, cells, summary, terminal):
         r"\usepackage[margin=10mm]{geometry}",
         r"\usepackage{booktabs,graphicx}",
         r"\pagestyle{empty}",
-        r"\newcommand{\fit}[1]{\sbox0{\resizebox{\textwidth}{!}{#1}}%   as wide as the page, unless that is too high for it",
+        r"\newcommand{\fit}[1]{\sbox0{\resizebox{\textwidth}{!}{#1}}%   as wide as the page, unless that is too "
+        r"high for it",
         r"  \ifdim\dimexpr\ht0+\dp0\relax>.85\textheight\resizebox*{!}{.85\textheight}{#1}\else\usebox0\fi}",
         r"\begin{document}",
     ]
@@ -297,7 +301,8 @@ h1 { font-size: 1.4rem }
 h2 { font-size: 1.1rem; margin-top: 2rem }
 .scroll, pre { overflow-x: auto }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums }
-td, th { padding: .2rem .45rem; text-align: center; white-space: nowrap; font-weight: 400; border-bottom: 1px solid #8884 }
+td, th { padding: .2rem .45rem; text-align: center; white-space: nowrap; font-weight: 400; \
+border-bottom: 1px solid #8884 }
 thead th, .group th { font-weight: 600 }
 thead th[colspan] { border-left: 1px solid #8884 }
 thead tr:first-child th { text-align: left }
@@ -320,7 +325,8 @@ def as_html(tables, cells, summary, terminal):
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         f"<title>The paper's tables, scored and printed</title><style>{STYLE}</style></head><body>",
         "<h1>The paper's tables, scored and printed</h1>",
-        f"<p>Above, from score files; below, as printed in the paper, with ≠ and a tint where it differs; {LEGEND}.</p>",
+        "<p>Above, from score files; below, as printed in the paper, with ≠ and a tint where it differs; "
+        f"{LEGEND}.</p>",
     ]
     for table in tables:
         page += [f'<h2>{e(table.title)}</h2><div class="scroll"><table><thead>']

@@ -2,10 +2,10 @@
 
     python run_single_img.py -ref original.png -dis coded.jpg -m dinov1 -d l2
     python run_single_img.py -ref original.png -dis a.jpg b.jpg -m psnr st_vgg16 -d l2 cos --json
-    python run_single_img.py -ref original.png -dis coded.jpg -m st_vgg16 -d l2 --map m.png   where they differ (maps.py)
-    python run_single_img.py -ref DIR -dis DIR DIR -m st_vgg16 -d l2 -o scores.csv             paired by name (folders.py)
-    python run_single_img.py --manifest pairs.csv -m psnr --curve rd.png    rate-distortion, of bitrates (bdrate.py)
-    python run_single_img.py -ref a.png -dis b.jpg -m psnr --calibrate tid2013_psnr.csv   as an opinion (calibrate.py)
+    python run_single_img.py -ref original.png -dis coded.jpg -m st_vgg16 -d l2 --map m.png  where they differ (maps.py)
+    python run_single_img.py -ref DIR -dis DIR DIR -m st_vgg16 -d l2 -o scores.csv           paired by name (folders.py)
+    python run_single_img.py --manifest pairs.csv -m psnr --curve rd.png  rate-distortion, of bitrates (bdrate.py)
+    python run_single_img.py -ref a.png -dis b.jpg -m psnr --calibrate tid2013_psnr.csv  as an opinion (calibrate.py)
 
 Prints one line a distorted image and score; of folders a summary. The images need not come from a dataset; any format
 that Pillow reads will do (common/images.py says what happens to 16-bit, grey, palette and transparent ones).

@@ -1,6 +1,6 @@
 """Which of many differences are real: intervals that hold all together, and p-values, from one set of resamples.
 
-    family = judge([Contrast(srcc, 0, 1), Contrast(srcc, 0, 2), Contrast(plcc, 0, 1)])  # srcc, plcc: bootstrap.Resampled
+    family = judge([Contrast(srcc, 0, 1), Contrast(srcc, 0, 2), Contrast(plcc, 0, 1)])  # both: bootstrap.Resampled
     family.low, family.high         # (F,) 95 % that all F intervals hold their differences at once
     family.p                        # (F,) at or below .05 exactly where the interval leaves zero out
     family.verdict(margin=0.01)     # (F,) better, worse, equivalent, not shown different, undecided

@@ -5,11 +5,11 @@
     python bench.py --only pipeline naive --rounds 5 --json
     python bench.py --only memory --pairs 2000        peak memory of a run of so many pairs
     python bench.py --only startup --weights-dir DIR  run_single_img.py, with weights from a file
-    python bench.py --only tables --scores DIR        tables.py and the reading of compare.py and fuse.py, against pandas.read_csv
+    python bench.py --only tables --scores DIR        tables.py, the reading of compare.py and fuse.py, against pandas
 
-Speeds are medians of interleaved rounds. "of matmul" is the share of this machine's own matrix rate (the best of a few large
-torch products in the same precision), by the floating-point operations that torch counts. Ratios against the naive path
-(scoring/naive.py, the authors' order of work) are a pair's time there over a pair's time here.
+Speeds are medians of interleaved rounds. "of matmul" is the share of this machine's own matrix rate (the best of a few
+large torch products in the same precision), by the floating-point operations that torch counts. Ratios against the
+naive path (scoring/naive.py, the authors' order of work) are a pair's time there over a pair's time here.
 """
 
 import argparse
@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 from common.terminal import need
@@ -56,14 +57,15 @@ def interleaved(functions, rounds, device="cpu"):
             wait(device)
             if turn:
                 seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(found) for name, found in seconds.items()}
+    return {name: statistics.median(times) for name, times in seconds.items()}
 
 
 def products(args):
-    """{shape: (function, FLOP)} of a few large products in the precision that is benchmarked: the best is the machine's matrix rate."""
+    """{shape: (function, FLOP)} of a few large products in the precision that is benchmarked:
+    the best is the machine's matrix rate."""
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(args.precision, torch.float32)
     n = 8192 if args.device.startswith("cuda") else 2048
-    found = {}
+    operations = {}
     for shape in ((n, n, n), (8 * 197, 768, 3072), (n // 2, n, 2 * n)):
         a, b = (
             torch.randn(shape[0], shape[1], device=args.device).to(dtype),
@@ -71,8 +73,8 @@ def products(args):
         )
         flops = 2 * shape[0] * shape[1] * shape[2]
         repeat = max(1, int(2e10 // flops))
-        found[shape] = lambda a=a, b=b, repeat=repeat: [a @ b for _ in range(repeat)], repeat * flops
-    return found
+        operations[shape] = lambda a=a, b=b, repeat=repeat: [a @ b for _ in range(repeat)], repeat * flops
+    return operations
 
 
 def flops_of(function):
@@ -94,16 +96,17 @@ def flags(args):
 
 
 def forward(args):
-    """Bare forward passes of each backbone, at the best of a few batch sizes, as a share of the matrix rate, timed in turn with them."""
+    """Bare forward passes of each backbone, at the best of a few batch sizes, as a share of the matrix rate,
+    timed in turn with them."""
     matrices = products(args)
     for name in args.backbones:
         backbone = build([name], ["l2"], options(args))[0].load()
         with torch.inference_mode():
-            flops = flops_of(lambda: backbone(torch.rand(1, 3, 224, 224, device=args.device)))
+            flops = flops_of(partial(backbone, torch.rand(1, 3, 224, 224, device=args.device)))
             inputs = {b: torch.rand(b, 3, 224, 224, device=args.device) for b in args.batches}
             seconds = interleaved(
                 {shape: product for shape, (product, _) in matrices.items()}
-                | {b: lambda b=b: backbone(inputs[b]) for b in args.batches},
+                | {b: partial(backbone, windows) for b, windows in inputs.items()},
                 args.rounds,
                 args.device,
             )
@@ -112,14 +115,15 @@ def forward(args):
         speed = best / seconds[best]
         yield (
             f"forward {name}",
-            f"{speed:.2f} windows/s at batch {best}, {flops / 1e9:.1f} GFLOP a window, {speed * flops / rate:.0%} of matmul's "
-            f"{rate / 1e9:.0f} GFLOP/s ({', '.join(f'{b}: {b / seconds[b]:.2f}' for b in args.batches)})",
+            f"{speed:.2f} windows/s at batch {best}, {flops / 1e9:.1f} GFLOP a window, {speed * flops / rate:.0%} "
+            f"of matmul's {rate / 1e9:.0f} GFLOP/s ({', '.join(f'{b}: {b / seconds[b]:.2f}' for b in args.batches)})",
             {"windows_per_s": speed, "share": speed * flops / rate, "matmul_flop_per_s": rate},
         )
 
 
 def each_distance(args):
-    """Each distance alone, between features of the first backbone, beside its forward pass; wsd against POT on the same."""
+    """Each distance alone, between features of the first backbone, beside its forward pass;
+    wsd against POT on the same."""
     torch.manual_seed(0)
     batch, name = 8, args.backbones[0]
     features = build([name], ["l2"], options(args))[0].load()
@@ -140,8 +144,8 @@ def each_distance(args):
         )
         forward = seconds.pop("forward")
         for distance, s in seconds.items():
-            told = f"{batch / s:.1f} windows/s, {s / forward:.0%} of a forward pass of {name}"
-            yield f"distance {distance}", told, {"windows_per_s": batch / s, "of_forward": s / forward}
+            line = f"{batch / s:.1f} windows/s, {s / forward:.0%} of a forward pass of {name}"
+            yield f"distance {distance}", line, {"windows_per_s": batch / s, "of_forward": s / forward}
         if tokens:
             one, other = [b[0].cpu() for b in f.blocks], [b[0].cpu() for b in g.blocks]
             both = interleaved({"pot": lambda: naive.wsd(one, other), "ours": lambda: fresh("wsd")}, args.rounds)
@@ -181,13 +185,14 @@ def made_images(folder, n):
     return paths
 
 
-def engine(args, paths, names, asked):
+def engine(args, paths, names, perturbations):
     """A function that runs the engine over one reference and its distorted images, loading of the weights aside."""
     model = build([args.backbones[0]], names, options(args))[0]
     loaded = model.load()
     model.loader = lambda _: loaded
     image = [ImageFile(p, SIDE, SIDE) for p in paths]
-    plan = Plan(model, [(d, image[0]) for d in image[1:]], asked, None, args.batch_size or default_batch(args.device))
+    pairs = [(distorted, image[0]) for distorted in image[1:]]
+    plan = Plan(model, pairs, perturbations, None, args.batch_size or default_batch(args.device))
 
     def run():
         return list(score_plan(plan, lambda p, u: model.columns, workers=args.workers))
@@ -196,7 +201,8 @@ def engine(args, paths, names, asked):
 
 
 def pipeline(args):
-    """One distance over a PIPAL-shaped reference and its distorted images, against bare forward passes and the naive path."""
+    """One distance over a PIPAL-shaped reference and its distorted images,
+    against bare forward passes and the naive path."""
     with tempfile.TemporaryDirectory() as folder:
         paths = made_images(Path(folder), args.distorted)
         run, features, windows = engine(args, paths, ["l2"], [("none", 0.0)])
@@ -226,14 +232,14 @@ def pipeline(args):
 
 def all_rows(args):
     """Five distances under four perturbations in one run, against the naive path."""
-    names, asked = list(naive.DISTANCES), [("none", 0.0), ("tra", 1.0), ("sca", 1.0), ("rot", 1.0)]
+    names, perturbations = list(naive.DISTANCES), [("none", 0.0), ("tra", 1.0), ("sca", 1.0), ("rot", 1.0)]
     with tempfile.TemporaryDirectory() as folder:
         paths = made_images(Path(folder), args.distorted)
-        run, features, _ = engine(args, paths, names, asked)
+        run, features, _ = engine(args, paths, names, perturbations)
 
         def slow():
             for distance in names:
-                for perturbation, _ in asked:
+                for perturbation, _ in perturbations:
                     naive.score(
                         lambda w: features(w.to(args.device)).map(lambda t: t.cpu()).blocks,
                         paths[1],
@@ -315,7 +321,8 @@ def ranks(args):
 
 
 def startup(args):
-    """run_single_img.py: psnr and msssim above `import torch`; a backbone above its imports, weights and windows, each timed alone."""
+    """run_single_img.py: psnr and msssim above `import torch`;
+    a backbone above its imports, weights and windows, each timed alone."""
     here, name = Path(__file__).parent, args.backbones[0]
     model = build([name], ["l2"], options(args))[0]
     loaded, x = {}, torch.rand(WINDOWS, 3, 224, 224, device=args.device)
@@ -355,7 +362,8 @@ def startup(args):
 
 
 def reading(args):
-    """What is made of score files, against pandas.read_csv of the same files: --scores DIR, else made-up files of the paper's names."""
+    """What is made of score files, against pandas.read_csv of the same files:
+    --scores DIR, else made-up files of the paper's names."""
     import pandas as pd
 
     from reports.compare.grouping import read_groups
@@ -453,10 +461,10 @@ def main(argv):
             raise unknown("section", name, SECTIONS)
     if args.device == "cpu":
         keep_memory()  # for all that is timed in here, as in a run
-    found = {}
+    results = {}
     for name in args.only:
         for what, text, numbers in SECTIONS[name](args):
-            found[what] = numbers
+            results[what] = numbers
             if not args.json:
                 print(f"{what:50} {text}", flush=True)
     if args.json:
@@ -467,7 +475,7 @@ def main(argv):
                     "device": args.device,
                     "precision": args.precision,
                     "threads": torch.get_num_threads(),
-                    "results": found,
+                    "results": results,
                 },
                 indent=1,
             )

@@ -3,9 +3,9 @@
     python compare.py results/tid2013_{dinov1_l2,psnr,fsim}*.csv --html report.html
     python compare.py mine.csv theirs.csv --columns pred=score,mos=dmos --higher-is worse
 
-Files are grouped by dataset and perturbation; the metrics of a group are compared on the same pairs, groups side by side
-in the audit, perturbed files with their plain ones. Verdicts come from intervals that hold for a whole table at once, from a
-bootstrap over references (agreement/simultaneous.py); docs/compare.md explains every one of them.
+Files are grouped by dataset and perturbation; the metrics of a group are compared on the same pairs, groups side by
+side in the audit, perturbed files with their plain ones. Verdicts come from intervals that hold for a whole table at
+once, from a bootstrap over references (agreement/simultaneous.py); docs/compare.md explains every one of them.
 """
 
 import argparse
@@ -31,18 +31,19 @@ from scorefiles.join import align, base_names
 
 def column_pairs(text):
     """'pred=score,mos=dmos' -> {'pred': 'score', 'mos': 'dmos'}; ours on the left."""
-    found = dict(part.split("=", 1) for part in text.split(",") if "=" in part)
-    unknown = set(found) - {"dis", "ref", "mos", "pred", "type", "std"}
-    if not found or unknown or len(found) != len(text.split(",")):
+    renamed = dict(part.split("=", 1) for part in text.split(",") if "=" in part)
+    unknown = set(renamed) - {"dis", "ref", "mos", "pred", "type", "std"}
+    if not renamed or unknown or len(renamed) != len(text.split(",")):
         raise argparse.ArgumentTypeError(
             f"expected ours=theirs,... with ours of dis, ref, mos, pred, type, std; found {text!r}"
         )
-    return found
+    return renamed
 
 
 def spread_reader(std_file, data_root, given):
-    """A function(dataset, table) -> (std (N,), Spread) or why not, for grouping.read_groups: a column std, --std, the dataset's
-    files. given: the Spread that --raters and --std-kind describe, None without them; a kind that the registry knows stands."""
+    """A function(dataset, table) -> (std (N,), Spread) or why not, for grouping.read_groups: a column std, --std, the
+    dataset's files. given: the Spread that --raters and --std-kind describe, None without them; a kind that the
+    registry knows stands."""
 
     def by_name(spreads, table, source):
         import pandas as pd
@@ -65,7 +66,10 @@ def spread_reader(std_file, data_root, given):
             return std, kind
         if given is None:
             what = "how many ratings" if kind.kind == "sd" else "what kind of number"
-            return f"{kind.source}: {what} stands behind its spreads is not known; say so by --raters N or --std-kind se|ci95"
+            return (
+                f"{kind.source}: {what} stands behind its spreads is not known; say so by --raters N or --std-kind "
+                "se|ci95"
+            )
         return std, replace(given, source=kind.source)
 
     def spread(dataset, table):
@@ -140,9 +144,8 @@ def parse(argv):
     parser.add_argument(
         "--std-kind",
         choices=[kind for kind in KINDS if kind != "unknown"],
-        help=f"what such a std is: {'; '.join(f'{kind}: {what}' for kind, what in KINDS.items() if kind != 'unknown')}".replace(
-            "%", "%%"
-        ),
+        help="what such a std is: "
+        f"{'; '.join(f'{kind}: {what}' for kind, what in KINDS.items() if kind != 'unknown')}".replace("%", "%%"),
     )
     parser.add_argument(
         "--resamples", type=int, default=Settings.resamples, help="of the bootstrap (default %(default)s)"
@@ -152,7 +155,8 @@ def parse(argv):
         "--most-resamples",
         type=int,
         metavar="N",
-        help=f"drawn where a verdict is too near zero for --resamples (default {Settings.most_resamples}, or --resamples)",
+        help=f"drawn where a verdict is too near zero for --resamples (default {Settings.most_resamples}, or "
+        "--resamples)",
     )
     parser.add_argument(
         "--margin",

@@ -19,19 +19,20 @@ def score_dataset(
     device: str = "auto",
     **flags,
 ) -> Result:
-    """Score a dataset, or several, and say how well the scores agree with people: what run.py does, with the same files.
+    """Score a dataset, or several, and say how well the scores agree with people:
+    what run.py does, with the same files.
 
     dataset: names of the registry or CSV files. methods: as -m takes them, and score columns as their files are named
     ("st_alexnet_cos"). distances: as -d, for the backbones among the methods. perturbations, percent: as -rob and -pct.
     flags: any other flag of run.py that decides a run, under its long name with underscores and with run.py's default:
-    savedir, data_root, resizeHW, limit, higher_is, skip_bad, noise_floor, overwrite, keep_going, shard, batch_size, workers,
-    progress (of settings.Run); weights, weights_dir, precision, protocol, normalize, window, stride, layers, per_layer (of
-    methods.model.Options).
+    savedir, data_root, resizeHW, limit, higher_is, skip_bad, noise_floor, overwrite, keep_going, shard, batch_size,
+    workers, progress (of settings.Run); weights, weights_dir, precision, protocol, normalize, window, stride, layers,
+    per_layer (of methods.model.Options).
 
-    Returns a Result: `table`, a DataFrame with a row a score file (plcc, srcc, krcc; positive: agrees with people), `files`,
-    the finished score files, `notes`, what a reader of the table must know, `missing`. What is there and complete is used, what
-    is partial is continued. Raises UsageError for what is wrong with the input, WorkError for a failure at work, TypeError for a
-    flag that is not known.
+    Returns a Result: `table`, a DataFrame with a row a score file (plcc, srcc, krcc; positive: agrees with people),
+    `files`, the finished score files, `notes`, what a reader of the table must know, `missing`. What is there and
+    complete is used, what is partial is continued. Raises UsageError for what is wrong with the input, WorkError for a
+    failure at work, TypeError for a flag that is not known.
     """
     known = {
         kind: {name: flags.pop(name) for name in kind.__dataclass_fields__ if name in flags} for kind in (Options, Run)

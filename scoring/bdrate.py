@@ -1,12 +1,13 @@
 """Rate-distortion: how much bitrate one codec saves against another at the same score (Bjontegaard delta rate).
 
-    python run_single_img.py --manifest pairs.csv -m st_vgg16 -d l2 --curve rd.png       pairs.csv: ref,dis,codec,bitrate
+    python run_single_img.py --manifest pairs.csv -m st_vgg16 -d l2 --curve rd.png    pairs.csv: ref,dis,codec,bitrate
 
 BD-rate of a test codec against the anchor, image by image: both curves log10(bitrate) as a function of the score, by
-piecewise interpolation (PCHIP, Fritsch and Carlson 1980, or Akima 1970), integrated over the scores they have in common;
-10^(mean difference) - 1, in percent. Negative: the test codec needs less. Over images: the mean of the log-rate differences
-with Student's interval (images - 1 degrees of freedom), turned into percent; no interval from fewer than 3 images. Sources:
-Bjontegaard, VCEG-M33, 2001 (with a cubic polynomial) and VCEG-AI11, 2008; PCHIP in its place: ITU-T HSTP-VID-WPOM, 2020;
+piecewise interpolation (PCHIP, Fritsch and Carlson 1980, or Akima 1970), integrated over the scores they have in
+common; 10^(mean difference) - 1, in percent. Negative: the test codec needs less. Over images: the mean of the log-rate
+differences with Student's interval (images - 1 degrees of freedom), turned into percent; no interval from fewer than 3
+images. Sources: Bjontegaard, VCEG-M33, 2001 (with a cubic polynomial) and VCEG-AI11, 2008; PCHIP in its place: ITU-T
+HSTP-VID-WPOM, 2020;
 Akima: Herglotz et al. 2024, "The Bjontegaard Bible", IEEE Transactions on Image Processing 33.
 """
 
@@ -24,9 +25,9 @@ APART = 2.0  # percent: interpolations that differ by more are both shown
 def log_rate_difference(anchor_rates, anchor_scores, test_rates, test_scores, interpolation="pchip"):
     """Mean log10 of test rate / anchor rate at the same score, of one image, and the overlap of the two curves.
 
-    Curves of (points,) bitrates > 0 and scores. The overlap is the range of scores in common over that of both together.
-    Raises ValueError: fewer than 4 points, a score that does not rise (or does not fall) with every step of the bitrate,
-    scores that overlap in less than LEAST_OVERLAP.
+    Curves of (points,) bitrates > 0 and scores. The overlap is the range of scores in common over that of both
+    together. Raises ValueError: fewer than 4 points, a score that does not rise (or does not fall) with every step of
+    the bitrate, scores that overlap in less than LEAST_OVERLAP.
     """
     from scipy.interpolate import Akima1DInterpolator, PchipInterpolator
 
@@ -60,7 +61,8 @@ def log_rate_difference(anchor_rates, anchor_scores, test_rates, test_scores, in
 
 
 def bd_rate(anchor_rates, anchor_scores, test_rates, test_scores, interpolation="pchip"):
-    """BD-rate in percent of one image: two curves of (points,) bitrates > 0 and scores. Raises as log_rate_difference."""
+    """BD-rate in percent of one image: two curves of (points,) bitrates > 0 and scores.
+    Raises as log_rate_difference."""
     return percent(log_rate_difference(anchor_rates, anchor_scores, test_rates, test_scores, interpolation)[0])
 
 
@@ -71,18 +73,18 @@ def percent(log_rate):
 
 def points(pairs, scores):
     """{codec: {reference: (bitrates, scores), by rising bitrate}}."""
-    found = {}
+    by_group = {}
     for pair, score in zip(pairs, scores):
-        found.setdefault(pair.group, {}).setdefault(pair.reference, []).append((pair.bitrate, score))
+        by_group.setdefault(pair.group, {}).setdefault(pair.reference, []).append((pair.bitrate, score))
     return {
         codec: {reference: tuple(map(np.array, zip(*sorted(some)))) for reference, some in curves.items()}
-        for codec, curves in found.items()
+        for codec, curves in by_group.items()
     }
 
 
 def check(pairs, anchor=None):
-    """UsageError, before anything is scored, where curves could not be drawn or compared: an unknown anchor, fewer than 4
-    points on a curve, images of one codec with different numbers of points."""
+    """UsageError, before anything is scored, where curves could not be drawn or compared: an unknown anchor, fewer than
+    4 points on a curve, images of one codec with different numbers of points."""
     counts = {
         codec: {reference: len(rates) for reference, (rates, _) in images.items()}
         for codec, images in points(pairs, [0.0] * len(pairs)).items()
@@ -106,26 +108,27 @@ def check(pairs, anchor=None):
 def compare(pairs, scores, anchor=None, interpolation="pchip"):
     """BD-rate of every codec against the anchor (default: the first) -> [{codec, anchor, bd_rate, low, high, ...}].
 
-    bd_rate: of the mean log-rate difference over images, in percent; low, high: 95 % interval, Student's t on the images'
-    log-rate differences, None below LEAST_IMAGES; images: how many; left_out: {reference: why it has no BD-rate};
-    small_overlap: {reference: share of scores in common, below SMALL_OVERLAP}; interpolation, and other: the mean by the
-    other one. Raises UsageError for a codec without one image that has a BD-rate.
+    bd_rate: of the mean log-rate difference over images, in percent; low, high: 95 % interval, Student's t on the
+    images' log-rate differences, None below LEAST_IMAGES; images: how many; left_out: {reference: why it has no
+    BD-rate};
+    small_overlap: {reference: share of scores in common, below SMALL_OVERLAP}; interpolation, and other: the mean by
+    the other one. Raises UsageError for a codec without one image that has a BD-rate.
     """
     from scipy import stats
 
-    found = points(pairs, scores)
-    anchor = anchor or next(iter(found))
+    points_of = points(pairs, scores)
+    anchor = anchor or next(iter(points_of))
     [another] = set(INTERPOLATIONS) - {interpolation}
     lines = []
-    for codec, curves in found.items():
+    for codec, curves in points_of.items():
         if codec == anchor:
             continue
         values, others, left_out, small = [], [], {}, {}
-        for reference in dict.fromkeys([*found[anchor], *curves]):
+        for reference in dict.fromkeys([*points_of[anchor], *curves]):
             try:
-                if reference not in curves or reference not in found[anchor]:
+                if reference not in curves or reference not in points_of[anchor]:
                     raise ValueError(f"there is no curve of {anchor if reference in curves else codec}")
-                both = (*found[anchor][reference], *curves[reference])
+                both = (*points_of[anchor][reference], *curves[reference])
                 value, overlap = log_rate_difference(*both, interpolation)
                 values.append(value)
                 others.append(log_rate_difference(*both, another)[0])

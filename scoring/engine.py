@@ -1,7 +1,7 @@
 """The engine: a plan -> scores. The one place that knows batches and caching.
 
-Each distinct perturbed image passes through the model once: the references of a block of references first, kept until the
-last of their pairs is done, then their distorted images, unit by unit. Windows of many images share a batch.
+Each distinct perturbed image passes through the model once: the references of a block of references first, kept until
+the last of their pairs is done, then their distorted images, unit by unit. Windows of many images share a batch.
 """
 
 import numpy as np
@@ -44,8 +44,8 @@ class Engine:
         return x.to(torch.float32).div_(255)
 
     def smaller(self, compute, batch):
-        """compute(batch) in one piece, or in halves where the device's memory does not hold it; what did not fit is not tried
-        again."""
+        """compute(batch) in one piece, or in halves where the device's memory does not hold it; what did not fit is not
+        tried again."""
         if len(batch) <= self.most:
             try:
                 return [compute(batch)]
@@ -61,14 +61,15 @@ class Engine:
                 torch.cuda.empty_cache()
             self.most = -(-len(batch) // 2)
             warn(
-                f"out of memory on {self.device}: batches of {len(batch)} are halved to {self.most}; scores stay within 1e-5"
+                f"out of memory on {self.device}: batches of {len(batch)} are halved to {self.most}; scores stay "
+                "within 1e-5"
             )
         half = -(-len(batch) // 2)
         return self.smaller(compute, batch[:half]) + self.smaller(compute, batch[half:])
 
     def references(self, images):
         """-> for each image the [(Features, index)] of its tiles, on the device."""
-        kept = [[] for _ in images]
+        tiles_of = [[] for _ in images]
 
         def compute(batch):
             return batch, self.features(self.pixels(images, batch))
@@ -79,14 +80,14 @@ class Engine:
                 for j, tile in enumerate(part):
                     if not finite[j]:
                         raise NotFinite(tile[0])
-                    kept[tile[0]].append((features, j))
+                    tiles_of[tile[0]].append((features, j))
             self.tick(len(batch))
-        return kept
+        return tiles_of
 
     def compare(self, images, references, columns):
         """Scores of distorted images against their references' tiles, not yet waited for: call the result for
         {column name: float64 (images, values)}."""
-        found, owners = [], []
+        results, owners = [], []
         position = [0] * len(images)
 
         def compute(part):
@@ -100,16 +101,16 @@ class Engine:
             for tile in batch:
                 pairs.append((tile, references[tile[0]][position[tile[0]]]))
                 position[tile[0]] += 1
-            for values, widths in self.smaller(compute, pairs):
-                found.append(values)
+            results += self.smaller(compute, pairs)
             owners += [tile[0] for tile in batch]
             self.tick(len(batch))
 
         def wait():
-            values, owner = fetch(torch.cat(found)), np.array(owners)
+            values, owner = fetch(torch.cat([values for values, _ in results])), np.array(owners)
             means = np.stack([values[owner == i].mean(0) for i in range(len(images))])
             if (means[:, 0] < 1).any():
                 raise NotFinite(int(np.argmin(means[:, 0])))
+            _, widths = results[-1]  # of the columns, alike in all batches
             cuts = np.cumsum([1, *widths])
             return {c.name: means[:, a:b] for c, a, b in zip(columns, cuts, cuts[1:])}
 
@@ -126,7 +127,8 @@ def fetch(tensor):
 
 
 def keep_memory():
-    """Let glibc reuse freed memory instead of handing it back to the system after each large tensor: up to twice as fast."""
+    """Let glibc reuse freed memory instead of handing it back to the system after each large tensor:
+    up to twice as fast."""
     import ctypes
     import sys
 
@@ -156,8 +158,8 @@ def all_finite(features):
 def score_plan(plan, wanted, batch_bar=None, workers=0):
     """Run a plan -> yields (perturbation, unit, {column name: float64 (pairs of the unit, values)}) in order.
 
-    wanted(perturbation, unit) -> the columns to compute there, [] for what is done. Raises WorkError with the pair's name
-    when an image cannot be read or a feature or score is not finite.
+    wanted(perturbation, unit) -> the columns to compute there, [] for what is done. Raises WorkError with the pair's
+    name when an image cannot be read or a feature or score is not finite.
     """
     model = plan.model
     jobs, requests = [], []
@@ -181,10 +183,10 @@ def score_plan(plan, wanted, batch_bar=None, workers=0):
         for references, variants, todo in jobs:
             loaded = [next(stream) for _ in references if variants]
             position = {r.path: i for i, r in enumerate(references)}
-            kept = {}
+            reference_features = {}
             for k, v in enumerate(variants):
                 try:
-                    kept[v] = engine.references([images[k] for images in loaded])
+                    reference_features[v] = engine.references([images[k] for images in loaded])
                 except NotFinite as error:
                     raise not_finite(model, references[error.args[0]].path, v) from None
             for unit, columns in todo:
@@ -194,8 +196,10 @@ def score_plan(plan, wanted, batch_bar=None, workers=0):
                     ready = None
                     if perturbation in plain:
                         k = plain.index(perturbation)
-                        theirs = [kept[variant(perturbation)][position[plan.pairs[i][1].path]] for i in unit]
-                        ready = engine.compare([images[k] for images in loaded], theirs, some)
+                        reference_tiles = [
+                            reference_features[variant(perturbation)][position[plan.pairs[i][1].path]] for i in unit
+                        ]
+                        ready = engine.compare([images[k] for images in loaded], reference_tiles, some)
                     if moved := plan.moved(perturbation, unit):
                         aligned = compare_aligned(engine, plan, perturbation, moved, stream, some)
                         ready = joined(ready, aligned, [unit.index(i) for i in moved])
@@ -209,14 +213,15 @@ def compare_aligned(engine, plan, perturbation, moved, stream, columns):
     """As Engine.compare, of the pairs of a unit that are aligned: each has a reference of its own."""
     pairs = [next(stream) for _ in moved]
     try:
-        kept = engine.references([reference for reference, _ in pairs])
+        references = engine.references([reference for reference, _ in pairs])
     except NotFinite as error:
         raise not_finite(engine.model, plan.pairs[moved[error.args[0]]][1].path, perturbation) from None
-    return engine.compare([distorted for _, distorted in pairs], kept, columns)
+    return engine.compare([distorted for _, distorted in pairs], references, columns)
 
 
 def joined(plain, aligned, places):
-    """Two results of Engine.compare as one: of the unit's pairs in these places that of `aligned`, else that of `plain`."""
+    """Two results of Engine.compare as one: of the unit's pairs in these places that of `aligned`,
+    else that of `plain`."""
 
     def wait():
         try:

@@ -52,21 +52,21 @@ def images_in(folder):
     from common.images import pillow
 
     pillow().init()
-    known, found, others = pillow().registered_extensions(), {}, []
+    known, paths, others = pillow().registered_extensions(), {}, []
     for name, is_dir in sorted(list_folder(folder).items()):
         path = Path(folder, name)
         if is_dir or path.suffix.lower() not in known:
             others.append(name + ("/" if is_dir else ""))
-        elif found.setdefault(key(path.stem), path) != path:
+        elif paths.setdefault(key(path.stem), path) != path:
             raise UsageError(
-                f"{folder}: {found[key(path.stem)].name} and {name} differ in extension or case alone; "
+                f"{folder}: {paths[key(path.stem)].name} and {name} differ in extension or case alone; "
                 "keep one, or say what belongs to what by --manifest"
             )
-    if not found:
+    if not paths:
         raise UsageError(f"{folder}: no images in this folder{f', but {some(others)}' if others else ''}")
     if others:
         warn(f"{folder}: not images by their extension, left out: {some(others)}")
-    return found
+    return paths
 
 
 def pair_folders(reference, distorted):
@@ -80,16 +80,17 @@ def pair_folders(reference, distorted):
     originals = images_in(reference)
     pairs, alone = [], {}
     for folder, name in zip(distorted, names):
-        theirs = images_in(folder)
-        common = [stem for stem in originals if stem in theirs]
+        distorted_files = images_in(folder)
+        common = [stem for stem in originals if stem in distorted_files]
         if not common:
+            there, here = originals[min(originals)].name, distorted_files[min(distorted_files)].name
             raise UsageError(
                 f"{folder}: no file has the name of one in {reference}, extension and case aside (there, for "
-                f"example, {originals[min(originals)].name}; here {theirs[min(theirs)].name}); use --manifest"
+                f"example, {there}; here {here}); use --manifest"
             )
-        pairs += [FilePair(str(originals[stem]), str(theirs[stem]), name) for stem in common]
-        alone[name] = [theirs[stem].name for stem in theirs if stem not in originals]
-        alone[f"{reference}, for {name}"] = [originals[stem].name for stem in originals if stem not in theirs]
+        pairs += [FilePair(str(originals[stem]), str(distorted_files[stem]), name) for stem in common]
+        alone[name] = [distorted_files[stem].name for stem in distorted_files if stem not in originals]
+        alone[f"{reference}, for {name}"] = [originals[stem].name for stem in originals if stem not in distorted_files]
     return pairs, {where: files for where, files in alone.items() if files}
 
 
@@ -128,10 +129,10 @@ def list_alone(alone):
 
 def groups_of(pairs):
     """{group: indices of its pairs}, in order of appearance."""
-    found = {}
+    groups = {}
     for i, pair in enumerate(pairs):
-        found.setdefault(pair.group, []).append(i)
-    return found
+        groups.setdefault(pair.group, []).append(i)
+    return groups
 
 
 def by_reference(pairs, scores, groups, references):
@@ -190,8 +191,9 @@ def comparisons(pairs, scores, higher_is):
     from agreement.simultaneous import Contrast, judge
 
     groups = groups_of(pairs)
-    theirs = [{pairs[i].reference for i in indices} for indices in groups.values()]
-    references = [r for r in dict.fromkeys(pair.reference for pair in pairs) if all(r in some for some in theirs)]
+    references_of = [{pairs[i].reference for i in indices} for indices in groups.values()]
+    names = dict.fromkeys(pair.reference for pair in pairs)
+    references = [name for name in names if all(name in group for group in references_of)]
     if len(groups) < 2 or len(references) < 2:
         return len(references), []
     drawn = resample(ratio(*by_reference(pairs, scores, groups, references)), len(references))
@@ -254,18 +256,18 @@ def write_csv(path, pairs, scores):
     """dis,ref[,group][,bitrate] and a column a score, a line a pair. Appears at once, when all is scored."""
     from scorefiles.write import write_atomically
 
-    own = {
+    columns = {
         "dis": "distorted",
         "ref": "reference",
         "group": "group",
         "bitrate": "bitrate",
     }  # column: attribute of a FilePair
-    own = {name: attribute for name, attribute in own.items() if getattr(pairs[0], attribute) not in ("", None)}
+    columns = {name: attribute for name, attribute in columns.items() if getattr(pairs[0], attribute) not in ("", None)}
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*own, *scores[0]])
-    for pair, found in zip(pairs, scores):
+    writer.writerow([*columns, *scores[0]])
+    for pair, row in zip(pairs, scores):
         writer.writerow(
-            [*(getattr(pair, attribute) for attribute in own.values()), *(repr(value) for value in found.values())]
+            [*(getattr(pair, attribute) for attribute in columns.values()), *(repr(value) for value in row.values())]
         )
     write_atomically(Path(path), text.getvalue())

@@ -12,9 +12,9 @@ from scorefiles.read import stem
 from scoring.settings import TableRow
 
 
-def factors_of(fusion, found):
+def factors_of(fusion, columns):
     """{factor: its Column} among the columns found. UsageError names the factors that are not there."""
-    known = {(c.method, c.distance, c.align != "none"): c for c in found}
+    known = {(c.method, c.distance, c.align != "none"): c for c in columns}
     aligned = {(method, distance, False): c for (method, distance, done), c in known.items() if done}
     known = aligned | known  # under --align all factors are, whether their names say so or not
     lacks = [f for f in fusion.factors if factor(f) not in known]
@@ -26,13 +26,13 @@ def factors_of(fusion, found):
 def column(fusion, factors):
     """Its own Column, named as in a file name, with what its factors' names say of other settings: fused2-random."""
 
-    def said(name):
+    def suffix(name):
         method, distance, aligned = factor(name)
-        found = factors[name].name.removeprefix(method.replace(":", "-"))
-        own = found.removesuffix(ALIGNED)
-        return own.removesuffix(f"_{distance}") + (ALIGNED if own != found and not aligned else "")
+        name_of_factor = factors[name].name.removeprefix(method.replace(":", "-"))
+        plain = name_of_factor.removesuffix(ALIGNED)
+        return plain.removesuffix(f"_{distance}") + (ALIGNED if plain != name_of_factor and not aligned else "")
 
-    return Column(fusion.label + max(map(said, fusion.factors), key=len), fusion.name, None, "fused", None)
+    return Column(fusion.label + max(map(suffix, fusion.factors), key=len), fusion.name, None, "fused", None)
 
 
 def scores(fusion, factors, values, where=lambda factor, i: f"{factor}: pair {i + 1}"):
@@ -46,7 +46,7 @@ def of_run(fusion, rows, prepared, run):
     rows: those of the run. Only pairs that all factors have are fused; the file stays partial
     until these are all.
     """
-    found = []
+    fused_rows, pairs = [], prepared.dataset.pairs
     for perturbation in run.perturbations:
         there = {
             row.column: row.output
@@ -54,12 +54,12 @@ def of_run(fusion, rows, prepared, run):
             if row.perturbation == perturbation and row.dataset is prepared.dataset
         }
         factors = factors_of(fusion, there)
-        own, outputs = column(fusion, factors), {f: there[c] for f, c in factors.items()}
+        fused_column, outputs = column(fusion, factors), {f: there[c] for f, c in factors.items()}
         made = write.Output(
             Path(run.savedir),
-            stem(prepared.dataset.name, own.name, *perturbation, floor=run.noise_floor),
+            stem(prepared.dataset.name, fused_column.name, *perturbation, floor=run.noise_floor),
             document(fusion, {f: o.document for f, o in outputs.items()}),
-            prepared.dataset.pairs,
+            pairs,
         )
         with write.locked(made.final.parent, [made.partial.name, made.final.name]):
             made.open(run.overwrite)
@@ -69,9 +69,9 @@ def of_run(fusion, rows, prepared, run):
                     fusion,
                     factors,
                     {f: [float(o.done[i][3]) for i in todo] for f, o in outputs.items()},
-                    lambda f, i: f"{outputs[f].final}: {prepared.dataset.pairs[todo[i]].dis}",
+                    lambda f, i, outputs=outputs, todo=todo: f"{outputs[f].final}: {pairs[todo[i]].dis}",
                 )
                 made.append(todo, values[:, None])
             made.finish()
-        found.append(TableRow(made, prepared.dataset, own, perturbation))
-    return found
+        fused_rows.append(TableRow(made, prepared.dataset, fused_column, perturbation))
+    return fused_rows

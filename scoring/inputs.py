@@ -1,4 +1,5 @@
-"""What a person has in memory -> RGB in [0, 1], channels first. What could be read in two ways is an error that says so.
+"""What a person has in memory -> RGB in [0, 1], channels first.
+What could be read in two ways is an error that says so.
 
 | given | read as |
 |---|---|
@@ -25,8 +26,8 @@ SLACK = 1e-4  # how far outside [0, 1] rounding may have put a value
 def to_tensor(image, role: str, check: bool = True) -> torch.Tensor:
     """Anything of the table above -> float32 (3, H, W), or (B, 3, H, W) of a batch, in [0, 1]; gradients pass.
 
-    role: 'reference' or 'distorted', for messages. check=False leaves out the look at every pixel for values outside [0, 1].
-    Raises ValueError naming the likely mistake, and UsageError for a file that cannot be read.
+    role: 'reference' or 'distorted', for messages. check=False leaves out the look at every pixel for values outside
+    [0, 1]. Raises ValueError naming the likely mistake, and UsageError for a file that cannot be read.
     """
     if isinstance(image, (list, tuple)) and image:
         parts = [to_tensor(part, role, check) for part in image]

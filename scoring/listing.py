@@ -60,8 +60,8 @@ def method_rows():
 
 
 def list_methods() -> list[dict]:
-    """Every method that -m takes, a dict each: name, distances (the -d it takes, [] for a metric), what it is, weights_file,
-    origin, licence, citation, note. In a notebook: pandas.DataFrame(list_methods())."""
+    """Every method that -m takes, a dict each: name, distances (the -d it takes, [] for a metric), what it is,
+    weights_file, origin, licence, citation, note. In a notebook: pandas.DataFrame(list_methods())."""
     keys = ("name", "distances", "what", "weights_file", "origin", "licence", "citation", "note")
     rows = [dict(zip(keys, row)) for row in method_rows()]
     return [row | {"distances": [] if row["distances"] == "-" else row["distances"].split()} for row in rows]
@@ -91,13 +91,15 @@ def show():
     print("datasets (-dat)")
     for entry in DATASETS.values():
         print(
-            f"  {entry.name:10} {entry.pairs or '':>6} pairs  {entry.label}; higher is {entry.higher_is}; {entry.citation}"
+            f"  {entry.name:10} {entry.pairs or '':>6} pairs  {entry.label}; higher is {entry.higher_is}; "
+            f"{entry.citation}"
         )
         print(f"{'':21}spread of the labels: {entry.spread or 'none: ' + entry.no_spread}")
         if entry.note:
             print(f"{'':21}note: {entry.note}")
     print(
-        "  FILE.csv          any CSV with dis,ref,mos[,type,std], or the columns of others (docs/datasets.md); paths relative to it"
+        "  FILE.csv          any CSV with dis,ref,mos[,type,std], or the columns of others (docs/datasets.md); "
+        "paths relative to it"
     )
     print("\ndistances (-d), between the features of a backbone")
     for name, entry in DISTANCES.items():
@@ -117,7 +119,8 @@ def show():
         print(f"  {name}: fused, {preset.expression}\n      exponents: {preset.origin}")
     print("  'A * B^k': any fused metric of factors named as in score files, such as 'stlpips_alex * psnr^0.5'")
     print(
-        "  timm:NAME and embed_timm:NAME: any of timm's models that offers intermediates, such as timm:vit_small_patch16_224.dino"
+        "  timm:NAME and embed_timm:NAME: any of timm's models that offers intermediates, such as "
+        "timm:vit_small_patch16_224.dino"
     )
     print(
         "  pyiqa:NAME: any full-reference metric of the package pyiqa, where you have installed it "
@@ -163,7 +166,8 @@ def main(argv):
     print("| method | distances | what | weights file | licence | cite |\n|---|---|---|---|---|---|")
     for name, takes, what, file, origin, licence, citation, note in method_rows():
         print(
-            f"| `{name}` | {takes} | {what}{f' ({note})' if note else ''} | {file if file != '-' else origin} | {licence} | {citation} |"
+            f"| `{name}` | {takes} | {what}{f' ({note})' if note else ''} | {file if file != '-' else origin} | "
+            f"{licence} | {citation} |"
         )
     print(WEIGHTS)
     print("| file in --weights-dir | sources | licence | cite |\n|---|---|---|---|")

@@ -113,9 +113,9 @@ def in_order(function, items, workers):
         with signals_held():
             ahead = deque(pool.submit(function, item) for item in islice(items, 4 * workers))
         while ahead:
-            found = ahead.popleft().result()
+            result = ahead.popleft().result()
             ahead.extend(pool.submit(function, item) for item in islice(items, 1))
-            yield found
+            yield result
     except BrokenProcessPool:
         check_stopped()  # a Ctrl-C may have met them as they began
         raise WorkError("a process that reads images died; if memory is short, use fewer --workers") from None

@@ -2,10 +2,10 @@
 
     python run_single_img.py -ref a.png -dis b.png -m st_vgg16 -d l2 --map out.png --map-layers --npy
 
-A block's score is a mean over tokens (class token included) or over the positions of its maps, so each term has a place; a
-class token has none, and its share is spread evenly. Each block is interpolated to the pixels (bilinear), overlapping
-windows are cross-faded by weights that fall linearly to their borders, and the result is scaled so that its mean is the
-score: the mean over windows counts pixels where they overlap twice, the map once.
+A block's score is a mean over tokens (class token included) or over the positions of its maps, so each term has a
+place; a class token has none, and its share is spread evenly. Each block is interpolated to the pixels (bilinear),
+overlapping windows are cross-faded by weights that fall linearly to their borders, and the result is scaled so that its
+mean is the score: the mean over windows counts pixels where they overlap twice, the map once.
 """
 
 from dataclasses import dataclass
@@ -28,7 +28,8 @@ MOST_PREFIX = 16  # class and register tokens; more means that the tokens form n
 
 @dataclass
 class DistanceMap:
-    """`layers` (L, H, W): float32, a map a block, whose means add up to the score. `total` (H, W): float64, their sum."""
+    """`layers` (L, H, W): float32, a map a block, whose means add up to the score. `total` (H, W):
+    float64, their sum."""
 
     column: str
     score: float  # as printed without --map
@@ -64,7 +65,8 @@ MEANS = {metrics.psnr: "mse"}  # what the mean is where it is not the score
 
 
 def terms_of(model, column):
-    """(terms, what the map's mean is) of a score column. UsageError where its terms have no place, listing what has one."""
+    """(terms, what the map's mean is) of a score column.
+    UsageError where its terms have no place, listing what has one."""
     if column.feature == "metric" and column.method in metrics.METRICS:
         distance = metrics.METRICS[column.method].distance
         if distance in METRIC_TERMS:
@@ -158,9 +160,10 @@ def distance_map(model, column, distorted, reference, batch=8):
     return DistanceMap(column.name, score, mean_is, layers, total, chosen or tuple(range(len(layers))))
 
 
-def save(found, path, with_layers=False):
-    """The raw map as (H, W) float64 in path.npy; with_layers: also path-layers.npy, (L, H, W) float32. Raises OSError."""
+def save(score_map, path, with_layers=False):
+    """The raw map as (H, W) float64 in path.npy; with_layers: also path-layers.npy, (L, H, W) float32.
+    Raises OSError."""
     path = Path(path)
-    np.save(path.with_suffix(".npy"), found.total)
+    np.save(path.with_suffix(".npy"), score_map.total)
     if with_layers:
-        np.save(path.with_name(path.stem + "-layers.npy"), found.layers)
+        np.save(path.with_name(path.stem + "-layers.npy"), score_map.layers)

@@ -1,8 +1,8 @@
 """The authors' order of work, as slow as it is plain: the oracle of the tests and the yardstick of bench.py.
 
-One window at a time, the reference recomputed for every distorted image, every distance and every perturbation, each number
-fetched at once. The formulas are written out again from METHOD.md section 6, with loops and with POT's wasserstein_1d, so that
-a mistake in distances.py cannot hide here.
+One window at a time, the reference recomputed for every distorted image, every distance and every perturbation, each
+number fetched at once. The formulas are written out again from METHOD.md section 6, with loops and with POT's
+wasserstein_1d, so that a mistake in distances.py cannot hide here.
 """
 
 import numpy as np
@@ -24,10 +24,10 @@ def cos(f, g):
 def columns(blocks):
     """(L, T, C) -> (64, M)"""
     stack = torch.stack(list(blocks))
-    kept = 8 * round(stack.shape[1] / 8)
-    if kept > stack.shape[1]:
-        stack = torch.cat([stack, torch.zeros(len(stack), kept - stack.shape[1], stack.shape[2])], 1)
-    return stack[:, :kept].reshape(64, -1)
+    rows = 8 * round(stack.shape[1] / 8)
+    if rows > stack.shape[1]:
+        stack = torch.cat([stack, torch.zeros(len(stack), rows - stack.shape[1], stack.shape[2])], 1)
+    return stack[:, :rows].reshape(64, -1)
 
 
 def euclid(d, x, y):
@@ -78,7 +78,8 @@ def windows(image):
 
 
 def score(features, distorted, reference, distance, perturbation, pct=1.0):
-    """One score: features(x) -> list of blocks of one window (1, 3, 224, 224); the two paths; names as on the command line."""
+    """One score: features(x) -> list of blocks of one window (1, 3, 224, 224); the two paths;
+    names as on the command line."""
     f, g = (
         windows(perturb(open_rgb(path), role, perturbation, pct))
         for path, role in ((distorted, "distorted"), (reference, "reference"))

@@ -1,7 +1,8 @@
-"""What is to be computed, cut once before anything runs: images of pairs, windows, blocks of references, units of pairs.
+"""What is to be computed, cut once before anything runs:
+images of pairs, windows, blocks of references, units of pairs.
 
-Where blocks, units and batches are cut depends on the pairs, their sizes and the batch size alone, so that an interrupted run that
-goes on at a unit gives the very bytes of an undisturbed one.
+Where blocks, units and batches are cut depends on the pairs, their sizes and the batch size alone, so that an
+interrupted run that goes on at a unit gives the very bytes of an undisturbed one.
 """
 
 from dataclasses import dataclass, field
@@ -58,7 +59,8 @@ class ImageFile:
 
 @dataclass
 class Plan:
-    """What is to be computed: images of the pairs, blocks of references, units of pairs. Cut once, before anything runs."""
+    """What is to be computed: images of the pairs, blocks of references, units of pairs.
+    Cut once, before anything runs."""
 
     model: object
     pairs: list  # [(distorted ImageFile, reference ImageFile)]
@@ -80,8 +82,8 @@ class Plan:
 
     def weight(self, image):
         """Batch places an image takes: its windows, or its area in windows of 224 where it is seen whole."""
-        found = tiles(image.width, image.height, self.model)
-        return len(found) if self.model.window else -(-image.width * image.height // 224**2)
+        windows = tiles(image.width, image.height, self.model)
+        return len(windows) if self.model.window else -(-image.width * image.height // 224**2)
 
     def windows(self, todo=lambda perturbation, unit: True):
         """(windows of references, windows of distorted images) that `todo` leaves to compute."""
@@ -103,8 +105,8 @@ class Plan:
         return [i for i in unit if (i, perturbation) in self.aligned]
 
     def as_it_is(self, perturbation, unit):
-        """Whether a pair of the unit is scored as it is. Then the whole unit is, so that the pair shares its batches, and
-        with them its last bits, with the same neighbours as in a run that aligns nothing."""
+        """Whether a pair of the unit is scored as it is. Then the whole unit is, so that the pair shares its batches,
+        and with them its last bits, with the same neighbours as in a run that aligns nothing."""
         return len(self.moved(perturbation, unit)) < len(unit)
 
 
@@ -130,8 +132,9 @@ def check_same_size(pairs, names):
     for (distorted, reference), name in zip(pairs, names):
         if (distorted.width, distorted.height) != (reference.width, reference.height):
             raise UsageError(
-                f"{name}: the distorted image is {distorted.width} x {distorted.height}, its reference {reference.path} "
-                f"{reference.width} x {reference.height}; expected equal sizes (or -r N, which resizes both)"
+                f"{name}: the distorted image is {distorted.width} x {distorted.height}, its reference "
+                f"{reference.path} {reference.width} x {reference.height}; expected equal sizes (or -r N, which "
+                "resizes both)"
             )
 
 

@@ -1,6 +1,9 @@
-"""Pictures by matplotlib: difference maps, rate-distortion curves, predictions against labels. Each function writes one file.
+"""Pictures by matplotlib: difference maps, rate-distortion curves, predictions against labels.
+Each function writes one file.
 
-    python -m scoring.plots results/demo_psnr.csv ...     prediction against label by distortion type, a PNG beside each score file
+    python -m scoring.plots results/demo_psnr.csv ...
+
+Prediction against label by distortion type, a PNG beside each score file.
 
 The other pictures come from run_single_img.py --map and --curve, and the same as above from run.py --plot.
 """
@@ -47,14 +50,15 @@ def save(fig, path, dpi=100):
 # ---- maps
 
 
-def difference(path, reference, distorted, found, with_layers=False, caption=""):
-    """Reference, distorted image and map side by side; below them, if asked for, the map of every block on its own scale.
+def difference(path, reference, distorted, score_map, with_layers=False, caption=""):
+    """Reference, distorted image and map side by side;
+    below them, if asked for, the map of every block on its own scale.
 
     reference, distorted: uint8 (H, W, 3); found: maps.DistanceMap.
     """
-    height, width = found.total.shape
-    across = min(6, max(3, len(found.layers))) if with_layers else 3
-    rows = -(-len(found.layers) // across) if with_layers else 0
+    height, width = score_map.total.shape
+    across = min(6, max(3, len(score_map.layers))) if with_layers else 3
+    rows = -(-len(score_map.layers) // across) if with_layers else 0
     top, below = 2.4 * height / width + 0.4, (5.6 / across * height / width + 0.4) * rows
     fig = figure(8, top + below)
     upper, lower = fig.subfigures(2, 1, height_ratios=[top, below]) if rows else (fig, None)
@@ -62,16 +66,17 @@ def difference(path, reference, distorted, found, with_layers=False, caption="")
     for ax, image, title in zip(axes, (reference, distorted), ("reference", "distorted")):
         ax.imshow(image)
         ax.set_title(title, fontsize="small")
-    mean = "" if found.mean_is == "the score" else f", mean of the map ({found.mean_is}) {found.total.mean():.3g}"
-    heat(upper, axes[2], found.total, f"{found.column}  {found.score:.4g}{mean}")
+    mean = f", mean of the map ({score_map.mean_is}) {score_map.total.mean():.3g}"
+    mean = "" if score_map.mean_is == "the score" else mean
+    heat(upper, axes[2], score_map.total, f"{score_map.column}  {score_map.score:.4g}{mean}")
     for ax in axes:
         ax.set_axis_off()
     if caption:
         fig.supxlabel(caption, fontsize="small")
     if rows:
         axes = lower.subplots(rows, across, squeeze=False).ravel()
-        whole = found.total.mean() or 1.0
-        for ax, number, layer in zip(axes, found.blocks, found.layers):
+        whole = score_map.total.mean() or 1.0
+        for ax, number, layer in zip(axes, score_map.blocks, score_map.layers):
             share = layer.mean(dtype=float) / whole
             heat(lower, ax, layer, f"block {number}: {100 * share:.1f} %")
         for ax in axes:
@@ -80,8 +85,8 @@ def difference(path, reference, distorted, found, with_layers=False, caption="")
 
 
 def heat(fig, ax, values, title):
-    """A map on its own scale, from 0, in a perceptually uniform colour map (matplotlib's inferno), with its colour bar. The few
-    largest values share the last colour, lest a single pixel darken all others; a tip on the bar says so."""
+    """A map on its own scale, from 0, in a perceptually uniform colour map (matplotlib's inferno), with its colour bar.
+    The few largest values share the last colour, lest a single pixel darken all others; a tip on the bar says so."""
     import numpy as np
 
     most, top = float(values.max()) or 1.0, float(np.quantile(values, SHOWN)) or float(values.max()) or 1.0
@@ -96,13 +101,13 @@ def heat(fig, ax, values, title):
 # ---- rate-distortion
 
 
-def curves(path, column, higher_is, found):
+def curves(path, column, higher_is, curves_of):
     """Mean curve of each codec: found {codec: (bitrates (points,), scores (points,))}."""
     fig = figure(6, 4.2)
     from matplotlib.ticker import LogLocator
 
     ax = fig.subplots()
-    for (codec, (rates, scores)), (colour, marker) in zip(found.items(), styles()):
+    for (codec, (rates, scores)), (colour, marker) in zip(curves_of.items(), styles()):
         ax.plot(rates, scores, color=colour, marker=marker, label=codec)
     ax.set_xscale("log")
     ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -127,7 +132,8 @@ def styles():
 
 
 def scatter(score_file, path):
-    """Prediction against label by distortion type of a scorefiles.ScoreFile. UsageError where the types can't be told."""
+    """Prediction against label by distortion type of a scorefiles.ScoreFile.
+    UsageError where the types can't be told."""
     import numpy as np
 
     from agreement.correlations import coefficients
@@ -150,9 +156,9 @@ def scatter(score_file, path):
     label = score_file.document.get("label") or (known.label if known else "label")
     ax.set_xlabel(f"{score_file.method} (higher is {score_file.pred_higher_is})")
     ax.set_ylabel(f"{label} (higher is {score_file.label_higher_is})")
-    found = coefficients(score_file.sign * table["pred"], table["mos"])
-    told = ", ".join(f"{name.upper()} {value:.3f}" for name, value in found.items())
-    ax.set_title(f"{score_file.path.name.removesuffix('.csv')}: {told}", fontsize="medium")
+    values = coefficients(score_file.sign * table["pred"], table["mos"])
+    text = ", ".join(f"{name.upper()} {value:.3f}" for name, value in values.items())
+    ax.set_title(f"{score_file.path.name.removesuffix('.csv')}: {text}", fontsize="medium")
     fig.legend(
         loc="outside right upper", fontsize="small", title="type", ncols=math.ceil(len(names) / 20), markerscale=1.5
     )
@@ -165,14 +171,15 @@ def score_files(paths):
 
     drawn = []
     for path in paths:
-        found = read(path)
-        if not found.complete:
+        score_file = read(path)
+        if not score_file.complete:
             raise UsageError(
-                f"{path}: {len(found.table)} of {found.promised} pairs: finish it with the command that started it"
+                f"{path}: {len(score_file.table)} of {score_file.promised} pairs: "
+                "finish it with the command that started it"
             )
         drawn.append(Path(path).with_suffix(".png"))
         try:
-            scatter(found, drawn[-1])
+            scatter(score_file, drawn[-1])
         except ValueError as error:
             raise UsageError(f"{path}: {error}") from None
     return drawn

@@ -151,13 +151,14 @@ def align(reference, distorted, mode="similarity"):
     distorted image's grid, so that the damage to be judged is not smoothed; both are cut to the largest rectangle that
     both cover. Raises ValueError for another mode or images of different sizes; never for what the images show.
     """
-    found = register(reference, distorted, mode)
-    if not found.done:
-        return Alignment(**vars(found), reference=reference, distorted=distorted)
-    images = found.apply(*(i if isinstance(i, Image.Image) else Image.fromarray(i) for i in (reference, distorted)))
+    registration = register(reference, distorted, mode)
+    if not registration.done:
+        return Alignment(**vars(registration), reference=reference, distorted=distorted)
+    images = [i if isinstance(i, Image.Image) else Image.fromarray(i) for i in (reference, distorted)]
+    images = registration.apply(*images)
     if not isinstance(reference, Image.Image):
         images = map(np.asarray, images)
-    return Alignment(**vars(found), **dict(zip(("reference", "distorted"), images)))
+    return Alignment(**vars(registration), **dict(zip(("reference", "distorted"), images)))
 
 
 def register(reference, distorted, mode="similarity"):
@@ -174,10 +175,10 @@ def register(reference, distorted, mode="similarity"):
         )
     height, width, _ = reference.shape
     best, ratio, why = estimate(reference, distorted, mode)
-    found = Registration(best, width, height, ratio, not why, why)
-    if found.done and found.size[0] * found.size[1] < LEAST_AREA * width * height:
-        return replace(found, map=IDENTITY, done=False, why="less than half of the image would be left")
-    return found
+    registration = Registration(best, width, height, ratio, not why, why)
+    if registration.done and registration.size[0] * registration.size[1] < LEAST_AREA * width * height:
+        return replace(registration, map=IDENTITY, done=False, why="less than half of the image would be left")
+    return registration
 
 
 def resampled(image, back):
@@ -214,12 +215,13 @@ def estimate(reference, distorted, mode):
     best, ratio, lowest = IDENTITY, 1.0, 1.0
     starts = [IDENTITY, *phase_shift(levels[0])]
     for parameters in MODES[mode]:
-        maps = [found for start in starts for found in track(levels, start, parameters)]
-        compared = [(levels[0].compare(found, best), found) for found in maps if plausible(found, width, height)]
-        for gain, found in sorted(compared, key=lambda c: c[0])[:1]:
+        maps = [candidate for start in starts for candidate in track(levels, start, parameters)]
+        maps = [candidate for candidate in maps if plausible(candidate, width, height)]
+        compared = [(levels[0].compare(candidate, best), candidate) for candidate in maps]
+        for gain, candidate in sorted(compared, key=lambda c: c[0])[:1]:
             lowest = min(lowest, gain * ratio)
             if gain < min(RATIO, 1 - LEAST_GAIN / max(levels[0].textured(), 1)):
-                best, ratio = found, gain * ratio
+                best, ratio = candidate, gain * ratio
         starts = [best] if parameters == 4 else [IDENTITY, best] if best is not IDENTITY else [IDENTITY]
     if best is IDENTITY:
         return IDENTITY, lowest, "no shift or similarity explains a part of the difference"
@@ -233,31 +235,31 @@ def estimate(reference, distorted, mode):
     return best, ratio, ""
 
 
-def plausible(found, width, height):
-    scales = np.hypot(*found[:, :2])  # of the two sides
+def plausible(matrix, width, height):
+    scales = np.hypot(*matrix[:, :2])  # of the two sides
     return (
         scales.max() <= 1 + MOST_SCALE
         and scales.min() >= 1 / (1 + MOST_SCALE)
-        and abs(turn(found)) <= MOST_ANGLE
-        and farthest(found, IDENTITY, width, height) <= MOST_CORNER * max(width, height)
+        and abs(turn(matrix)) <= MOST_ANGLE
+        and farthest(matrix, IDENTITY, width, height) <= MOST_CORNER * max(width, height)
     )
 
 
-def turn(found):
+def turn(matrix):
     """Degrees clockwise."""
-    return float(np.degrees(np.arctan2(found[1, 0] - found[0, 1], found[0, 0] + found[1, 1])))
+    return float(np.degrees(np.arctan2(matrix[1, 0] - matrix[0, 1], matrix[0, 0] + matrix[1, 1])))
 
 
 def track(levels, start, parameters):
     """The map that the start leads to, from the smallest level to the largest -> [map], or [] where it leads
     nowhere."""
-    found = start
+    matrix = start
     for number in reversed(range(len(levels))):
-        found = levels[number].climb(resized(found, 0.5**number), parameters, enough=0.002 if number == 0 else 0.02)
-        if found is None:
+        matrix = levels[number].climb(resized(matrix, 0.5**number), parameters, enough=0.002 if number == 0 else 0.02)
+        if matrix is None:
             return []
-        found = resized(found, 2.0**number)
-    return [found]
+        matrix = resized(matrix, 2.0**number)
+    return [matrix]
 
 
 def phase_shift(level):
@@ -325,21 +327,21 @@ class Level:
         matrix = np.eye(2) + np.array([[scale + stretch, -angle], [angle, scale - stretch]]) / self.radius
         return np.column_stack([matrix, self.middle - matrix @ self.middle + (dx, dy)])
 
-    def inside(self, found):
-        return within(found, self.width, self.height, self.border)
+    def inside(self, matrix):
+        return within(matrix, self.width, self.height, self.border)
 
-    def climb(self, found, parameters, steps=30, enough=0.002):
+    def climb(self, matrix, parameters, steps=30, enough=0.002):
         """Gauss-Newton from a map, until a step is below `enough` pixels -> map; None where the images have nothing
         in common."""
         import cv2
 
         for _ in range(steps):
-            inside = self.inside(found)
+            inside = self.inside(matrix)
             count = np.count_nonzero(inside)
             if count < LEAST_AREA * inside.size / 2:
                 return None
             weights = inside.astype(np.float32)
-            seen = warped(self.distorted, found, cv2.INTER_LINEAR)
+            seen = warped(self.distorted, matrix, cv2.INTER_LINEAR)
             seen = (seen - (seen * weights).sum() / count) * weights
             reference = (self.reference - (self.reference * weights).sum() / count) * weights
             likeness = np.vdot(reference, seen)
@@ -352,21 +354,21 @@ class Level:
                 return None  # edges in one direction only, or none
             change = np.zeros(5)
             change[:parameters] = np.linalg.solve(hessian, slopes @ error)
-            found = compose(found, inverse(self.step(*change)))
+            matrix = compose(matrix, inverse(self.step(*change)))
             if np.abs(change).max() < enough:
                 break
-        return found
+        return matrix
 
-    def compare(self, found, simpler):
+    def compare(self, matrix, simpler):
         """Residual of the one map over that of the other, on the area that both leave; 1 where that is too small."""
         import cv2
 
-        inside = self.inside(found) & self.inside(simpler)
+        inside = self.inside(matrix) & self.inside(simpler)
         if np.count_nonzero(inside) < LEAST_AREA * inside.size / 2:
             return 1.0
         one, other = (
             1 - correlation(self.reference[inside], warped(self.distorted, m, cv2.INTER_CUBIC)[inside])
-            for m in (found, simpler)
+            for m in (matrix, simpler)
         )
         return one / max(other, 1e-9)
 
@@ -376,13 +378,13 @@ class Level:
         power = np.square(self.reference, dtype=np.float64)
         return power.sum() ** 2 / max((power**2).sum(), 1e-9)
 
-    def likeness(self, found, parts=6):
+    def likeness(self, matrix, parts=6):
         """How alike the images are under a map, everywhere: the correlation in each of parts x parts tiles; of the
         half of the tiles that has most texture, the lowest tenth. (Of one thing seen twice, all of these tiles agree;
         of two things that were made to overlap as well as they can, some do.)"""
         import cv2
 
-        inside, seen = self.inside(found), warped(self.distorted, found, cv2.INTER_CUBIC)
+        inside, seen = self.inside(matrix), warped(self.distorted, matrix, cv2.INTER_CUBIC)
         texture, alike = [], []
         for row in np.array_split(np.arange(self.height), parts):
             for column in np.array_split(np.arange(self.width), parts):
@@ -399,47 +401,47 @@ def correlation(a, b):
     return float(a @ b / np.sqrt(max((a @ a) * (b @ b), 1e-12)))
 
 
-def warped(image, found, how):
+def warped(image, matrix, how):
     """(H, W) float32 at found(p) for every pixel p."""
     import cv2
 
     height, width = image.shape
     return cv2.warpAffine(
-        image, found, (width, height), flags=how | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE
+        image, matrix, (width, height), flags=how | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE
     )
 
 
-def within(found, width, height, border):
+def within(matrix, width, height, border):
     """(H, W) bool: the pixels p at least `border` from the edges with found(p) as far from them, too."""
     x, y = np.arange(width), np.arange(height)[:, None]
-    u = found[0, 0] * x + found[0, 1] * y + found[0, 2]
-    v = found[1, 0] * x + found[1, 1] * y + found[1, 2]
+    u = matrix[0, 0] * x + matrix[0, 1] * y + matrix[0, 2]
+    v = matrix[1, 0] * x + matrix[1, 1] * y + matrix[1, 2]
     near = border - 1e-6  # rounding may take the edge itself outside
     inside = (u >= near) & (u <= width - 1 - near) & (v >= near) & (v <= height - 1 - near)
     return inside & (x >= border) & (x < width - border) & (y >= border) & (y < height - border)
 
 
-def farthest(found, other, width, height):
+def farthest(matrix, other, width, height):
     """The largest distance between where two maps take a corner, in pixels."""
     corners = np.array([[0, width - 1, 0, width - 1], [0, 0, height - 1, height - 1], [1, 1, 1, 1]])
-    return float(np.hypot(*((found - other) @ corners)).max())
+    return float(np.hypot(*((matrix - other) @ corners)).max())
 
 
 def compose(outer, inner):
     return np.column_stack([outer[:, :2] @ inner[:, :2], outer[:, :2] @ inner[:, 2] + outer[:, 2]])
 
 
-def inverse(found):
-    matrix = np.linalg.inv(found[:, :2])
-    return np.column_stack([matrix, -matrix @ found[:, 2]])
+def inverse(matrix):
+    turned = np.linalg.inv(matrix[:, :2])
+    return np.column_stack([turned, -turned @ matrix[:, 2]])
 
 
-def shifted(after, found, before):
+def shifted(after, matrix, before):
     """The map with `before` added to its coordinates first and `after` last."""
-    return np.column_stack([found[:, :2], found[:, :2] @ (before, before) + found[:, 2] + after])
+    return np.column_stack([matrix[:, :2], matrix[:, :2] @ (before, before) + matrix[:, 2] + after])
 
 
-def resized(found, factor):
+def resized(matrix, factor):
     """The same map between images `factor` times as large (pixel centres stay centres: x becomes (x + 0.5) factor -
     0.5)."""
-    return shifted(-0.5, np.column_stack([found[:, :2], shifted(0.5, found, -0.5)[:, 2] * factor]), 0.5)
+    return shifted(-0.5, np.column_stack([matrix[:, :2], shifted(0.5, matrix, -0.5)[:, 2] * factor]), 0.5)

@@ -31,7 +31,7 @@ def columns_of(models, fusions):
     fused ones)."""
     columns = [column for model in models for column in model.columns]
     factors = {fusion: fused_files.factors_of(fusion, columns) for fusion in fusions}
-    fused = {fused_files.column(fusion, own): (fusion, own) for fusion, own in factors.items()}
+    fused = {fused_files.column(fusion, of_factors): (fusion, of_factors) for fusion, of_factors in factors.items()}
     return {c.name: c for c in [*columns, *fused]}, {c.name: both for c, both in fused.items()}
 
 
@@ -59,7 +59,7 @@ def score_pairs(
         plans.append(Plan(model, work, PLAIN, resizeHW, batch, to_align(model, pairs, aligned, resizeHW)))
     for model, plan in zip(models, plans):
         with progress(sum(plan.windows()), "window" if model.window else "image", model.name, shown) as bar:
-            for _, unit, values in score_plan(plan, lambda p, u: model.columns, bar):
+            for _, unit, values in score_plan(plan, lambda p, u, model=model: model.columns, bar):
                 for column, numbers in values.items():
                     for i, v in zip(unit, numbers):
                         scores[i][column] = float(v[0])
@@ -79,7 +79,7 @@ def registrations(pairs, mode, *, resizeHW=None, shown=None):
     checked_pairs = checked(pairs, resizeHW)
     check_same_size(checked_pairs, [pair.distorted for pair in pairs])
     files = [(distorted.path, reference.path) for distorted, reference in checked_pairs]
-    return [found for [found] in aligning.registrations(files, PLAIN, mode, resizeHW, shown=shown)]
+    return [registration for [registration] in aligning.registrations(files, PLAIN, mode, resizeHW, shown=shown)]
 
 
 def to_align(model, pairs, aligned, resizeHW):
@@ -89,8 +89,8 @@ def to_align(model, pairs, aligned, resizeHW):
     mode = model.options.align
     if mode == "none":
         return {}
-    found = aligned or registrations(pairs, mode, resizeHW=resizeHW)
-    return {(i, PLAIN[0]): r for i, r in enumerate(found) if aligning.fits(r, model)}
+    registrations_of = aligned or registrations(pairs, mode, resizeHW=resizeHW)
+    return {(i, PLAIN[0]): r for i, r in enumerate(registrations_of) if aligning.fits(r, model)}
 
 
 def map_pair(pair, model, *, resizeHW=None, batch_size=None):
@@ -108,14 +108,14 @@ def map_pair(pair, model, *, resizeHW=None, batch_size=None):
     check_sizes(model, checked([pair], resizeHW), [pair.distorted], PLAIN)
     requests = [(pair.distorted, "distorted", PLAIN), (pair.reference, "reference", PLAIN)]
     device = model.options.device
-    if found := to_align(model, [pair], None, resizeHW):
-        requests = [loading.AlignedPair(pair.distorted, pair.reference, PLAIN[0], found[0, PLAIN[0]])]
+    if aligned := to_align(model, [pair], None, resizeHW):
+        requests = [loading.AlignedPair(pair.distorted, pair.reference, PLAIN[0], aligned[0, PLAIN[0]])]
         [(reference, distorted)] = loading.images_of(requests, resizeHW, model.short_side, torch.device(device), 0)
     else:
         (distorted,), (reference,) = loading.images_of(requests, resizeHW, model.short_side, torch.device(device), 0)
     batch = batch_size or default_batch(device)
     drawn = maps.distance_map(model, model.columns[0], distorted, reference, batch)
-    return reference, distorted, drawn, next(iter(found.values()), None)
+    return reference, distorted, drawn, next(iter(aligned.values()), None)
 
 
 def calibrations(paths, models, fusions=(), *, resizeHW=None):
@@ -136,8 +136,8 @@ def calibrations(paths, models, fusions=(), *, resizeHW=None):
         )
         settings |= {column.name: of_model for column in model.columns}
     for name, (_, factors) in columns_of(models, fusions)[1].items() if paths else ():
-        own = [settings[c.name] for c in factors.values()]
-        settings[name] = own[0] | {"weights": each_once(s["weights"] for s in own)}
+        factor_settings = [settings[c.name] for c in factors.values()]
+        settings[name] = factor_settings[0] | {"weights": each_once(s["weights"] for s in factor_settings)}
     fitted = [calibrate.calibration(path, list(settings), settings) for path in paths]
     return {c.column: c for c in fitted}
 

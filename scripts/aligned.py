@@ -30,21 +30,21 @@ def coefficients(dataset, methods, magnitudes, statistic="srcc", **flags):
 
     names = [name for method in methods for name in (method, method + ALIGNED)]
     result = score_dataset(dataset, methods=names, perturbations=list(PERTURBATIONS), percent=magnitudes, **flags)
-    found = {(line["method"], line["perturbation"], line["pct"]): line[statistic] for line in result.lines}
-    return found, result.notes
+    values = {(line["method"], line["perturbation"], line["pct"]): line[statistic] for line in result.lines}
+    return values, result.notes
 
 
-def table(found, methods, magnitudes):
+def table(values, methods, magnitudes):
     """Lines of text: a line a method, 'plain aligned' under each perturbation."""
-    asked = [("none", 0.0)] + [(name, pct) for name in PERTURBATIONS if name != "none" for pct in magnitudes]
-    rows = [["SRCC, plain and aligned", *(name + (f" {pct:g}" if pct else "") for name, pct in asked)]]
+    columns = [("none", 0.0)] + [(name, pct) for name in PERTURBATIONS if name != "none" for pct in magnitudes]
+    rows = [["SRCC, plain and aligned", *(name + (f" {pct:g}" if pct else "") for name, pct in columns)]]
     for method in methods:
-        both = [[found[name, *at] for name in (method, method + ALIGNED)] for at in asked]
+        both = [[values[name, *at] for name in (method, method + ALIGNED)] for at in columns]
         rows.append([method, *("  ".join("-" if v == "" else f"{v:.3f}" for v in two) for two in both)])
     return columns_of(rows)
 
 
-def draw(path, found, methods, magnitudes):
+def draw(path, values, methods, magnitudes):
     """A panel a perturbation, coefficient over magnitude; 0 is the unperturbed dataset."""
     from scoring.plots import COLOURS, MARKERS, figure, save
 
@@ -55,7 +55,7 @@ def draw(path, found, methods, magnitudes):
     for ax, name in zip(axes, panels):
         for method, colour, marker in zip(methods, COLOURS, MARKERS):
             for column, line in ((method, "--"), (method + ALIGNED, "-")):
-                y = [found[column, "none", 0.0], *(found[column, name, pct] for pct in magnitudes)]
+                y = [values[column, "none", 0.0], *(values[column, name, pct] for pct in magnitudes)]
                 label = method if line == "-" else None
                 ax.plot(x, y, line, color=colour, marker=marker, markersize=3, linewidth=1.2, label=label)
         ax.set_title(PERTURBATIONS[name].what.partition(":")[0].partition(" of ")[0], fontsize="small")
@@ -87,13 +87,13 @@ def main(argv):
     flags = {
         name: getattr(args, name) for name in ("savedir", "data_root", "weights_dir", "device", "workers", "limit")
     }
-    found, notes = coefficients(
+    values, notes = coefficients(
         args.dataset, args.model, args.percent, **{name: value for name, value in flags.items() if value is not None}
     )
-    for line in [*table(found, args.model, args.percent), *notes]:
+    for line in [*table(values, args.model, args.percent), *notes]:
         print(line)
     if args.picture:
-        draw(args.picture, found, args.model, args.percent)
+        draw(args.picture, values, args.model, args.percent)
 
 
 if __name__ == "__main__":

@@ -38,17 +38,17 @@ def true_map(name, pct, width, height):
         return np.array([[1, 0, -math.ceil(pct / 100 * width)], [0, 1, 0]], float)
     if name == "rot":
         cos, sin = math.cos(math.radians(pct)), math.sin(math.radians(pct))
-        matrix, middle = np.array([[cos, -sin], [sin, cos]]), np.array([(width - 1) / 2, (height - 1) / 2])
-        return np.column_stack([matrix, middle - matrix @ middle])
-    found = np.zeros((2, 3))
+        turned, middle = np.array([[cos, -sin], [sin, cos]]), np.array([(width - 1) / 2, (height - 1) / 2])
+        return np.column_stack([turned, middle - turned @ middle])
+    matrix = np.zeros((2, 3))
     for axis, side in enumerate((width, height)):
         grown = side + 2 * math.ceil(pct / 100 * side / 2)
-        kept = 2 * math.ceil(side / 2)
-        first = grown // 2 - kept // 2
-        scale = grown / side * side / kept
-        found[axis, axis] = scale
-        found[axis, 2] = 0.5 * scale - first * side / kept - 0.5
-    return found
+        side_kept = 2 * math.ceil(side / 2)
+        first = grown // 2 - side_kept // 2
+        scale = grown / side * side / side_kept
+        matrix[axis, axis] = scale
+        matrix[axis, 2] = 0.5 * scale - first * side / side_kept - 0.5
+    return matrix
 
 
 def pairs():
@@ -61,13 +61,13 @@ def pairs():
 
 def measure(name, pct, images, mode="similarity"):
     """-> [(name, Alignment, error in pixels, seconds)] of the images under a perturbation."""
-    found = []
+    rows = []
     for pair, reference, distorted in images:
         truth = true_map(name, pct, *reference.size)
         seen = perturb(reference, "reference", name, pct), perturb(distorted, "distorted", name, pct)
         begin = time.process_time()
         alignment = align(*seen, mode)
-        found.append(
+        rows.append(
             (
                 pair,
                 alignment,
@@ -75,7 +75,7 @@ def measure(name, pct, images, mode="similarity"):
                 time.process_time() - begin,
             )
         )
-    return found
+    return rows
 
 
 def main(argv=None):
@@ -84,15 +84,15 @@ def main(argv=None):
     cv2.setNumThreads(1)
     images = pairs()
     print(f"{'':8}{'moved':>9}{'median':>8}{'95 %':>8}{'largest':>9}{'wrong':>7}{'seconds':>9}")
-    for asked in (sys.argv[1:] if argv is None else argv) or ASKED:
-        name, _, pct = asked.partition("-")
-        found = measure(name, float(pct or 0), images)
-        errors = np.array([error for _, _, error, _ in found])
-        moved = [alignment.done for _, alignment, _, _ in found]
+    for perturbation in (sys.argv[1:] if argv is None else argv) or ASKED:
+        name, _, pct = perturbation.partition("-")
+        rows = measure(name, float(pct or 0), images)
+        errors = np.array([error for _, _, error, _ in rows])
+        moved = [alignment.done for _, alignment, _, _ in rows]
         wrong = sum(error > 3 for error, done in zip(errors, moved) if done)
         print(
-            f"{asked:8}{sum(moved):5}/{len(found)}{np.median(errors):8.2f}{np.percentile(errors, 95):8.2f}"
-            f"{errors.max():9.2f}{wrong:7}{np.mean([seconds for *_, seconds in found]):9.3f}",
+            f"{perturbation:8}{sum(moved):5}/{len(rows)}{np.median(errors):8.2f}{np.percentile(errors, 95):8.2f}"
+            f"{errors.max():9.2f}{wrong:7}{np.mean([seconds for *_, seconds in rows]):9.3f}",
             flush=True,
         )
 

@@ -16,7 +16,8 @@ FEW_REFERENCES = 50  # with fewer, the report states how often 95 % intervals he
 
 
 def compare(groups, settings):
-    """Groups (grouping.read_groups) -> (results: the dict that --format json prints, {group name: evidence.Measured})."""
+    """Groups (grouping.read_groups) -> (results: the dict that --format json prints, {group name:
+    evidence.Measured})."""
     measured = {}
     with progress(len(groups), "group", "bootstrap") as bar:
         for group in groups:
@@ -25,12 +26,12 @@ def compare(groups, settings):
             except ValueError as error:
                 raise UsageError(f"{group.name}: {error}") from None
             bar.update()
-    described = [describe(found, settings) for found in measured.values()]
+    described = [describe(measurement, settings) for measurement in measured.values()]
     for group in described:
         if group["references"] < FEW_REFERENCES:
             group["notes"].append(
-                f"{group['references']} references carry little: with 25 of PIPAL's, 95 % intervals of a difference held the "
-                "truth in 91-96 % of simulations"
+                f"{group['references']} references carry little: with 25 of PIPAL's, 95 % intervals of a "
+                "difference held the truth in 91-96 % of simulations"
             )
     return {
         "settings": vars(settings),

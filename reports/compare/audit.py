@@ -12,20 +12,22 @@ NAMES = {"pooled": "", "per_reference": " per reference", "within": " within ref
 
 
 def stability(measured, settings):
-    """For every perturbed group with its plain one: change of each coefficient, rank flips, noise floor -> list of dicts.
+    """For every perturbed group with its plain one:
+    change of each coefficient, rank flips, noise floor -> list of dicts.
 
-    measured: {group name: evidence.Measured}. Both groups were resampled by the same seed over the same references, so the
-    resamples are paired and a change is a difference of resampled values; the changes of one perturbed group are a family.
+    measured: {group name: evidence.Measured}. Both groups were resampled by the same seed over the same references, so
+    the resamples are paired and a change is a difference of resampled values; the changes of one perturbed group are a
+    family.
     """
     rows, plain = [], {m.group.dataset: m for m in measured.values() if m.group.perturbation == "none"}
-    for found in measured.values():
-        if found.group.perturbation != "none":
-            rows += _changes(found, plain.get(found.group.dataset), settings)
+    for measurement in measured.values():
+        if measurement.group.perturbation != "none":
+            rows += _changes(measurement, plain.get(measurement.group.dataset), settings)
     return rows
 
 
-def _changes(found, base, settings):
-    group, known = found.group, base.group.metrics if base else ()
+def _changes(measurement, base, settings):
+    group, known = measurement.group, base.group.metrics if base else ()
     rows, sources = [], {}
     for m, metric in enumerate(group.metrics):
         row = {
@@ -41,9 +43,9 @@ def _changes(found, base, settings):
             continue
         b = known.index(metric)
         row["plain"] = {name: coefficient(base.pooled[name], b, settings.interval) for name in STATISTICS}
-        row["perturbed"] = {name: coefficient(found.pooled[name], m, settings.interval) for name in STATISTICS}
+        row["perturbed"] = {name: coefficient(measurement.pooled[name], m, settings.interval) for name in STATISTICS}
         for name in STATISTICS:
-            sources[metric, name] = _side_by_side(found.pooled[name], m, base.pooled[name], b)
+            sources[metric, name] = _side_by_side(measurement.pooled[name], m, base.pooled[name], b)
         before, after = base.group.predictions[b], group.predictions[m]
         row["flips"] = _or_refused(
             (0, 1), flip_rate, before, after, group.references, settings.resamples, settings.seed
@@ -96,18 +98,18 @@ def _or_refused(limits, function, *arguments):
 def audit(groups):
     """One entry for each pair of metrics that some group has: A, B and every check of "A beats B".
 
-    A is the better one by the mean pooled difference in CLAIM over the unperturbed groups (all, where none is). Checks: raw
-    and fitted PLCC, SRCC, KRCC, pooled, as the mean over references and within references, in every group; CLAIM within
-    every distortion type. A check holds or reverses where its own interval, simultaneous over its table, leaves zero out;
-    able counts the checks that would as a rule have seen a difference of the size of the claim. groups: descriptions by
-    evidence.describe.
+    A is the better one by the mean pooled difference in CLAIM over the unperturbed groups (all, where none is). Checks:
+    raw and fitted PLCC, SRCC, KRCC, pooled, as the mean over references and within references, in every group; CLAIM
+    within every distortion type. A check holds or reverses where its own interval, simultaneous over its table, leaves
+    zero out; able counts the checks that would as a rule have seen a difference of the size of the claim. groups:
+    descriptions by evidence.describe.
     """
-    found = {}
+    by_pair = {}
     for group in groups:
         for row in group["pairwise"]:
             key = tuple(sorted((row["a"], row["b"])))
-            found.setdefault(key, []).append((group, row, 1 if row["a"] == key[0] else -1))
-    return [_audited(key, rows) for key, rows in found.items()]
+            by_pair.setdefault(key, []).append((group, row, 1 if row["a"] == key[0] else -1))
+    return [_audited(key, rows) for key, rows in by_pair.items()]
 
 
 def _audited(key, rows):
@@ -116,9 +118,9 @@ def _audited(key, rows):
     turn = 1 if sum(claims) >= 0 else -1
     checks = []
     for group, row, sign in rows:
-        found = [(name + NAMES[scope], "", row[scope][name]) for scope in SCOPES for name in STATISTICS]
-        found += [(f"{CLAIM} of type {kind}", kind, cells[CLAIM]) for kind, cells in row["types"].items()]
-        for what, kind, difference in found:
+        differences = [(name + NAMES[scope], "", row[scope][name]) for scope in SCOPES for name in STATISTICS]
+        differences += [(f"{CLAIM} of type {kind}", kind, cells[CLAIM]) for kind, cells in row["types"].items()]
+        for what, kind, difference in differences:
             difference = turned_round(difference, sign * turn)
             verdict = difference.get("verdict")
             checks.append(

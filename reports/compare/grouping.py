@@ -56,8 +56,9 @@ def read_groups(paths, columns=None, higher_is=None, similarity=(), spread=no_sp
     """Read score files and put them into Groups, in order of first appearance.
 
     columns: as scorefiles.read, for foreign files, whose dataset is then "data" and whose metric is the file's name.
-    higher_is: worse or better, what a higher label means where neither the registry nor the file's JSON knows. similarity:
-    metrics whose higher score means better, where neither knows. spread(dataset, table) -> (std (N,), Spread), or why not.
+    higher_is: worse or better, what a higher label means where neither the registry nor the file's JSON knows.
+    similarity: metrics whose higher score means better, where neither knows. spread(dataset, table) -> (std (N,),
+    Spread), or why not.
     """
     files = {}
     # a floor and a companion are read with what they belong to
@@ -81,7 +82,7 @@ def read_groups(paths, columns=None, higher_is=None, similarity=(), spread=no_sp
 
 def _group(key, files, template, higher_is, similarity, spread):
     labelled = _label_direction(key[0], [file for file, _, _ in files], higher_is)
-    own = template.table
+    table = template.table
     predictions, floors, no_floors, better = [], {}, {}, []
     for file, pairs, floor in files:
         if file.protocol != template.protocol:
@@ -101,7 +102,7 @@ def _group(key, files, template, higher_is, similarity, spread):
                 base_names(floor["ref"]).to_numpy(dtype=str),
                 floor["pred"].to_numpy() * (1 if higher == "worse" else -1),
             )
-    references = base_names(own["ref"]).to_numpy(dtype=str)
+    references = base_names(table["ref"]).to_numpy(dtype=str)
     if len(set(references)) < 2:
         raise UsageError(
             f"{template.path}: all pairs are of one reference ({references[0]}); intervals resample references, "
@@ -109,7 +110,7 @@ def _group(key, files, template, higher_is, similarity, spread):
         )
     from datasets import dataset_note
 
-    types, std = _types(key[0], own), spread(key[0], own)
+    types, std = _types(key[0], table), spread(key[0], table)
     notes = [
         f"labels: higher is {labelled}",
         f"predictions: higher is worse{', but better for ' + ', '.join(better) if better else ''}",
@@ -118,13 +119,13 @@ def _group(key, files, template, higher_is, similarity, spread):
     return Group(
         *key,
         tuple(file.method for file, _, _ in files),
-        own["mos"].to_numpy(),
+        table["mos"].to_numpy(),
         np.stack(predictions),
         references,
         None if isinstance(types, str) else types,
         labelled,
         tuple(notes),
-        tuple(own["dis"]),
+        tuple(table["dis"]),
         *((None, None, std) if isinstance(std, str) else (*std, "")),
         floors,
         no_floors,
@@ -134,8 +135,8 @@ def _group(key, files, template, higher_is, similarity, spread):
 def _usable(paths, columns):
     """[(ScoreFile, the same without rows of a reference against itself, these rows or None)] of paths.
 
-    A file that is of no use by itself is named on stderr and left out, as long as two remain: a wildcard's files cannot be
-    told from names. Otherwise it counts as asked for by name, and its Unusable is raised.
+    A file that is of no use by itself is named on stderr and left out, as long as two remain: a wildcard's files cannot
+    be told from names. Otherwise it counts as asked for by name, and its Unusable is raised.
     """
     files, unusable = [], []
     for path in paths:
@@ -165,7 +166,8 @@ def _require_use(file, table):
         )
         raise Unusable(
             file.path,
-            f"{len(table)} of {file.expected or '?'} pairs of {file.dataset}: a part of a dataset is not compared; {rest}",
+            f"{len(table)} of {file.expected or '?'} pairs of {file.dataset}: a part of a dataset is not "
+            f"compared; {rest}",
         )
     for column, what in (("mos", "labels"), ("pred", "predictions")):
         if np.ptp(table[column].to_numpy()) == 0:
@@ -189,7 +191,8 @@ def _label_direction(dataset, files, higher_is):
         )
     if not known and not higher_is:
         raise UsageError(
-            f"{files[0].path}: the dataset {dataset!r} is not known; say what a higher label means by --higher-is better|worse"
+            f"{files[0].path}: the dataset {dataset!r} is not known; say what a higher label means by --higher-is "
+            "better|worse"
         )
     return known.pop() if known else higher_is
 
@@ -228,7 +231,8 @@ def numbers_by_name(path, name, value):
         raise UsageError(f"{path}: expected a CSV file with the columns {name}, {value}: {error}") from None
     if not {name, value} <= set(table.columns) or table.empty:
         raise UsageError(
-            f"{path}: expected the columns {name}, {value} and at least one row; found {', '.join(map(str, table.columns))}"
+            f"{path}: expected the columns {name}, {value} and at least one row; found "
+            f"{', '.join(map(str, table.columns))}"
         )
     values = pd.to_numeric(table[value], errors="coerce").to_numpy(dtype=float)
     for wrong, what in (

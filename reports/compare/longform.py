@@ -1,4 +1,5 @@
-"""The results of compare.py in long form, for --format csv and for notebooks: every number with its place, one dict a row.
+"""The results of compare.py in long form, for --format csv and for notebooks:
+every number with its place, one dict a row.
 
 pandas.DataFrame(longform.flat(results))
 """
@@ -10,7 +11,8 @@ from reports.compare.evidence import SCOPES
 
 
 def flat(results):
-    """Yields a dict for every number in `results` (compare.compare); all have the same keys, empty where they do not apply."""
+    """Yields a dict for every number in `results` (compare.compare);
+    all have the same keys, empty where they do not apply."""
 
     def row(group, scope, metric, other, statistic, cell, **more):
         low, high = cell.get("interval", ["", ""])
@@ -48,10 +50,10 @@ def flat(results):
         for statistic, value in group["ceiling"].items():
             cell = {"refused": value} if statistic == "refused" else {"value": value}
             yield row(name, "noise ceiling", "", "", "" if statistic == "refused" else statistic, cell)
-        for kind, found in group["types"].items():
-            for metric, cells in found.get("coefficients", {}).items():
+        for kind, of_type in group["types"].items():
+            for metric, cells in of_type.get("coefficients", {}).items():
                 yield from (
-                    row(name, f"type {kind}", metric, "", statistic, cell, references=found["references"])
+                    row(name, f"type {kind}", metric, "", statistic, cell, references=of_type["references"])
                     for statistic, cell in cells.items()
                 )
         for metric, fits in group["fits"].items():
@@ -81,9 +83,9 @@ def flat(results):
                 yield from (row(name, f"type {kind}", a, b, statistic, cell) for statistic, cell in cells.items())
             for statistic, tests in pair["tests"].items():
                 yield from (
-                    row(name, test, a, b, statistic, {"value": found["statistic"]} | found)
-                    for test, found in tests.items()
-                    if isinstance(found, dict)
+                    row(name, test, a, b, statistic, {"value": outcome["statistic"]} | outcome)
+                    for test, outcome in tests.items()
+                    if isinstance(outcome, dict)
                 )
         if "metrics" in group["krasula"]:
             for metric, cells in group["krasula"]["metrics"].items():
@@ -99,13 +101,13 @@ def flat(results):
                 )
         else:
             yield row(name, "krasula", "", "", "", group["krasula"])
-    for found in results["stability"]:
-        name = f"{found['dataset']} {found['perturbation']}-{found['pct']:g}"
-        cells = {f"change of {key}": cell for key, cell in found.get("change", {}).items()} | {
-            key: found[key] for key in ("flips", "floor") if key in found
+    for change in results["stability"]:
+        name = f"{change['dataset']} {change['perturbation']}-{change['pct']:g}"
+        cells = {f"change of {key}": cell for key, cell in change.get("change", {}).items()} | {
+            key: change[key] for key in ("flips", "floor") if key in change
         }
         yield from (
-            row(name, "robustness", found["metric"], "", key, cell, references=found["references"])
+            row(name, "robustness", change["metric"], "", key, cell, references=change["references"])
             for key, cell in cells.items()
         )
     for entry in results["audit"]:

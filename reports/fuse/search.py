@@ -117,7 +117,7 @@ def looked(item):
 class Ranking:
     """The sets of up to so many of `count` factors, ranked by their mean SRCC over the datasets `on`.
 
-    thin, look: the Agreements of the sample that ranks and of a smaller one. `found` {members: (mean SRCC, parameters)}
+    thin, look: the Agreements of the sample that ranks and of a smaller one. `best_of` {members: (mean SRCC, parameters)}
     of the sets that were ranked, `tried` all of which anything was computed, `gaps` {size: how far below the best of a
     first look the best set stood that it left out}. A set is its best part that is one smaller, exponents as they are,
     times a power of the factor added.
@@ -128,7 +128,7 @@ class Ranking:
         self.best_of, self.tried, self.gaps = {}, set(), {}
 
     def up_to(self, most):
-        """-> found"""
+        """-> best_of"""
         for i, unit in enumerate(np.eye(self.count)):
             self.best_of[(i,)] = float(self.thin.mean([unit], self.on)[0]), tuple(unit)
         for size in range(2, min(most, self.count) + 1):

@@ -103,7 +103,7 @@ def test_a_distance_has_no_meaning(tmp_path, files):
 
 def test_a_run_of_it_is_a_score_file_like_any_other(tmp_path, files, capsys):
     """Scored, drawn, read back; a changed file is not taken for the same metric."""
-    (tmp_path / "set.csv").write_text("dis,ref,mos,type\nd.png,r.png,2,dark\nr.png,r.png,1,dark\n")
+    (tmp_path / "set.csv").write_text("dis,ref,dmos,type\nd.png,r.png,2,dark\nr.png,r.png,1,dark\n")
     argv = ["-dat", str(tmp_path / "set.csv"), "-m", f"{tmp_path}/my_metric.py:similarity"]
     argv += ["-sdir", str(tmp_path / "results"), "--plot"]
     assert run.main(argv) == 0

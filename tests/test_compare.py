@@ -129,6 +129,20 @@ def test_csv_and_latex(two, tmp_path):
     )
 
 
+def test_across_datasets(two, tmp_path):
+    other = [write(tmp_path, f"more_{name}", table(noise, seed=9)) for name, noise in (("good", 0.06), ("poor", 0.6))]
+    third = [write(tmp_path, f"{d}_fair", table(0.2, seed=4)) for d in ("toy", "more")]
+    files = (*two, *other, *third)
+    found = results(*files)["across"]
+    assert found["ranks"]["srcc"]["mean"] == {"good": 1, "poor": 3, "fair": 2}
+    [row] = [row for row in found["differences"] if (row["a"], row["b"]) == ("good", "poor")]
+    assert row["low"] < row["estimate"] < row["high"] and row["estimate"] > 0.2
+    text = run(*files, *FAST, "--html", tmp_path / "out.html").stdout
+    assert "Across 2 datasets" in text and "2 datasets carry little" in text
+    assert "critical difference" in (tmp_path / "out.html").read_text()
+    assert "refused" in results(*two)["across"]
+
+
 class Page(HTMLParser):
     def __init__(self, text):
         super().__init__()

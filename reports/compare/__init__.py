@@ -7,7 +7,7 @@ results, measured = compare(read_groups(["live_psnr.csv", "live_fsim.csv"]), Set
 
 from common.errors import UsageError
 from common.terminal import progress
-from reports.compare.audit import audit, stability
+from reports.compare.audit import across, audit, stability
 from reports.compare.evidence import Settings, describe, measure
 
 __all__ = ["Settings", "compare"]
@@ -38,4 +38,5 @@ def compare(groups, settings):
         "groups": described,
         "stability": stability(measured, settings),
         "audit": audit(described),
+        "across": across(described),
     }, measured

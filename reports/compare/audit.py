@@ -1,7 +1,10 @@
 """Does "A beats B" survive? From evidence.py's findings: robustness measures, and one audit entry for each pair."""
 
+from itertools import combinations
+
 import numpy as np
 
+from agreement.across import friedman_nemenyi, random_effects
 from agreement.bootstrap import Resampled
 from agreement.stability import flip_rate, floor_percentile
 from reports.compare.evidence import CLAIM, SCOPES, STATISTICS, coefficient, settled
@@ -151,6 +154,41 @@ def overall(verdicts):
     if "holds" in given:
         return "holds in part"
     return given.pop() if len(given) == 1 else "not shown"
+
+
+def across(groups):
+    """What the unperturbed groups say together of the metrics that all of them have -> dict, or {"refused": why}.
+
+    Mean ranks with Nemenyi's critical difference for every coefficient, and the mean difference of each pair in CLAIM with
+    every dataset taken as a draw from datasets like these. groups: descriptions by evidence.describe.
+    """
+    plain = [group for group in groups if group["perturbation"] == "none"]
+    common = [m for m in plain[0]["metrics"] if all(m in group["metrics"] for group in plain)] if plain else []
+    if len(plain) < 2 or len(common) < 2:
+        return {
+            "refused": f"{len(plain)} unperturbed datasets with {len(common)} metrics in common, expected 2 of each"
+        }
+    ranks = {}
+    for name in STATISTICS:
+        cells = [[group["coefficients"][m]["pooled"][name] for m in common] for group in plain]
+        try:
+            found = friedman_nemenyi([[cell.get("value", np.nan) for cell in row] for row in cells])
+            ranks[name] = found._asdict() | {"mean": dict(zip(common, found.mean.tolist()))}
+        except ValueError as error:
+            ranks[name] = {"refused": str(error)}
+    differences = []
+    for a, b in combinations(common, 2):
+        cells = []
+        for group in plain:
+            for row in group["pairwise"]:
+                if {row["a"], row["b"]} == {a, b}:
+                    cells.append(turned_round(row["pooled"][CLAIM], 1 if row["a"] == a else -1))
+        try:
+            given = [(cell["value"], cell["error"]) for cell in cells if "value" in cell]
+            differences.append({"a": a, "b": b} | random_effects(*zip(*given))._asdict())
+        except (ValueError, TypeError) as error:  # TypeError: no pair at all, with --against
+            differences.append({"a": a, "b": b, "refused": str(error)})
+    return {"datasets": [group["name"] for group in plain], "ranks": ranks, "differences": differences}
 
 
 def turned_round(cell, sign):

@@ -115,6 +115,20 @@ DEFINITIONS = {
         "can be expected above it.",
         "Lord, Novick 1968. Statistical theories of mental test scores, section 3.4; Spearman 1904 (see SRCC).",
     ),
+    "ranks": Definition(
+        "mean ranks",
+        "Rank of each metric by its coefficient on each dataset (1: best), averaged. Friedman's test asks whether the ranks "
+        "could be chance; mean ranks that differ by less than Nemenyi's critical difference are not shown different.",
+        "Demsar 2006. Statistical comparisons of classifiers over multiple data sets. Journal of Machine Learning Research 7, "
+        "1-30.",
+    ),
+    "effect": Definition(
+        "mean difference over datasets",
+        "Each dataset's difference weighted by its certainty, every dataset taken as a draw from datasets like these; "
+        "Student's interval with datasets - 1 degrees of freedom.",
+        "DerSimonian, Laird 1986. Meta-analysis in clinical trials. Controlled Clinical Trials 7, 177-188; Hartung, Knapp "
+        "2001. Statistics in Medicine 20, 3875-3889.",
+    ),
     "p_bootstrap": Definition(
         "p, max-t",
         "Share of resamples in which any difference of the table deviates as much as this one is from zero, in standard "

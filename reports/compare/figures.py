@@ -115,6 +115,22 @@ def forest(described, order):
     return svg(draw, 4 * (0.17 * len(metrics) + 0.45), _id("forest", described["name"]), rows=4, sharex=True)
 
 
+def ranks(found, name):
+    """Mean ranks of metrics over datasets (1: best) with Nemenyi's critical difference as a bar from the best one."""
+    mean = dict(sorted(found["mean"].items(), key=lambda entry: -entry[1]))
+
+    def draw(figure, axes):
+        ax = axes[0, 0]
+        ax.plot(list(mean.values()), range(len(mean)), "o", color=BLUE, markersize=3.2)
+        best = min(mean.values())
+        ax.plot([best, best + found["critical"]], [len(mean) - 0.3] * 2, color=ORANGE, linewidth=2)
+        ax.set_yticks(range(len(mean)), list(mean))
+        ax.set(ylim=(-0.6, len(mean)), xlabel="mean rank", title=f"{COLUMNS[name]}: bar: critical difference")
+        ax.grid(axis="x", linewidth=0.3)
+
+    return svg(draw, 0.17 * len(mean) + 0.8, _id("ranks", name))
+
+
 def bars(described, metric):
     """SRCC of one metric by distortion type, as bars with intervals; in brackets the number of references."""
     found = {

@@ -10,7 +10,17 @@ from agreement.significance import TESTS
 from reports.compare import figures
 from reports.compare.definitions import COLUMNS, DEFINITIONS
 from reports.compare.evidence import SCOPES, STATISTICS, TESTED, Settings
-from reports.compare.report import audit_line, family_text, floor_refusal, number, p_text, parameters_text, spread_lines
+from reports.compare.report import (
+    FEW_DATASETS,
+    audit_line,
+    effect_text,
+    family_text,
+    floor_refusal,
+    number,
+    p_text,
+    parameters_text,
+    spread_lines,
+)
 
 INTERVALS = {"t": "interval", "percentile": "percentile", "bca": "bca"}  # Settings.interval -> its definition
 # A verdict -> the class of page.css that colours it
@@ -81,6 +91,8 @@ def page(results, measured):
     ]
     if results["audit"]:
         parts += _audit(results["audit"])
+    if "refused" not in results["across"]:
+        parts += _across(results["across"])
     for group in results["groups"]:
         parts += _group(group, measured[group["name"]], settings, options)
     if results["stability"]:
@@ -157,6 +169,25 @@ def _counted(checks):
         text += f"<br><small>reverses: {escape(', '.join(reverses))}</small>"
     colour = "reverses" if reverses else "holds" if set(kinds) == {"holds"} else "part" if "holds" in kinds else "ties"
     return f"{colour} words", text
+
+
+def _across(across):
+    count = len(across["datasets"])
+    yield f"<h2>Across {count} datasets</h2><p>{escape(', '.join(across['datasets']))}. {FEW_DATASETS.format(count)}.</p>"
+    given = {name: found for name, found in across["ranks"].items() if "refused" not in found}
+    yield '<div class="figures">'
+    yield "".join(
+        drawn(
+            figures.ranks(found, name),
+            f"{link('ranks')}; p of {link('ranks', 'Friedman')}: {escape(p_text(found['p']))}.",
+        )
+        for name, found in given.items()
+    )
+    yield "</div>"
+    yield table(
+        ["A − B", link("effect", "mean difference in SRCC")],
+        [[f"{escape(row['a'])} − {escape(row['b'])}", escape(effect_text(row))] for row in across["differences"]],
+    )
 
 
 def _group(group, found, settings, options):

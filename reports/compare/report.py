@@ -88,6 +88,8 @@ def text(results):
         parts.append("\n".join(_group(group, settings)))
     if results["stability"]:
         parts.append("\n".join(_stability(results["stability"])))
+    if "refused" not in results["across"]:
+        parts.append("\n".join(_across(results["across"])))
     if results["audit"]:
         parts.append(
             "\n".join(
@@ -229,6 +231,36 @@ def spread_lines(spread):
             f"Zero for {len(spread['zero'])} of {spread['images']} images, which are left out of Krasula's analysis, RMSE* and "
             f"outliers: {', '.join(name.rsplit('/', 1)[-1] for name in spread['zero'])}"
         )
+
+
+FEW_DATASETS = (
+    "{} datasets carry little: the interval of a mean over so few is wide, and ranks show only what nearly all agree on"
+)
+
+
+def _across(across):
+    count = len(across["datasets"])
+    yield f"== Across {count} datasets: {', '.join(across['datasets'])}. {FEW_DATASETS.format(count)}."
+    given = {name: found for name, found in across["ranks"].items() if "refused" not in found}
+    if given:
+        metrics = list(next(iter(given.values()))["mean"])
+        yield table(
+            ["mean rank (1: best)"] + [COLUMNS[name] for name in given],
+            [[f"  {m}"] + [number(found["mean"][m], 2) for found in given.values()] for m in metrics]
+            + [["  Nemenyi's critical difference"] + [number(found["critical"], 2) for found in given.values()]]
+            + [["  p, Friedman"] + [p_text(found["p"]) for found in given.values()]],
+        )
+    yield "Mean difference in SRCC, datasets as random effects (95 %):"
+    for row in across["differences"]:
+        yield f"  {row['a']} - {row['b']}: {effect_text(row)}"
+
+
+def effect_text(row):
+    """A mean difference over datasets in words."""
+    if "refused" in row:
+        return f"refused: {row['refused']}"
+    interval = f"[{number(row['low'])}, {number(row['high'])}]"
+    return f"{number(row['estimate'])} {interval}, between datasets +-{number(row['between'])}"
 
 
 def _stability(rows):

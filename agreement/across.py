@@ -1,4 +1,5 @@
-"""Metrics over several datasets: ranks (Friedman, Nemenyi) and the mean difference (random effects). Numbers in, numbers out.
+"""Metrics over several datasets: ranks (Friedman, Nemenyi) and the mean difference (random effects). Numbers in,
+numbers out.
 
 Three datasets carry little: with three, Friedman's test of four metrics needs nearly the same order in all of them.
 """
@@ -9,7 +10,8 @@ import numpy as np
 
 
 class Ranks(NamedTuple):
-    """Of k metrics on N datasets, 1 the best; metrics whose mean ranks differ by less than critical are not shown different."""
+    """Of k metrics on N datasets, 1 the best; metrics whose mean ranks differ by less than critical are not shown
+    different."""
 
     mean: np.ndarray  # (k,)
     statistic: float  # Friedman's chi-square, k - 1 degrees of freedom, corrected for ties
@@ -20,7 +22,8 @@ class Ranks(NamedTuple):
 def friedman_nemenyi(scores, level=0.95):
     """Ranks of scores (datasets, metrics), higher = better.
 
-    Raises ValueError for fewer than 2 datasets or 3 metrics, or a dataset without a score. Source: Demsar 2006, Statistical
+    Raises ValueError for fewer than 2 datasets or 3 metrics, or a dataset without a score. Source: Demsar 2006,
+    Statistical
     comparisons of classifiers over multiple data sets, Journal of Machine Learning Research 7, 1-30.
     """
     from scipy import stats
@@ -51,8 +54,10 @@ class Effect(NamedTuple):
 def random_effects(differences, errors, level=0.95):
     """Mean of differences (N,) with standard errors (N,) of N datasets -> Effect.
 
-    Between datasets: DerSimonian and Laird 1986 (Controlled Clinical Trials 7, 177-188). Interval: Hartung and Knapp 2001
-    (Statistics in Medicine 20, 3875-3889), Student's t with N - 1 degrees of freedom. Raises ValueError for fewer than 2.
+    Between datasets: DerSimonian and Laird 1986 (Controlled Clinical Trials 7, 177-188). Interval: Hartung and Knapp
+    2001
+    (Statistics in Medicine 20, 3875-3889), Student's t with N - 1 degrees of freedom. Raises ValueError for fewer
+    than 2.
     """
     from scipy import stats
 

@@ -3,10 +3,14 @@
     python run.py -dat tid2013 -m psnr
     python run_single_img.py -ref a.png -dis b.png -m psnr --calibrate results/tid2013_psnr.csv
 
-The map is the 4-parameter logistic of the VQEG (agreement/fits.py), fitted to the file's scores and labels. The interval
-is where the labels of images with such a score lie: of the errors among the n nearest scores, made by maps fitted without the
-reference that they are tried on, the ceil((n + 1) 0.95)-th smallest on either side of the map. For a new reference like the
-dataset's that is a conformal interval (Vovk, Gammerman, Shafer 2005, Algorithmic learning in a random world; Lei et al. 2018,
+The map is the 4-parameter logistic of the VQEG (agreement/fits.py), fitted to the file's scores and labels. The
+interval
+is where the labels of images with such a score lie: of the errors among the n nearest scores, made by maps fitted
+without the
+reference that they are tried on, the ceil((n + 1) 0.95)-th smallest on either side of the map. For a new reference
+like the
+dataset's that is a conformal interval (Vovk, Gammerman, Shafer 2005, Algorithmic learning in a random world; Lei et
+al. 2018,
 JASA 113, 1094-1111), which the plain 95 % quantile of few errors is not: it is too short. It holds for images like the
 dataset's, distorted like the dataset's.
 """
@@ -45,7 +49,8 @@ class Calibration:
         return {"label": label, "low": float(low), "high": float(high), "extrapolated": bool(outside)}
 
     def coverage(self, most=1000):
-        """Share of labels that the intervals hold when their own reference's errors take no part in them: of all pairs, or of
+        """Share of labels that the intervals hold when their own reference's errors take no part in them: of all
+        pairs, or of
         `most` evenly spaced in the score."""
         asked = np.unique(np.linspace(0, len(self.scores) - 1, most).astype(int))
         held = []
@@ -68,10 +73,13 @@ class Calibration:
         rmse = np.sqrt(np.mean(self.errors**2))
         count = f"{len(table)}" if self.file.expected in (None, len(table)) else f"{len(table)} of {self.file.expected}"
         return (
-            f"predicted from {self.column}: the label of {self.file.dataset} ({label}; higher is {self.file.label_higher_is}) "
-            f"by {MAPPING} {MAPPINGS[MAPPING].formula}, x = {'' if self.file.sign > 0 else '-'}{self.column}, {parameters}, "
+            f"predicted from {self.column}: the label of {self.file.dataset} ({label}; higher is "
+            f"{self.file.label_higher_is}) "
+            f"by {MAPPING} {MAPPINGS[MAPPING].formula}, x = {'' if self.file.sign > 0 else '-'}{self.column}, "
+            f"{parameters}, "
             f"fitted to {count} pairs of {self.file.path.name}: PLCC {plcc(mapped, table['mos']):.3f}, RMSE {rmse:.3g} "
-            f"on references not fitted to; interval: {100 * LEVEL:.0f} % of the labels at such a score (held {100 * self.coverage():.1f} "
+            f"on references not fitted to; interval: {100 * LEVEL:.0f} % of the labels at such a score (held "
+            f"{100 * self.coverage():.1f} "
             f"% of the labels of references left out)"
             + ("" if self.file.document else "; the file has no JSON, so its protocol and weights were not checked")
         )
@@ -84,7 +92,8 @@ def nearest(scores, x):
 
 
 def conformal(errors, level=LEVEL):
-    """Half width that holds a new error with probability `level`, from n exchangeable errors: the ceil((n + 1) level)-th
+    """Half width that holds a new error with probability `level`, from n exchangeable errors: the ceil((n + 1)
+    level)-th
     smallest absolute one; infinite where n is too small for the level (below 19 for 95 %)."""
     rank = int(np.ceil((len(errors) + 1) * level - 1e-9))
     return float(np.sort(np.abs(errors))[rank - 1]) if rank <= len(errors) else np.inf
@@ -99,8 +108,10 @@ def known(dataset, what):
 def calibration(path, columns, settings):
     """Fit the map of a finished score file to one of the score columns -> Calibration.
 
-    columns: names of what is being scored; settings: {column: what decides its scores}, compared with the file's. Raises
-    UsageError: a partial or perturbed file, another method, other settings, fewer than 3 references, a fit that does not rise.
+    columns: names of what is being scored; settings: {column: what decides its scores}, compared with the file's.
+    Raises
+    UsageError: a partial or perturbed file, another method, other settings, fewer than 3 references, a fit that does
+    not rise.
     """
     file = read(path)
     if file.method not in columns:

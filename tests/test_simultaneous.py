@@ -215,7 +215,8 @@ def test_coverage_with_25_of_pipals_references():
 @needs_scores
 @pytest.mark.slow
 def test_exchangeable_metrics_are_rarely_called_different():
-    """TID2013, the predictions of two metrics swapped by reference at random: neither can be better. 100 simulations."""
+    """TID2013, the predictions of two metrics swapped by reference at random: neither can be better. 100
+    simulations."""
     import dataclasses
 
     from reports.compare import Settings, compare

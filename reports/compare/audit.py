@@ -159,7 +159,8 @@ def overall(verdicts):
 def across(groups):
     """What the unperturbed groups say together of the metrics that all of them have -> dict, or {"refused": why}.
 
-    Mean ranks with Nemenyi's critical difference for every coefficient, and the mean difference of each pair in CLAIM with
+    Mean ranks with Nemenyi's critical difference for every coefficient, and the mean difference of each pair in CLAIM
+    with
     every dataset taken as a draw from datasets like these. groups: descriptions by evidence.describe.
     """
     plain = [group for group in groups if group["perturbation"] == "none"]

@@ -1,4 +1,5 @@
-"""What every number in a report means, and where it was defined: read by report.py (names) and page.py (one click away)."""
+"""What every number in a report means, and where it was defined: read by report.py (names) and page.py (one click
+away)."""
 
 from typing import NamedTuple
 
@@ -18,23 +19,23 @@ DEFINITIONS = {
     ),
     "plcc": Definition(
         "PLCC",
-        "Pearson's linear correlation of predictions and labels, without any fitted mapping. Predictions are oriented"
-        " by the metric's documented direction, so a negative value means disagreement with people.",
+        "Pearson's linear correlation of predictions and labels, without any fitted mapping. Predictions are "
+        "oriented by the metric's documented direction, so a negative value means disagreement with people.",
         "Pearson 1895. Notes on regression and inheritance in the case of two parents. Proceedings of the Royal "
         "Society of London 58, 240-242.",
     ),
     "plcc_fit": Definition(
         "PLCC, fitted",
-        "PLCC after a monotonic mapping fitted to all pairs of the group by least squares. In resamples the mapping "
-        "is kept as fitted once, so its interval leaves out the (small) uncertainty of the mapping. Withheld where "
-        "the fitted curve falls somewhere.",
+        "PLCC after a monotonic mapping fitted to all pairs of the group by least squares. In resamples the "
+        "mapping is kept as fitted once, so its interval leaves out the (small) uncertainty of the mapping. "
+        "Withheld where the fitted curve falls somewhere.",
         "VQEG 2003. Final report on the validation of objective models of video quality assessment, phase II.",
     ),
     "srcc": Definition(
         "SRCC",
         "Spearman's rank correlation: Pearson's of the ranks, ties at their mean rank.",
-        "Spearman 1904. The proof and measurement of association between two things. American Journal of Psychology "
-        "15(1), 72-101.",
+        "Spearman 1904. The proof and measurement of association between two things. American Journal of "
+        "Psychology 15(1), 72-101.",
     ),
     "krcc": Definition(
         "KRCC",
@@ -50,51 +51,55 @@ DEFINITIONS = {
     ),
     "within": Definition(
         "within references",
-        "The coefficient of each reference's own images, averaged as Fisher's z with the weight pairs - 3, and turned back.",
+        "The coefficient of each reference's own images, averaged as Fisher's z with the weight pairs - 3, and "
+        "turned back.",
         "Hedges, Olkin 1985. Statistical methods for meta-analysis. Academic Press, chapter 11.",
     ),
     "interval": Definition(
         "95 % interval",
-        "Of one coefficient alone: on Fisher's z, Student's t with references - 1 degrees of freedom times the standard "
-        "error, a jackknife that leaves each reference out once. No verdict rests on it.",
-        "Cameron, Miller 2015. A practitioner's guide to cluster-robust inference. Journal of Human Resources 50(2), "
-        "317-372; Efron, Stein 1981. The jackknife estimate of variance. Annals of Statistics 9(3), 586-596.",
+        "Of one coefficient alone: on Fisher's z, Student's t with references - 1 degrees of freedom times the "
+        "standard error, a jackknife that leaves each reference out once. No verdict rests on it.",
+        "Cameron, Miller 2015. A practitioner's guide to cluster-robust inference. Journal of Human Resources "
+        "50(2), 317-372; Efron, Stein 1981. The jackknife estimate of variance. Annals of Statistics 9(3), "
+        "586-596.",
     ),
     "percentile": Definition(
         "95 % interval, percentile",
         "The 2.5 % and 97.5 % quantiles over resamples of the references. Too short where references are few.",
-        "Efron, Tibshirani 1993. An introduction to the bootstrap. Chapman and Hall, chapter 13; Field, Welsh 2007 "
-        "(see references).",
+        "Efron, Tibshirani 1993. An introduction to the bootstrap. Chapman and Hall, chapter 13; Field, Welsh "
+        "2007 (see references).",
     ),
     "bca": Definition(
         "95 % interval, BCa",
-        "The same, corrected for bias and acceleration by leaving each reference out once. Too short where references are "
-        "few.",
-        "Efron 1987. Better bootstrap confidence intervals. Journal of the American Statistical Association 82(397), "
-        "171-185.",
+        "The same, corrected for bias and acceleration by leaving each reference out once. Too short where "
+        "references are few.",
+        "Efron 1987. Better bootstrap confidence intervals. Journal of the American Statistical Association "
+        "82(397), 171-185.",
     ),
     "simultaneous": Definition(
         "simultaneous intervals",
-        "Intervals of all differences of a table that hold together in 95 % of experiments. All references' images are "
-        "resampled together, the same for all metrics; in each resample the largest deviation of any difference, in its "
-        "own standard errors, is noted, and its quantile (as Student's t with references - 1 degrees of freedom) widens all.",
-        "Romano, Wolf 2005. Exact and approximate stepdown methods for multiple hypothesis testing. Econometrica 73(4), "
-        "1237-1282; Hothorn, Bretz, Westfall 2008. Simultaneous inference in general parametric models. Biometrical "
-        "Journal 50(3), 346-363.",
+        "Intervals of all differences of a table that hold together in 95 % of experiments. All references' "
+        "images are resampled together, the same for all metrics; in each resample the largest deviation of any "
+        "difference, in its own standard errors, is noted, and its quantile (as Student's t with references - 1 "
+        "degrees of freedom) widens all.",
+        "Romano, Wolf 2005. Exact and approximate stepdown methods for multiple hypothesis testing. Econometrica "
+        "73(4), 1237-1282; Hothorn, Bretz, Westfall 2008. Simultaneous inference in general parametric models. "
+        "Biometrical Journal 50(3), 346-363.",
     ),
     "verdict": Definition(
         "verdict",
-        "better, worse: the simultaneous interval of the difference leaves zero out. Equivalent (--margin): both one-sided "
-        "tests place the difference inside the margin. Not shown different: neither, which is no proof of equality; the "
-        "detectable difference says what could have been seen. Undecided: an end of the interval is within three of its "
-        "Monte-Carlo standard errors of zero, so that other resamples might say otherwise.",
+        "better, worse: the simultaneous interval of the difference leaves zero out. Equivalent (--margin): both "
+        "one-sided tests place the difference inside the margin. Not shown different: neither, which is no proof "
+        "of equality; the detectable difference says what could have been seen. Undecided: an end of the "
+        "interval is within three of its Monte-Carlo standard errors of zero, so that other resamples might say "
+        "otherwise.",
         "Schuirmann 1987. A comparison of the two one-sided tests procedure and the power approach. Journal of "
         "Pharmacokinetics and Biopharmaceutics 15(6), 657-680 (equivalence).",
     ),
     "detectable": Definition(
         "detectable difference",
-        "The smallest true difference that would have been shown in 80 % of such experiments: the interval's half width and "
-        "Student's 80 % quantile of standard errors.",
+        "The smallest true difference that would have been shown in 80 % of such experiments: the interval's "
+        "half width and Student's 80 % quantile of standard errors.",
         "Cohen 1988. Statistical power analysis for the behavioral sciences, chapter 1.",
     ),
     "letters": Definition(
@@ -105,44 +110,47 @@ DEFINITIONS = {
     ),
     "best": Definition(
         "as good as the best",
-        "The metrics that no other metric is shown to be better than. With 95 % certainty the truly best one is among them.",
+        "The metrics that no other metric is shown to be better than. With 95 % certainty the truly best one is "
+        "among them.",
         "Hsu 1996. Multiple comparisons: theory and methods. Chapman and Hall, chapter 4.",
     ),
     "ceiling": Definition(
         "noise ceiling",
-        "The coefficient that the true quality itself would have with these labels, which are means of scattering ratings. PLCC: "
-        "the root of the labels' reliability; SRCC and KRCC: mean of simulations with the labels' standard errors. No metric "
-        "can be expected above it.",
+        "The coefficient that the true quality itself would have with these labels, which are means of "
+        "scattering ratings. PLCC: the root of the labels' reliability; SRCC and KRCC: mean of simulations with "
+        "the labels' standard errors. No metric can be expected above it.",
         "Lord, Novick 1968. Statistical theories of mental test scores, section 3.4; Spearman 1904 (see SRCC).",
     ),
     "ranks": Definition(
         "mean ranks",
-        "Rank of each metric by its coefficient on each dataset (1: best), averaged. Friedman's test asks whether the ranks "
-        "could be chance; mean ranks that differ by less than Nemenyi's critical difference are not shown different.",
-        "Demsar 2006. Statistical comparisons of classifiers over multiple data sets. Journal of Machine Learning Research 7, "
-        "1-30.",
+        "Rank of each metric by its coefficient on each dataset (1: best), averaged. Friedman's test asks "
+        "whether the ranks could be chance; mean ranks that differ by less than Nemenyi's critical difference "
+        "are not shown different.",
+        "Demsar 2006. Statistical comparisons of classifiers over multiple data sets. Journal of Machine "
+        "Learning Research 7, 1-30.",
     ),
     "effect": Definition(
         "mean difference over datasets",
-        "Each dataset's difference weighted by its certainty, every dataset taken as a draw from datasets like these; "
-        "Student's interval with datasets - 1 degrees of freedom.",
-        "DerSimonian, Laird 1986. Meta-analysis in clinical trials. Controlled Clinical Trials 7, 177-188; Hartung, Knapp "
-        "2001. Statistics in Medicine 20, 3875-3889.",
+        "Each dataset's difference weighted by its certainty, every dataset taken as a draw from datasets like "
+        "these; Student's interval with datasets - 1 degrees of freedom.",
+        "DerSimonian, Laird 1986. Meta-analysis in clinical trials. Controlled Clinical Trials 7, 177-188; "
+        "Hartung, Knapp 2001. Statistics in Medicine 20, 3875-3889.",
     ),
     "p_bootstrap": Definition(
         "p, max-t",
-        "Share of resamples in which any difference of the table deviates as much as this one is from zero, in standard "
-        "errors: at or below .05 exactly where the simultaneous interval leaves zero out. <= marks the smallest p that so "
-        "many resamples can give. The step-down p of Romano and Wolf, never larger, is in CSV and JSON.",
-        "Romano, Wolf 2005. Exact and approximate stepdown methods for multiple hypothesis testing. Econometrica 73(4), "
-        "1237-1282.",
+        "Share of resamples in which any difference of the table deviates as much as this one is from zero, in "
+        "standard errors: at or below .05 exactly where the simultaneous interval leaves zero out. <= marks the "
+        "smallest p that so many resamples can give. The step-down p of Romano and Wolf, never larger, is in CSV "
+        "and JSON.",
+        "Romano, Wolf 2005. Exact and approximate stepdown methods for multiple hypothesis testing. Econometrica "
+        "73(4), 1237-1282.",
     ),
     "williams": Definition(
         "p, Williams",
-        "Test of two dependent correlations that share the label. It takes all pairs as independent, which pairs of "
-        "one reference are not: read it beside the bootstrap.",
-        "Williams 1959. The comparison of regression variables. Journal of the Royal Statistical Society B 21(2), "
-        "396-399; Steiger 1980, T2.",
+        "Test of two dependent correlations that share the label. It takes all pairs as independent, which pairs "
+        "of one reference are not: read it beside the bootstrap.",
+        "Williams 1959. The comparison of regression variables. Journal of the Royal Statistical Society B "
+        "21(2), 396-399; Steiger 1980, T2.",
     ),
     "steiger": Definition(
         "p, Steiger",
@@ -152,8 +160,8 @@ DEFINITIONS = {
     "meng": Definition(
         "p, Meng",
         "The same question on Fisher's z, in the form of Meng, Rosenthal and Rubin.",
-        "Meng, Rosenthal, Rubin 1992. Comparing correlated correlation coefficients. Psychological Bulletin 111(1), "
-        "172-175.",
+        "Meng, Rosenthal, Rubin 1992. Comparing correlated correlation coefficients. Psychological Bulletin "
+        "111(1), 172-175.",
     ),
     "zou": Definition(
         "Zou's interval",
@@ -163,15 +171,15 @@ DEFINITIONS = {
     ),
     "r12": Definition(
         "r of the two predictions",
-        "Correlation of the two metrics' predictions (of their ranks, for SRCC). Above 0.99 the classical tests call "
-        "the smallest difference significant.",
+        "Correlation of the two metrics' predictions (of their ranks, for SRCC). Above 0.99 the classical tests "
+        "call the smallest difference significant.",
         "Steiger 1980. Tests for comparing elements of a correlation matrix. Psychological Bulletin 87(2), 245-251.",
     ),
     "holm": Definition(
         "Holm's correction",
         "p-values adjusted so that the chance of any false alarm among all pairs of metrics stays below 5 %.",
-        "Holm 1979. A simple sequentially rejective multiple test procedure. Scandinavian Journal of Statistics 6(2),"
-        " 65-70.",
+        "Holm 1979. A simple sequentially rejective multiple test procedure. Scandinavian Journal of Statistics "
+        "6(2), 65-70.",
     ),
     "logistic4": Definition(
         "4-parameter logistic",
@@ -191,16 +199,16 @@ DEFINITIONS = {
     ),
     "convergence": Definition(
         "starts agree",
-        "How many of the starts of the fit ended at the minimum of the best one. Unbounded: the data do not level off, so that an "
-        "asymptote lies out of sight: the curve is good, its parameters would be arbitrary. Held monotonic: the best cubic "
-        "falls somewhere, this is the best one that does not.",
+        "How many of the starts of the fit ended at the minimum of the best one. Unbounded: the data do not "
+        "level off, so that an asymptote lies out of sight: the curve is good, its parameters would be "
+        "arbitrary. Held monotonic: the best cubic falls somewhere, this is the best one that does not.",
         "Golub, Pereyra 1973. The differentiation of pseudo-inverses and nonlinear least squares problems whose "
         "variables separate. SIAM J. Numer. Anal. 10(2).",
     ),
     "rmse": Definition(
         "RMSE",
-        "Root mean squared error after the mapping, on the label's scale, the mapping's parameters counted as degrees"
-        " of freedom.",
+        "Root mean squared error after the mapping, on the label's scale, the mapping's parameters counted as "
+        "degrees of freedom.",
         "ITU-T P.1401 (2020). Methods, metrics and procedures for statistical evaluation of objective quality models.",
     ),
     "rmse_star": Definition(
@@ -215,28 +223,28 @@ DEFINITIONS = {
     ),
     "types": Definition(
         "distortion types",
-        "The dataset's own codes or folder names. Coefficients within one type; the mapping is the one fitted to all "
-        "pairs.",
+        "The dataset's own codes or folder names. Coefficients within one type; the mapping is the one fitted to "
+        "all pairs.",
         "The dataset's own paper: see the README.",
     ),
     "different_similar": Definition(
         "AUC different/similar",
-        "How well |difference of predictions| detects the pairs of images whose scores differ significantly (two-"
-        "sided 5 % z-test on the labels and their standard errors).",
-        "Krasula, Fliegel, Le Callet, Klíma 2016. On the accuracy of objective image and video quality models: new "
-        "methodology for performance evaluation. QoMEX.",
+        "How well |difference of predictions| detects the pairs of images whose scores differ significantly "
+        "(two-sided 5 % z-test on the labels and their standard errors).",
+        "Krasula, Fliegel, Le Callet, Klíma 2016. On the accuracy of objective image and video quality models: "
+        "new methodology for performance evaluation. QoMEX.",
     ),
     "better_worse": Definition(
         "AUC better/worse",
         "How well the signed difference of predictions tells the better of two images that differ significantly.",
-        "Krasula, Fliegel, Le Callet, Klíma 2016. On the accuracy of objective image and video quality models: new "
-        "methodology for performance evaluation. QoMEX.",
+        "Krasula, Fliegel, Le Callet, Klíma 2016. On the accuracy of objective image and video quality models: "
+        "new methodology for performance evaluation. QoMEX.",
     ),
     "correct": Definition(
         "correct",
         "Share of significantly different pairs of images whose order the metric gets right.",
-        "Krasula, Fliegel, Le Callet, Klíma 2016. On the accuracy of objective image and video quality models: new "
-        "methodology for performance evaluation. QoMEX.",
+        "Krasula, Fliegel, Le Callet, Klíma 2016. On the accuracy of objective image and video quality models: "
+        "new methodology for performance evaluation. QoMEX.",
     ),
     "change": Definition(
         "change",
@@ -252,20 +260,22 @@ DEFINITIONS = {
     ),
     "floor": Definition(
         "noise floor",
-        "The score of a reference against its own perturbed self, as a percentile among the real distortions of that "
-        "reference, averaged over references. 0: the metric does not mind the perturbation; 50: it minds it as much "
-        "as a middling distortion.",
-        "Ghildyal, Liu 2022. Shift-tolerant perceptual similarity metric. ECCV (the question; the percentile is this "
-        "project's).",
+        "The score of a reference against its own perturbed self, as a percentile among the real distortions of "
+        "that reference, averaged over references. 0: the metric does not mind the perturbation; 50: it minds it "
+        "as much as a middling distortion.",
+        "Ghildyal, Liu 2022. Shift-tolerant perceptual similarity metric. ECCV (the question; the percentile is "
+        "this project's).",
     ),
     "audit": Definition(
         "audit",
-        '"A beats B" (A has the higher SRCC, averaged over the unperturbed groups) is checked in every coefficient, pooled, '
-        "per and within references, in every group, and by distortion type. A check holds or reverses where its own interval, "
-        "simultaneous over its table, leaves zero out. Holds in part: some checks hold, none reverses.",
+        '"A beats B" (A has the higher SRCC, averaged over the unperturbed groups) is checked in every '
+        "coefficient, pooled, per and within references, in every group, and by distortion type. A check holds "
+        "or reverses where its own interval, simultaneous over its table, leaves zero out. Holds in part: some "
+        "checks hold, none reverses.",
         "This project's summary of the intervals above.",
     ),
 }
+
 COLUMNS = {
     "plcc": "PLCC",
     "plcc_fit": "PLCC fitted",

@@ -1,10 +1,14 @@
-"""What can be said of the metrics of a group, with what certainty: grouping.Group -> plain dicts, ready for JSON and reports.
+"""What can be said of the metrics of a group, with what certainty: grouping.Group -> plain dicts, ready for JSON and
+reports.
 
-A coefficient is a cell {"value", "error", "interval": [low, high], "simultaneous": [low, high]}: error is its standard error
+A coefficient is a cell {"value", "error", "interval": [low, high], "simultaneous": [low, high]}: error is its
+standard error
 (jackknife over references), interval its own 95 % interval, simultaneous that of all coefficients of the table at once.
-A difference of two metrics is a cell {"value", "error", "interval", "p", "p_stepdown", "verdict", "detectable", "end_error"},
+A difference of two metrics is a cell {"value", "error", "interval", "p", "p_stepdown", "verdict", "detectable",
+"end_error"},
 interval, p and verdict all from one family: the differences of one table (agreement/simultaneous.py). end_error is the
-Monte-Carlo standard error of the interval's ends. What cannot be given is {"refused": why}, so that no report shows a number
+Monte-Carlo standard error of the interval's ends. What cannot be given is {"refused": why}, so that no report shows a
+number
 that means nothing.
 """
 
@@ -170,7 +174,8 @@ def described(family):
 
 
 def _bootstrap(group, fits, rows, settings):
-    """{statistic: Resampled} of the pairs in `rows`; all references are resampled, so that parts of a group are paired."""
+    """{statistic: Resampled} of the pairs in `rows`; all references are resampled, so that parts of a group are
+    paired."""
     label, references = group.label[rows], group.references[rows]
     options = {"resamples": settings.resamples, "seed": settings.seed, "among": group.references}
     found = cluster_bootstrap(label, group.predictions[:, rows], references, **options)
@@ -362,7 +367,8 @@ def _warnings(row, name, group):
     tests, difference = row["tests"][name], row["pooled"][name]
     if tests["r23"] > NEARLY_ONE:
         yield (
-            f"{name}: the two predictions correlate by {tests['r23']:.4f} > {NEARLY_ONE}: the tests divide by what little "
+            f"{name}: the two predictions correlate by {tests['r23']:.4f} > {NEARLY_ONE}: the tests divide by what "
+            f"little "
             "they do not share, and call the smallest difference significant"
         )
     if "refused" in tests or "refused" in difference:
@@ -376,20 +382,25 @@ def _warnings(row, name, group):
     references = len(set(group.references))
     if by_test:
         yield (
-            f"{name}: Williams's test finds a difference (p = {p:.2g} after Holm), the bootstrap over references does not: the "
-            f"test takes {len(group.label)} pairs as independent, but they come from {references} references, and between "
+            f"{name}: Williams's test finds a difference (p = {p:.2g} after Holm), the bootstrap over references "
+            f"does not: the "
+            f"test takes {len(group.label)} pairs as independent, but they come from {references} references, and "
+            f"between "
             f"references the difference varies {varies:.1f} times as much as the test's formula allows for"
         )
     else:
         yield (
-            f"{name}: the bootstrap over references finds a difference, Williams's test does not (p = {p:.2g} after Holm): the "
-            f"test's formula for normal data allows for {1 / varies:.1f} times the variation seen between the {references} "
+            f"{name}: the bootstrap over references finds a difference, Williams's test does not (p = {p:.2g} after "
+            f"Holm): the "
+            f"test's formula for normal data allows for {1 / varies:.1f} times the variation seen between the "
+            f"{references} "
             "references"
         )
 
 
 def _spread(group):
-    """What the labels' spreads are, and the images whose spread is zero: no certainty follows from it, so they are left out of
+    """What the labels' spreads are, and the images whose spread is zero: no certainty follows from it, so they are
+    left out of
     what needs a spread (Krasula's analysis, RMSE*, the outlier ratio), and of nothing else."""
     if group.std is None:
         return {"refused": group.no_std}
@@ -398,7 +409,8 @@ def _spread(group):
 
 
 def _ceiling(group, settings):
-    """What a perfect metric could reach in each coefficient, given the labels' noise; the images of _spread left out."""
+    """What a perfect metric could reach in each coefficient, given the labels' noise; the images of _spread left
+    out."""
     if group.std is None:
         return {"refused": group.no_std}
     rated = group.std > 0

@@ -1,4 +1,5 @@
-"""The figures of compare.py's page, drawn by matplotlib as SVG text to be put into HTML. No arithmetic but the curve's band.
+"""The figures of compare.py's page, drawn by matplotlib as SVG text to be put into HTML. No arithmetic but the
+curve's band.
 
 All are about 360 CSS pixels wide, so that a phone shows them as they are and a desktop several side by side.
 """
@@ -55,7 +56,8 @@ def svg(draw, height, name, columns=1, rows=1, **options):
 
 
 def band(fit, group, m, grid, settings):
-    """95 % band (2, G) of the fitted curve over resamples of the references; place and width of the curve stay as fitted."""
+    """95 % band (2, G) of the fitted curve over resamples of the references; place and width of the curve stay as
+    fitted."""
     xc, xs, yc, ys = fit.scale
     names, member = np.unique(group.references, return_inverse=True)
     basis = MAPPINGS[fit.name].basis((group.predictions[m] - xc) / xs, *fit.place)

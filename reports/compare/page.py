@@ -84,10 +84,13 @@ def page(results, measured):
     settings, options = results["settings"], Settings(**results["settings"])
     parts = [
         f"<h1>Which metric agrees with people: {escape(', '.join(group['name'] for group in results['groups']))}</h1>",
-        f"<p>Of a coefficient: its own {link(INTERVALS[settings['interval']], '95 % interval')} ({settings['interval']}). Of a "
+        f"<p>Of a coefficient: its own {link(INTERVALS[settings['interval']], '95 % interval')} "
+        f"({settings['interval']}). Of a "
         f"difference: {link('simultaneous', 'intervals of a whole table at once')}, which decide every "
-        f"{link('verdict', 'verdict')}. The references are resampled {settings['resamples']} times, seed {settings['seed']}. "
-        f"{link('plcc_fit')}: after {link(settings['fit'])}. Every column's name leads to its definition and reference.</p>",
+        f"{link('verdict', 'verdict')}. The references are resampled {settings['resamples']} times, seed "
+        f"{settings['seed']}. "
+        f"{link('plcc_fit')}: after {link(settings['fit'])}. Every column's name leads to its definition and "
+        f"reference.</p>",
     ]
     if results["audit"]:
         parts += _audit(results["audit"])
@@ -113,12 +116,15 @@ def page(results, measured):
 
 
 def _audit(entries):
-    """A row for each claim and group: pooled verdicts as colours, the other checks counted; every check in words below."""
+    """A row for each claim and group: pooled verdicts as colours, the other checks counted; every check in words
+    below."""
     yield f"<h2>{link('audit', 'Audit')}: does “A beats B” survive?</h2>"
     yield (
-        f"<p>A is the metric with the higher {link('srcc')}, averaged over the unperturbed groups. Each cell: the difference "
+        f"<p>A is the metric with the higher {link('srcc')}, averaged over the unperturbed groups. Each cell: the "
+        f"difference "
         f"with its {link('simultaneous', 'interval')}; <span class='tag holds'>holds</span> above zero, "
-        "<span class='tag ties'>not shown different</span> around it, <span class='tag reverses'>reverses</span> below. "
+        "<span class='tag ties'>not shown different</span> around it, <span class='tag reverses'>reverses</span> "
+        "below. "
         "The verdict over all checks is red where any cell of its rows is.</p>"
     )
     rows = []
@@ -153,7 +159,8 @@ def _over(entry):
     kinds = [check["verdict"] for check in entry["checks"]]
     asked = sum(kind is not None for kind in kinds)
     return (
-        f"{escape(entry['verdict'])}<br><small>holds in {kinds.count('holds')},<br>reverses in {kinds.count('reverses')} of "
+        f"{escape(entry['verdict'])}<br><small>holds in {kinds.count('holds')},<br>reverses in "
+        f"{kinds.count('reverses')} of "
         f"{asked}</small>"
     )
 
@@ -227,7 +234,8 @@ def _group(group, found, settings, options):
         )
     yield '<div class="figures">' + drawn(
         figures.forest(group, order),
-        f"Coefficients. Thick: {link('interval', '95 % of each alone')}; thin: {link('simultaneous', '95 % of all at once')}; "
+        f"Coefficients. Thick: {link('interval', '95 % of each alone')}; thin: "
+        f"{link('simultaneous', '95 % of all at once')}; "
         f"{link('letters', 'letters')} as in the table"
         + (f"; dashed: {link('ceiling')}." if "refused" not in group["ceiling"] else "."),
     )
@@ -250,7 +258,8 @@ def _group(group, found, settings, options):
             + "".join(
                 drawn(
                     figures.bars(group, metric),
-                    f"{link('srcc')} with {link('interval', '95 % intervals')}; in brackets: {link('pairs', 'references')}.",
+                    f"{link('srcc')} with {link('interval', '95 % intervals')}; in brackets: "
+                    f"{link('pairs', 'references')}.",
                 )
                 for metric in order
             )
@@ -329,8 +338,10 @@ def _pairwise(group, order, settings):
         yield f"<h3>Row minus column in {link(name)}</h3>"
         yield (
             f"<p>Green: the row is better; red: worse; grey: {link('verdict', 'not shown different')}, with the "
-            f"{link('detectable', 'detectable difference')} in brackets; blue: {link('verdict', 'equivalent')}; yellow: "
-            f"{link('verdict', 'undecided')}. Below the difference: {link('p_bootstrap')}, of the same family as the colours, "
+            f"{link('detectable', 'detectable difference')} in brackets; blue: {link('verdict', 'equivalent')}; "
+            f"yellow: "
+            f"{link('verdict', 'undecided')}. Below the difference: {link('p_bootstrap')}, of the same family as the "
+            f"colours, "
             f"and {link('williams')} after {link('holm', 'Holm')}.</p>"
         )
         yield table(

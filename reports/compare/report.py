@@ -1,4 +1,5 @@
-"""How compare.py prints: one function a format, all from the same results (compare.compare). No arithmetic but rounding.
+"""How compare.py prints: one function a format, all from the same results (compare.compare). No arithmetic but
+rounding.
 
 To add a format, write a function results -> str and enter it in FORMATS.
 """
@@ -46,7 +47,8 @@ def p_text(p, floor=0.0):
 
 
 def verdict_text(cell, family=None):
-    """A verdict in words, with what it takes to read it: the margin of a tie, the number of resamples of an open one."""
+    """A verdict in words, with what it takes to read it: the margin of a tie, the number of resamples of an open
+    one."""
     verdict = cell["verdict"]
     if verdict == "undecided":
         return f"undecided at {family['resamples']} resamples" if family else verdict
@@ -68,7 +70,8 @@ def family_text(group, scope, settings):
     )
     by = f"{len(group['types'])} types, SRCC" if scope == "types" else ", ".join(COLUMNS[name] for name in STATISTICS)
     text = (
-        f"95 % for {family['differences']} differences at once ({pairs} of metrics x {by}): max-t over {family['resamples']} "
+        f"95 % for {family['differences']} differences at once ({pairs} of metrics x {by}): max-t over "
+        f"{family['resamples']} "
         f"resamples, {family['critical']:.2f} standard errors (Monte-Carlo error {family['critical_error']:.2f})"
     )
     return text + (
@@ -80,7 +83,8 @@ def text(results):
     """What is printed by default: per group coefficients, fits and differences; then robustness; then the audit."""
     settings = results["settings"]
     parts = [
-        f"Coefficients: 95 % intervals of each alone ({settings['interval']}), references resampled {settings['resamples']} "
+        f"Coefficients: 95 % intervals of each alone ({settings['interval']}), references resampled "
+        f"{settings['resamples']} "
         f"times, seed {settings['seed']}. Differences: 95 % intervals of a table at once; {MARKS_TEXT}. "
         f"plcc_fit: after {settings['fit']}. -: refused, the reason is in --format json and on the page."
     ]
@@ -118,7 +122,8 @@ def places(checks):
 
 
 def audit_line(entry):
-    """'A beats B: holds in part. Decided in 5 of 17 checks: holds in 5; 9 could see .012. Not shown different in 12 (..)'."""
+    """'A beats B: holds in part. Decided in 5 of 17 checks: holds in 5; 9 could see .012. Not shown different in 12
+    (..)'."""
     by = {kind: [check for check in entry["checks"] if check["verdict"] == kind] for kind in CHECKS}
     asked = sum(map(len, by.values()))
     decided = len(by["holds"]) + len(by["reverses"])
@@ -228,7 +233,8 @@ def spread_lines(spread):
     yield f"Spread of the labels: {spread['kind']}{raters} ({spread['source']})"
     if spread["zero"]:
         yield (
-            f"Zero for {len(spread['zero'])} of {spread['images']} images, which are left out of Krasula's analysis, RMSE* and "
+            f"Zero for {len(spread['zero'])} of {spread['images']} images, which are left out of Krasula's analysis, "
+            f"RMSE* and "
             f"outliers: {', '.join(name.rsplit('/', 1)[-1] for name in spread['zero'])}"
         )
 
@@ -294,7 +300,8 @@ def json_text(results):
 
 
 def latex(results):
-    """A table a group: coefficients with intervals and letters, bold where no other metric is shown better. Needs booktabs."""
+    """A table a group: coefficients with intervals and letters, bold where no other metric is shown better. Needs
+    booktabs."""
     settings, parts = results["settings"], []
     for group in results["groups"]:
         lines = [

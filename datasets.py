@@ -8,12 +8,15 @@ How each dataset's own files are read stands in loaders/, a file a dataset (METH
 (any CSV) is read by loaders/lists.py, the photographs that need no download are made by loaders/demo.py.
 """
 
+from __future__ import annotations
+
 import difflib
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from common.errors import UsageError, unknown
 from common.files import list_folder
@@ -21,6 +24,9 @@ from common.terminal import run_main, warn
 from loaders import csiq, demo, kadid, lists, live, livemd, pipal, tid
 from loaders.pairs import Dataset, Pair, code_in_name, refuse_doubled, spelt_as_on_disk
 from loaders.spread import Spread
+
+if TYPE_CHECKING:  # named in annotations only
+    import pandas as pd
 
 LISTED = 12  # entries of a folder that an error shows
 
@@ -296,13 +302,13 @@ def locate(entry, data_root):
     return folders[0]
 
 
-def check_name(name):
+def check_name(name: str) -> None:
     """UsageError unless it is a name of the registry or that of a list."""
     if name not in DATASETS and not lists.is_list(name):
         raise unknown("dataset", str(name), DATASETS, "or the path of a CSV file with dis,ref,mos")
 
 
-def load(name, data_root, higher_is=None, keep_missing=False):
+def load(name: str, data_root: Path | str, higher_is: str | None = None, keep_missing: bool = False) -> Dataset:
     """The dataset `name` -> Dataset. name: of the registry, or the path of a list (a CSV file, loaders.lists).
 
     data_root: the folder that holds the dataset's folder under a usual name in any case, or that folder itself; of a
@@ -368,7 +374,7 @@ def read_known(entry, data_root, keep_missing):
     )
 
 
-def distortion_types(name, table):
+def distortion_types(name: str, table: pd.DataFrame) -> list[str]:
     """The distortion type of each row of a score file -> list of str. table: DataFrame with the column dis, named as we
     or as the authors do (without folders); a column `type` decides where the dataset is not in the registry. Raises
     UsageError."""
@@ -381,7 +387,7 @@ def distortion_types(name, table):
     )
 
 
-def load_spread(name, data_root):
+def load_spread(name: str, data_root: Path | str) -> tuple[dict[str, float], Spread]:
     """({dis: spread of its label}, loaders.spread.Spread: what kind of number that is), in the dataset's order; the
     images need not be there (then the names are spelt as in the label files). UsageError with the reason where there is
     none."""
@@ -393,12 +399,12 @@ def load_spread(name, data_root):
     return {pair.dis: pair.std for pair in dataset.pairs}, dataset.spread
 
 
-def dataset_note(name):
+def dataset_note(name: str) -> str:
     """What must stand beside every table made of the dataset of this name, "" for most."""
     return DATASETS[name].note if name in DATASETS else ""
 
 
-def label_fault(dataset, names, labels):
+def label_fault(dataset: str, names: Iterable[str], labels: Iterable[float]) -> str | None:
     """Why the labels (floats) of a score file's images (names) are not those of the dataset of this name, or None."""
     entry = DATASETS.get(dataset)
     return entry.label_fault(list(names), list(labels)) if entry and entry.label_fault else None

@@ -8,7 +8,9 @@ imported or built before a backbone is loaded. Pixels go in as they are, without
 (METHOD.md section 1), and it decides every number.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from common.errors import UsageError, unknown
 from networks import weights as files
@@ -215,7 +217,7 @@ BACKBONES = {
 }
 
 
-def backbone(name):
+def backbone(name: str) -> Backbone:
     """The registry entry of a backbone, made on the spot for timm:NAME. UsageError for an unknown name."""
     if name in BACKBONES:
         return BACKBONES[name]
@@ -303,12 +305,13 @@ def cast(trunk, dtype):
     return trunk
 
 
-def check_precision(precision, device):
+def check_precision(precision: str, device: str) -> None:
+    """UsageError for tf32 on a device that has none."""
     if precision == "tf32" and not device.startswith("cuda"):
         raise UsageError("--precision tf32 needs a CUDA device; on a CPU choose fp32, bf16 or fp16")
 
 
-def allow_tf32(allowed):
+def allow_tf32(allowed: bool) -> None:
     """PyTorch's two switches, of which one is on by default: float32 means float32 unless tf32 is asked for."""
     import torch
 
@@ -334,16 +337,16 @@ def filled(entry, window, weights_dir, name):
 
 
 def load_backbone(
-    name,
-    weights_dir=None,
-    weights="pretrained",
-    device="cpu",
-    precision="paper",
-    normalize="none",
-    window=224,
-    layers=None,
-    seed=0,
-):
+    name: str,
+    weights_dir: Path | str | None = None,
+    weights: str = "pretrained",
+    device: str = "cpu",
+    precision: str = "paper",
+    normalize: str = "none",
+    window: int = 224,
+    layers: Sequence[int] | None = None,
+    seed: int = 0,
+) -> LoadedBackbone:
     """Build a backbone and load its weights -> LoadedBackbone.
 
     weights: "pretrained" (from weights_dir, else the usual cache, else a download) or "random" (seeded: for trying

@@ -5,8 +5,14 @@ None stands for "this image stays as it is", so that a reference's features serv
 alone.
 """
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # named in annotations only
+    from PIL import Image
 
 
 def crop_right(image, pct):
@@ -63,7 +69,7 @@ PERTURBATIONS = {
 }
 
 
-def perturb(image, role, perturbation, pct):
+def perturb(image: Image.Image, role: str, perturbation: str, pct: float) -> Image.Image:
     """The image in its role ('reference' or 'distorted') under a perturbation of PERTURBATIONS
     with magnitude pct > 0."""
     change = getattr(PERTURBATIONS[perturbation], role)

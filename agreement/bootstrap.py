@@ -23,7 +23,7 @@ Sources: Field & Welsh 2007 (JRSS B 69, bootstrapping clustered data); Efron 198
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -52,12 +52,12 @@ class Resampled:
     statistic: Callable = field(repr=False, compare=False, default=None)  # (K, clusters) multiplicities -> (K, M)
     seed: int = 0
 
-    def extended(self, resamples):
+    def extended(self, resamples: int) -> "Resampled":
         """The same with more resamples, of which these are the first. Only the new ones are computed."""
         more = multiplicities(self.jackknife.shape[0], resamples, self.seed)[len(self.values) :]
         return replace(self, values=np.concatenate([self.values, self.statistic(more)])) if len(more) else self
 
-    def placed(self, columns, count):
+    def placed(self, columns: Sequence[int], count: int) -> "Resampled":
         """The same with the M metrics as `columns` of `count`, the others NaN:
         metrics that the statistic is not given for."""
 
@@ -71,7 +71,9 @@ class Resampled:
             self, statistic=lambda W: wide(statistic(W)), **{part: wide(getattr(self, part)) for part in parts}
         )
 
-    def interval(self, a, b=None, level=0.95, method="percentile"):
+    def interval(
+        self, a: int, b: int | None = None, level: float = 0.95, method: str = "percentile"
+    ) -> tuple[float, float]:
         """(low, high) of metric a, or of the difference a - b, from quantiles. Raises ValueError as `interval`.
 
         Intervals that verdicts may rest on, where clusters are few or differences many, are simultaneous.py's.
@@ -112,7 +114,7 @@ def interval(values, estimate, jackknife=None, level=0.95, method="percentile"):
 
 
 @lru_cache(maxsize=4)
-def multiplicities(clusters, resamples=RESAMPLES, seed=0):
+def multiplicities(clusters: int, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
     """(resamples, clusters), read-only: how often each cluster is drawn;
     the same for the same seed, whatever is resampled."""
     even = np.full(clusters, 1 / clusters)
@@ -121,7 +123,9 @@ def multiplicities(clusters, resamples=RESAMPLES, seed=0):
     return drawn
 
 
-def resample(statistic, clusters, resamples=RESAMPLES, seed=0, present=None):
+def resample(
+    statistic: Callable, clusters: int, resamples: int = RESAMPLES, seed: int = 0, present: int | None = None
+) -> Resampled:
     """Bootstrap any statistic(W (K, C)) -> (K, M) over C clusters -> Resampled.
 
     present: how many of the clusters the statistic looks at, where not all. Raises ValueError for fewer than 2
@@ -148,7 +152,7 @@ def mean_over_clusters(each, resamples=RESAMPLES, seed=0):
     return resample(ratio(each, np.ones((len(each), 1))), len(each), resamples, seed)
 
 
-def within(each, sizes):
+def within(each: np.ndarray, sizes: np.ndarray) -> Callable:
     """statistic(W) -> (K, M): mean of clusters' own coefficients each (C, M) by Fisher's z, weighted by size - 3.
 
     sizes (C,). Clusters of 3 pairs or fewer have no weight; a coefficient of 1 has no z, and its metric then no value.
@@ -162,7 +166,15 @@ def within(each, sizes):
     return lambda W: np.tanh(mean(W))
 
 
-def cluster_bootstrap(label, predictions, clusters, statistics=COEFFICIENTS, resamples=RESAMPLES, seed=0, among=None):
+def cluster_bootstrap(
+    label: np.ndarray,
+    predictions: np.ndarray,
+    clusters: np.ndarray,
+    statistics: Sequence[str] = COEFFICIENTS,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    among: np.ndarray | None = None,
+) -> dict[str, Resampled]:
     """Bootstrap correlations of M metrics with the label over clusters (references), paired across metrics.
 
     label (N,), predictions (M, N) oriented so that positive = agrees with people, clusters (N,) any labels (names).
@@ -191,7 +203,7 @@ def cluster_bootstrap(label, predictions, clusters, statistics=COEFFICIENTS, res
     }
 
 
-def ratio(numerators, denominators):
+def ratio(numerators: np.ndarray, denominators: np.ndarray) -> Callable:
     """statistic(W) for sum of numerators (C, M) / sum of denominators (C, M or C, 1): means over references, rates."""
     numerators, denominators = (np.asarray(v, dtype=float).reshape(len(v), -1) for v in (numerators, denominators))
 

@@ -15,7 +15,7 @@ from agreement.correlations import COEFFICIENTS, checked, coefficients
 DRAWS = 100
 
 
-def noise_ceiling(label, error, draws=DRAWS, seed=0):
+def noise_ceiling(label: np.ndarray, error: np.ndarray, draws: int = DRAWS, seed: int = 0) -> dict[str, float]:
     """{"plcc", "srcc", "krcc": expected coefficient of the true quality with such labels, "reliability":
     share of variance}.
 

@@ -7,12 +7,14 @@ Every function takes predictions already oriented (ScoreFile.sign), so a positiv
 people". A sign is never dropped. Bad input raises ValueError, so a caller never gets a coefficient that means nothing.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 COEFFICIENTS = ("plcc", "srcc", "krcc")
 
 
-def checked(prediction, label, least=2):
+def checked(prediction: Sequence[float], label: Sequence[float], least: int = 2) -> tuple[np.ndarray, np.ndarray]:
     """Both as float64 vectors of one length >= least, finite and not constant;
     ValueError says what was found instead."""
     x, y = np.asarray(prediction, dtype=float), np.asarray(label, dtype=float)
@@ -30,7 +32,7 @@ def checked(prediction, label, least=2):
     return x, y
 
 
-def plcc(prediction, label):
+def plcc(prediction: Sequence[float], label: Sequence[float]) -> float:
     """Pearson's linear correlation coefficient of two vectors (N,) -> float in [-1, 1], without any fitted mapping.
 
     Raises ValueError for NaN, unequal lengths, fewer than 2 values, or a constant input.
@@ -41,7 +43,7 @@ def plcc(prediction, label):
     return float(stats.pearsonr(*checked(prediction, label)).statistic)
 
 
-def srcc(prediction, label):
+def srcc(prediction: Sequence[float], label: Sequence[float]) -> float:
     """Spearman's rank correlation (N,), (N,) -> float in [-1, 1]; ties get mid-ranks. Raises as plcc.
     Source: Spearman 1904."""
     from scipy import stats
@@ -49,19 +51,19 @@ def srcc(prediction, label):
     return float(stats.spearmanr(*checked(prediction, label)).statistic)
 
 
-def krcc(prediction, label):
+def krcc(prediction: Sequence[float], label: Sequence[float]) -> float:
     """Kendall's tau-b (N,), (N,) -> float in [-1, 1], corrected for ties. Raises as plcc. Source: Kendall 1945."""
     from scipy import stats
 
     return float(stats.kendalltau(*checked(prediction, label)).statistic)
 
 
-def coefficients(prediction, label):
+def coefficients(prediction: Sequence[float], label: Sequence[float]) -> dict[str, float]:
     """{"plcc": ..., "srcc": ..., "krcc": ...} of two vectors (N,). Raises as plcc."""
     return {"plcc": plcc(prediction, label), "srcc": srcc(prediction, label), "krcc": krcc(prediction, label)}
 
 
-def rmse(mapped, label, parameters=0):
+def rmse(mapped: np.ndarray, label: np.ndarray, parameters: int = 0) -> float:
     """Root mean squared error of mapped predictions (N,) on the label's scale;
     each fitted parameter costs one degree of freedom.
 
@@ -70,7 +72,7 @@ def rmse(mapped, label, parameters=0):
     return _root_mean(np.asarray(mapped, dtype=float) - np.asarray(label, dtype=float), parameters)
 
 
-def margin(std, raters=None):
+def margin(std: np.ndarray, raters: float | None = None) -> np.ndarray:
     """Half width (N,) of the 95 % interval of a mean label:
     from the standard deviation over `raters` raters, by Student's t.
 
@@ -82,7 +84,7 @@ def margin(std, raters=None):
     return 1.959963984540054 * std if raters is None else stats.t.ppf(0.975, raters - 1) * std / np.sqrt(raters)
 
 
-def rmse_star(mapped, label, half_width, parameters=0):
+def rmse_star(mapped: np.ndarray, label: np.ndarray, half_width: np.ndarray, parameters: int = 0) -> float:
     """Epsilon-insensitive RMSE*: only what an error exceeds the label's own 95 % interval by counts. half_width (N,):
     `margin`.
 
@@ -92,7 +94,7 @@ def rmse_star(mapped, label, half_width, parameters=0):
     return _root_mean(np.maximum(0, error - half_width), parameters)
 
 
-def outlier_ratio(mapped, label, half_width):
+def outlier_ratio(mapped: np.ndarray, label: np.ndarray, half_width: np.ndarray) -> float:
     """Share of pairs whose error exceeds the label's own 95 % interval, half_width (N,): `margin`.
     Source: ITU-T P.1401."""
     return float(np.mean(np.abs(np.asarray(mapped, dtype=float) - label) > half_width))

@@ -11,6 +11,7 @@ stays where it stands (at 0: the factor is left out) unless that gains more than
 """
 
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -21,7 +22,8 @@ FINE = np.geomspace(1 / 1.8, 1.8, 25)  # around the best coarse one
 ROUNDS = 8
 
 
-def two_digits(values):
+def two_digits(values: Sequence[float] | float) -> np.ndarray:
+    """The values rounded to two significant digits, each once, rising."""
     return np.unique([float(f"{v:.2g}") for v in np.atleast_1d(values)])
 
 
@@ -34,7 +36,7 @@ def unit_ranks(values):
     return ranks / np.sqrt(ranks @ ranks)
 
 
-def srccs(combinations, label_ranks):
+def srccs(combinations: np.ndarray, label_ranks: np.ndarray) -> np.ndarray:
     """SRCC of each row of combinations (P, N) with a label given by its unit_ranks -> (P,); NaN for a constant row."""
     n = combinations.shape[1]
     order = np.argsort(combinations, axis=1)
@@ -46,7 +48,7 @@ def srccs(combinations, label_ranks):
     return correlations
 
 
-def rough_srccs(combinations, label_ranks):
+def rough_srccs(combinations: np.ndarray, label_ranks: np.ndarray) -> np.ndarray:
     """srccs of many rows (P, n) in float32, for a first look:
     equal values of a row count in the order they stand in."""
     order = np.argsort(combinations.astype(np.float32), axis=1)
@@ -75,7 +77,7 @@ class Agreement:
             self.known.update(zip(new, self.fresh(np.array(new))))
         return np.array([self.known[p] for p in parameters])
 
-    def fresh(self, parameters):
+    def fresh(self, parameters: np.ndarray) -> np.ndarray:
         """(P, F) -> (P, D), computed anew; a combination that is constant in a cell has -1 there."""
 
         def of_cell(cell):
@@ -90,12 +92,14 @@ class Agreement:
         means = np.stack([np.mean(by_dataset[d], axis=0) for d in self.datasets], axis=1)
         return np.where(np.isnan(means), -1, means)
 
-    def mean(self, parameters, datasets):
+    def mean(self, parameters: Sequence, datasets: Sequence[str]) -> np.ndarray:
         """(P,) mean over the given datasets."""
         return self(parameters)[:, [self.datasets.index(d) for d in datasets]].mean(axis=1)
 
 
-def choose(agreement, datasets, start, free):
+def choose(
+    agreement: Agreement, datasets: Sequence[str], start: Sequence[float], free: Sequence[int]
+) -> tuple[float, ...]:
     """The parameters, one after the other until none moves, that agree best with people on the given datasets -> tuple.
 
     start (F,): where to begin; free: indices of the parameters that may move. Raises ValueError without datasets.

@@ -115,7 +115,7 @@ class Fit:
         return yc + ys * (basis @ np.array(self.coefficients))
 
 
-def fit(name, prediction, label, near=None):
+def fit(name: str, prediction: np.ndarray, label: np.ndarray, near: Fit | None = None) -> Fit:
     """Least-squares fit of MAPPINGS[name] to predictions (N,) and labels (N,) -> Fit.
 
     Place is searched within three ranges of the data on either side, width between 1/50 and 50 standard deviations.

@@ -41,7 +41,14 @@ def area(positive, negative):
         return np.sum(positive * below, axis=-1) / (positive.sum(axis=-1) * negative.sum(axis=-1))
 
 
-def krasula(label, predictions, error, clusters, resamples=RESAMPLES, seed=0):
+def krasula(
+    label: np.ndarray,
+    predictions: np.ndarray,
+    error: np.ndarray,
+    clusters: np.ndarray,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> dict:
     """{"different_similar", "better_worse", "correct"}: Resampled each, plus "pairs" and "different" (counts).
 
     label (N,), predictions (M, N), both with the same direction (higher agrees with higher), error (N,) as for

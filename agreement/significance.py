@@ -11,6 +11,8 @@ references (bootstrap.py), as compare.py does. They are derived for Pearson's co
 usual approximation (Myers and Sirois 2006), for Kendall's they do not hold.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 
@@ -71,7 +73,7 @@ def meng(r12, r13, r23, n):
     return float(z), float(2 * stats.norm.sf(abs(z)))
 
 
-def zou(r12, r13, r23, n, level=0.95):
+def zou(r12: float, r13: float, r23: float, n: int, level: float = 0.95) -> tuple[float, float]:
     """Interval (low, high) of r12 - r13 from the two intervals of Fisher's z and the correlation of r12 with r13.
 
     Source: Zou 2007 (Psychological Methods 12), overlapping dependent correlations; their correlation from Olkin and
@@ -88,7 +90,7 @@ def zou(r12, r13, r23, n, level=0.95):
     return float(r12 - r13 - np.sqrt(max(below, 0))), float(r12 - r13 + np.sqrt(max(above, 0)))
 
 
-def holm(p_values):
+def holm(p_values: Sequence[float]) -> np.ndarray:
     """Adjusted p-values (n,) that keep the chance of any false alarm among n tests.
     Source: Holm 1979 (Scand. J. Statist. 6)."""
     p = np.asarray(p_values, dtype=float)

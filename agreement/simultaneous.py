@@ -20,6 +20,7 @@ Journal 50, 346-363; simultaneous intervals); Cameron, Miller 2015 (Journal of H
 clusters - 1 degrees of freedom); Piepho 2004 (Journal of Computational and Graphical Statistics 13, 456-466; letters).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -43,7 +44,7 @@ class Contrast(NamedTuple):
     b: int | None = None
     scale: object = None
 
-    def of(self, values):
+    def of(self, values: np.ndarray) -> np.ndarray:
         """The contrast in values (..., M) -> (...)."""
         value = values[..., self.a] - (0.0 if self.b is None else values[..., self.b])
         return value if self.scale is None else self.scale(value)
@@ -105,7 +106,7 @@ class Family:
         return out
 
 
-def judge(contrasts, level=LEVEL):
+def judge(contrasts: Sequence[Contrast], level: float = LEVEL) -> Family:
     """Simultaneous intervals and p-values of Contrasts, all resampled alike -> Family.
 
     Row k of the contrasts' Resampled must be one resample in all of them: of the same clusters with the same seed, or,
@@ -157,7 +158,7 @@ def judge(contrasts, level=LEVEL):
     )
 
 
-def checked_finite(contrast):
+def checked_finite(contrast: Contrast) -> Contrast:
     """The contrast, if all its resamples have a value; ValueError with how many have none otherwise."""
     values = contrast.of(contrast.resampled.values)
     if not np.isfinite(contrast.of(contrast.resampled.estimate)):
@@ -174,7 +175,7 @@ def checked_finite(contrast):
     return contrast
 
 
-def jackknife_error(leave_one_out):
+def jackknife_error(leave_one_out: np.ndarray) -> np.ndarray:
     """Standard error of a statistic from its values without each cluster in turn (C, ...) -> (...).
 
     sqrt((C - 1) / C * sum of squares about their mean). Source: Efron, Stein 1981 (Annals of Statistics 9, 586-596).
@@ -184,7 +185,7 @@ def jackknife_error(leave_one_out):
     return np.sqrt((clusters - 1) / clusters * np.sum(deviations**2, axis=0))
 
 
-def single(contrast, level=LEVEL):
+def single(contrast: Contrast, level: float = LEVEL) -> tuple[float, float]:
     """(low, high) of one contrast alone, on the statistic's own scale:
     estimate -+ Student's t(clusters - 1) times error."""
     from scipy import stats
@@ -196,12 +197,12 @@ def single(contrast, level=LEVEL):
     return back(contrast, estimate - wide, estimate + wide)
 
 
-def back(contrast, low, high):
+def back(contrast: Contrast, low: float, high: float) -> tuple[float, float]:
     """An interval on the scale of the contrast -> on that of the statistic."""
     return (float(np.tanh(low)), float(np.tanh(high))) if contrast.scale is np.arctanh else (float(low), float(high))
 
 
-def letters(different):
+def letters(different: np.ndarray) -> list[str]:
     """Compact letter display: different (M, M) symmetric booleans -> M strings;
     two metrics share a letter unless different.
 

@@ -12,10 +12,12 @@ metrics;
 
 import numpy as np
 
-from agreement.bootstrap import RESAMPLES, mean_over_clusters, ratio, resample
+from agreement.bootstrap import RESAMPLES, Resampled, mean_over_clusters, ratio, resample
 
 
-def flip_rate(plain, perturbed, clusters, resamples=RESAMPLES, seed=0):
+def flip_rate(
+    plain: np.ndarray, perturbed: np.ndarray, clusters: np.ndarray, resamples: int = RESAMPLES, seed: int = 0
+) -> Resampled:
     """Share of pairs of images of one reference whose order by plain (N,) is reversed by perturbed (N,) -> Resampled (M
     = 1).
 
@@ -34,7 +36,14 @@ def flip_rate(plain, perturbed, clusters, resamples=RESAMPLES, seed=0):
     return resample(ratio(flips, pairs), len(names), resamples, seed)
 
 
-def floor_percentile(floor, floor_clusters, plain, clusters, resamples=RESAMPLES, seed=0):
+def floor_percentile(
+    floor: np.ndarray,
+    floor_clusters: np.ndarray,
+    plain: np.ndarray,
+    clusters: np.ndarray,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Resampled:
     """Where a reference against its own perturbed self stands among its real distortions, mean over references,
     in 0 ... 100.
 

@@ -5,6 +5,7 @@ while working (exit 1). `common.terminal.run_main` prints them.
 """
 
 import difflib
+from collections.abc import Iterable
 
 
 class UsageError(Exception):
@@ -15,7 +16,7 @@ class WorkError(Exception):
     """Something failed at work (a full disk, a file that vanished). Exit code 1."""
 
 
-def unknown(kind, name, known, hint=""):
+def unknown(kind: str, name: str, known: Iterable[str], hint: str = "") -> UsageError:
     """The UsageError for a name that is not in a registry: names the nearest known one, or all when few."""
     known = list(known)
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
@@ -23,7 +24,7 @@ def unknown(kind, name, known, hint=""):
     return UsageError(f"unknown {kind} {name!r}; {hint_known}{'; ' + hint if hint else ''}")
 
 
-def missing_package(name):
+def missing_package(name: str) -> UsageError:
     """The UsageError for a package that is not installed, by the name it is imported under."""
     return UsageError(
         f"the package {name} is missing here: is the virtual environment active? If it is: pip install -r "
@@ -31,7 +32,7 @@ def missing_package(name):
     )
 
 
-def one_line(error):
+def one_line(error: object) -> str:
     """The text of an error in one line; what could move the cursor or colour the terminal, in a file's name say,
     is escaped."""
     text = " ".join(str(error).split()) or type(error).__name__

@@ -4,6 +4,8 @@ tables and numbers read with the place of an error.
 Nothing here knows a dataset.
 """
 
+from __future__ import annotations
+
 import csv
 import errno
 import io
@@ -12,28 +14,34 @@ import os
 import re
 import stat
 import unicodedata
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from common.errors import UsageError, one_line
+
+if TYPE_CHECKING:  # named in annotations only
+    import numpy as np
 
 NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", re.ASCII)
 LISTED = 20  # how many names an error lists before "and N more"
 
 
-def file_size(path):
+def file_size(path: Path) -> int | None:
+    """Bytes of a file, None where there is none that can be asked for its size."""
     try:
         return path.stat().st_size
     except (OSError, ValueError):  # ValueError: a name that holds a null byte
         return None
 
 
-def some(names):
+def some(names: Iterable[str]) -> str:
     """'a; b; c' for a few names, '...; and 80 more' for many."""
     names = list(names)
     return "; ".join(names[:LISTED]) + (f"; and {len(names) - LISTED} more" if len(names) > LISTED else "")
 
 
-def key(name):
+def key(name: str) -> str:
     """What two spellings of one file name have in common: case and Unicode composition (macOS decomposes) left out."""
     return unicodedata.normalize("NFC", name).casefold()
 
@@ -44,7 +52,7 @@ class Disk:
     def __init__(self, root):
         self.root, self.listings = Path(root), {}
 
-    def listing(self, folder="."):
+    def listing(self, folder: str = ".") -> dict[str, list[str]]:
         """{key(name): [spellings on the disk]} of one folder, read once."""
         if folder not in self.listings:
             spellings = {}
@@ -53,7 +61,7 @@ class Disk:
             self.listings[folder] = spellings
         return self.listings[folder]
 
-    def find(self, rel):
+    def find(self, rel: str) -> str | None:
         """The spelling on the disk of a relative name, None if there is no such file.
         The same spelling wins over others."""
         here = ""
@@ -71,7 +79,7 @@ class Disk:
             here = f"{here}/{part}" if here else part
         return here
 
-    def path(self, rel):
+    def path(self, rel: str) -> Path:
         """The path of a file or folder that must be there."""
         spelling = self.find(rel)
         if spelling is None:
@@ -79,7 +87,9 @@ class Disk:
             raise UsageError(f"{self.root / rel}: not there (looked for in any case); {self.root} holds {there}")
         return self.root / spelling
 
-    def index(self, *folders, files=r".*\.(bmp|png)", names=None, depth=3):
+    def index(
+        self, *folders: str, files: str = r".*\.(bmp|png)", names: set[str] | None = None, depth: int = 3
+    ) -> dict[str, str]:
         """{key(file name): relative path} of the files (a regex) in the top-level folders that match one of the regexes
         `folders`, and in their subfolders. Each folder is entered once, whatever links lead to it. A name in two places
         is taken from the folder whose regex stands first where both files are `same_content`, else a UsageError.
@@ -115,7 +125,7 @@ class Disk:
 BLOCK = 4096  # bytes that same_content reads at three places
 
 
-def same_content(one, two):
+def same_content(one: Path, two: Path) -> bool:
     """Whether two files have the same size and the same bytes at their beginning, in their middle and at their end.
 
     Three blocks of 4 KiB, so files of up to 12 KiB are compared wholly. Two versions of an image differ nearly
@@ -151,7 +161,7 @@ KINDS = (
 )
 
 
-def check_regular(path):
+def check_regular(path: Path | str) -> None:
     """OSError, with the reason, unless path is a regular file or a link to one. To be called before a file is opened:
     opening a named pipe waits for a writer, and reading a device may never end."""
     mode = os.stat(path).st_mode
@@ -160,7 +170,7 @@ def check_regular(path):
             raise OSError(number_of_error, reason, str(path))
 
 
-def refuse_irregular(path):
+def refuse_irregular(path: Path) -> None:
     """check_regular for readers of other packages, which open the file themselves: UsageError."""
     try:
         check_regular(path)
@@ -168,7 +178,7 @@ def refuse_irregular(path):
         raise UsageError(f"{path}: this file cannot be read ({why(error)})") from None
 
 
-def why(error):
+def why(error: Exception) -> str:
     """The reason of an OSError or ValueError without the path, which the message has already."""
     return (
         "not UTF-8 text"
@@ -177,7 +187,7 @@ def why(error):
     )
 
 
-def list_folder(folder):
+def list_folder(folder: Path | str) -> dict[str, bool]:
     """{name: whether it is a folder} of what is in a folder, hidden files left out (macOS puts ._copies of all names
     into archives). Raises UsageError when the folder is missing, unreadable or a loop of links."""
     try:
@@ -193,7 +203,7 @@ def list_folder(folder):
         raise UsageError(f"{folder}: this folder cannot be read ({why(error)})") from None
 
 
-def read_text(path):
+def read_text(path: Path) -> str:
     """A text file as str: UTF-8, with or without a byte-order mark. UsageError if it can't be read or is no text."""
     try:
         check_regular(path)
@@ -203,7 +213,7 @@ def read_text(path):
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def read_fields(path, count, separator=None):
+def read_fields(path: Path, count: int, separator: str | None = None) -> list[tuple[int, list[str]]]:
     """Lines of `count` fields -> [(line number, [fields])]; blank lines are skipped.
     UsageError naming file and line."""
     lines = read_text(path).split("\n")
@@ -216,7 +226,7 @@ def read_fields(path, count, separator=None):
     return rows
 
 
-def number(text, where):
+def number(text: str, where: str) -> float:
     """A finite decimal number from a label file,
     or a UsageError that starts with `where` ('nan', '1_0' and '3,5' are none)."""
     value = float(text) if NUMBER.fullmatch(text) else math.nan
@@ -225,7 +235,7 @@ def number(text, where):
     return value
 
 
-def spread(text, where):
+def spread(text: str, where: str) -> float:
     """A standard deviation or variance: a number that is not negative."""
     value = number(text, where)
     if value < 0:
@@ -233,7 +243,7 @@ def spread(text, where):
     return value
 
 
-def read_table(path, required, optional=()):
+def read_table(path: Path, required: Sequence, optional: Sequence = ()) -> list[tuple[int, dict[str, str]]]:
     """A CSV file with a header -> [(line number, {column: text})]; columns in any case and order, others are ignored.
 
     required, optional: names of columns, or tuples of names of which one may stand for all. UsageError naming file and
@@ -274,7 +284,7 @@ def read_table(path, required, optional=()):
     return [(line, dict(zip(header, fields))) for line, fields in rows[1:]]
 
 
-def read_mat(path, *wanted):
+def read_mat(path: Path, *wanted: str) -> list[np.ndarray]:
     """The named variables of a MATLAB file (version 4, 5 or 7; by scipy, no code runs). Raises UsageError."""
     from scipy.io import loadmat
 
@@ -298,7 +308,7 @@ def read_mat(path, *wanted):
     return [variables[name] for name in wanted]
 
 
-def cell_strings(cell, path):
+def cell_strings(cell: np.ndarray, path: Path) -> list[str]:
     """A MATLAB cell array of strings, flattened -> list[str]."""
     import numpy as np
 
@@ -308,7 +318,7 @@ def cell_strings(cell, path):
     return [str(item[0]).strip() for item in items]
 
 
-def mat_numbers(array, path, name):
+def mat_numbers(array: np.ndarray, path: Path, name: str) -> list[float]:
     """A MATLAB vector -> list[float], NaN and infinity included (the caller knows which entries count)."""
     import numpy as np
 

@@ -16,17 +16,25 @@ The one way this project reads images.
 What a file holds is told from its content, never from its name.
 """
 
+from __future__ import annotations
+
 import functools
 import queue
 import sys
 import threading
 import time
+from collections.abc import Iterable
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 from common.errors import UsageError, one_line
 from common.files import check_regular, some, why
 from common.terminal import progress, run_main
+
+if TYPE_CHECKING:  # named in annotations only
+    from PIL import Image
 
 WIDE = ("I;16", "I;16L", "I;16B", "I;16N")  # Pillow's modes for 16-bit grey
 
@@ -36,7 +44,7 @@ class ImageError(UsageError):
 
 
 @functools.cache
-def pillow():
+def pillow() -> ModuleType:
     """PIL.Image, its warning about large images silenced: `header` raises at the same limit."""
     import warnings
 
@@ -112,7 +120,7 @@ def header(img, path):
         raise ImageError(f"{path}: {kind} samples, whose range is not known; save it with 8 or 16 bits")
 
 
-def open_rgb(path):
+def open_rgb(path: Path | str) -> Image.Image:
     """Read an image file -> PIL.Image in mode RGB, by the table above. Raises ImageError with a one-line reason."""
     from PIL import ImageOps
 
@@ -122,7 +130,7 @@ def open_rgb(path):
         return to_rgb(ImageOps.exif_transpose(img))
 
 
-def to_rgb(img):
+def to_rgb(img: Image.Image) -> Image.Image:
     """A PIL image of any mode -> RGB, by the table above."""
     if img.mode in WIDE or img.mode == "I":
         return from_16_bits(img)
@@ -146,7 +154,7 @@ def on_white(img):
     return pillow().alpha_composite(pillow().new("RGBA", img.size, "white"), img).convert("RGB")
 
 
-def check(path):
+def check(path: Path | str) -> tuple[int, int]:
     """(width, height) of open_rgb(path), or an ImageError. Decodes no pixel where the container tells that the file is
     whole (BMP by its length, PNG by its checksums, JPEG by its end mark); other files are decoded."""
     with reading(path), pillow().open(path) as img:
@@ -182,7 +190,9 @@ def is_whole(img, path):
 READ_LIMIT = 120.0  # seconds that reading one file may take while files are checked: a disk that answers needs far less
 
 
-def check_all(paths, workers=8, skip_bad=False, limit=READ_LIMIT):
+def check_all(
+    paths: Iterable, workers: int = 8, skip_bad: bool = False, limit: float = READ_LIMIT
+) -> dict | tuple[dict, dict]:
     """Check files in threads -> {path: (width, height)}. Raises one UsageError that counts and lists the bad ones;
     with skip_bad returns (sizes, {bad path: reason}) instead. A file that takes more than `limit` seconds is a
     UsageError that names it, with skip_bad too: its disk does not answer, so nothing can be said of the image."""

@@ -11,12 +11,13 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import fields
 
 from common.errors import UsageError, WorkError, missing_package, one_line
 
 
-def need(*packages):
+def need(*packages: str) -> None:
     """Leave with exit code 2 and one line if a package is missing:
     called by a command above the imports that would fail."""
     for name in packages:
@@ -25,7 +26,7 @@ def need(*packages):
             sys.exit(2)
 
 
-def warn(text):
+def warn(text: str) -> None:
     """One line on stderr that does not tear a progress bar."""
     from tqdm import tqdm
 
@@ -36,7 +37,8 @@ EVERY = 30.0  # seconds between two lines of progress where stderr is no termina
 
 
 class Lines:
-    """Progress as plain lines on stderr, one every EVERY seconds, so that a log tells whether the work goes on and how long."""
+    """Progress as plain lines on stderr, one every EVERY seconds,
+    so that a log tells whether the work goes on and how long."""
 
     def __init__(self, total, desc):
         self.total, self.desc, self.n = total, desc, 0
@@ -79,7 +81,7 @@ def progress(total, unit, desc, shown=None):
     )
 
 
-def say(text):
+def say(text: str) -> None:
     """Print a result at once. A reader that has left (head, less) does not end the work that is still to be done."""
     try:
         print(text, flush=True)
@@ -92,13 +94,13 @@ def to_nowhere(stream):
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def flags_of(args, kind):
+def flags_of(args: argparse.Namespace, kind: type) -> dict[str, object]:
     """{field: value} of the fields of a dataclass that are flags of a command line under the same names.
     args: what parse_args() returned."""
     return {field.name: getattr(args, field.name) for field in fields(kind) if hasattr(args, field.name)}
 
 
-def number_type(kind, sound, what):
+def number_type(kind: type, sound: Callable, what: str) -> Callable:
     """A `type` for argparse: a number of that kind for which sound(value) holds; `what` is told otherwise."""
 
     def convert(text):
@@ -121,7 +123,7 @@ side = number_type(
 processes = number_type(int, lambda v: 0 <= v <= 256, "a whole number from 0 to 256")
 
 
-def check_writable(option, path):
+def check_writable(option: str, path: str | None) -> None:
     """UsageError, before the work, for a file (if any) that could not be written for want of its folder."""
     folder = os.path.dirname(path or "") or "."
     if path and not os.path.isdir(folder):
@@ -130,7 +132,7 @@ def check_writable(option, path):
         raise UsageError(f"{option} {path}: expected the name of a file, found a folder")
 
 
-def flush_stdout():
+def flush_stdout() -> None:
     """See our results written; where that fails, leave nothing behind that would fail once more when Python ends."""
     try:
         if sys.stdout is not None:
@@ -145,7 +147,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 GRACE = 4.0  # seconds from the first of them to the end of the process, whatever its threads and worker processes do
 
 
-def check_stopped():
+def check_stopped() -> None:
     """KeyboardInterrupt again, where the first was lost:
     Python drops one that is raised inside a destructor or a callback."""
     if STOPPED:
@@ -189,7 +191,7 @@ def stopped_in_time(leave):
         os.close(send)  # no signal has come: the thread ends
 
 
-def run_main(main, argv=None, note=""):
+def run_main(main: Callable, argv: list[str] | None = None, note: str = "") -> None:
     """Run main(argv) -> int|None as a script and leave with its exit code.
 
     UsageError or a missing package -> 2, WorkError -> 1, SIGINT (Ctrl-C), SIGTERM or SIGHUP -> 128 + signal within 5

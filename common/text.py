@@ -13,8 +13,8 @@ def aligned(rows: Sequence[Sequence[str]], left: Sequence[int] = (0,)) -> list[s
 
 
 def aligned_row(row: Sequence[str], widths: Sequence[int], left: Sequence[int] = (0,)) -> str:
-    """One line of `aligned`, for rows that are printed as they come. A cell to the right that is wider than its column, by a minus
-    sign say, takes the room between the columns first."""
+    """One line of `aligned`, for rows that are printed as they come. A cell to the right that is wider than its column,
+    by a minus sign say, takes the room between the columns first."""
     cells = [
         "  " + cell.ljust(width) if i in left else cell.rjust(width + 2)
         for i, (cell, width) in enumerate(zip(row, widths))

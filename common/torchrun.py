@@ -9,16 +9,17 @@ from datetime import timedelta
 from common.errors import UsageError
 
 
-def world():
+def world() -> tuple[int, int]:
     """(rank, number of processes); (0, 1) without torchrun."""
     return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
 
 
-def first():
+def first() -> bool:
+    """Whether this is the process that reports: rank 0, or the only one."""
     return world()[0] == 0
 
 
-def start(device):
+def start(device: str) -> str:
     """Join the group -> this process's device: cuda becomes cuda:LOCAL_RANK."""
     if world()[1] == 1:
         return device
@@ -38,7 +39,7 @@ def start(device):
     return device
 
 
-def barrier():
+def barrier() -> None:
     """Wait for all processes, if there are several."""
     if world()[1] > 1:
         import torch
@@ -46,7 +47,7 @@ def barrier():
         torch.distributed.barrier()
 
 
-def together(items):
+def together(items: list) -> list:
     """The items of all processes' lists, each once."""
     lists = [items] * world()[1]
     if len(lists) > 1:
@@ -56,7 +57,8 @@ def together(items):
     return list(dict.fromkeys(item for share in lists for item in share))
 
 
-def stop():
+def stop() -> None:
+    """Leave the group, if there is one."""
     if world()[1] > 1:
         import torch
 

@@ -1,6 +1,8 @@
 """CSIQ: csiq_label.txt and the authors' workbook csiq.DMOS.xlsx."""
 
 import re
+from collections.abc import Iterator
+from pathlib import Path
 
 from common.errors import UsageError, one_line
 from common.files import Disk, key, number, read_fields, refuse_irregular, spread
@@ -10,7 +12,7 @@ CSIQ_NAME = r".+\.(\w+)\.\d\.png"
 CSIQ_CODES = {"noise": "AWGN", "jpeg 2000": "jpeg2000"}  # the spreadsheet's dst_type where the file names say otherwise
 
 
-def csiq(root):
+def csiq(root: Path) -> Iterator[Row]:
     """CSIQ (Larson, Chandler, JEI 2010). DMOS from 0 to 1, higher is worse. Labels: csiq_label.txt ("1600.AWGN.1.png
     0.062" a line), as it is commonly passed on, and the authors' workbook csiq.DMOS.xlsx, whose sheet all_by_image has
     the columns image, dst_type, dst_lev, dmos_std, dmos; either will do. Where both are there they must agree to the

@@ -13,6 +13,7 @@ import io
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from common.errors import UsageError
@@ -89,7 +90,7 @@ def folder():
     return Path(os.environ.get("IQA_CACHE") or Path(cache) / "iqa-bench") / "demo-v1"
 
 
-def build():
+def build() -> Path:
     """Make the dataset unless it is there -> its folder. It appears under its name only when whole.
     Raises UsageError."""
     home = folder()
@@ -130,7 +131,7 @@ def make(root):
                 Image.fromarray(changed.astype(np.uint8)).save(file, compress_level=1)
 
 
-def rows(root):
+def rows(root: Path) -> Iterator[Row]:
     """The 125 pairs -> loaders.pairs.Row, photograph by photograph, distortion by distortion, weak to strong."""
     for name in PHOTOGRAPHS:
         for kind, (_, strengths) in DISTORTIONS.items():

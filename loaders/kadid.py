@@ -2,6 +2,8 @@
 
 import math
 import re
+from collections.abc import Iterator
+from pathlib import Path
 
 from common.errors import UsageError
 from common.files import Disk, key, number, read_table, spread
@@ -10,7 +12,7 @@ from loaders.pairs import Row
 KADID_NAME = r"i\d\d_(\d\d)_\d\d\.png"
 
 
-def kadid(root):
+def kadid(root: Path) -> Iterator[Row]:
     """KADID-10k (Lin, Hosu, Saupe, QoMEX 2019): dmos.csv with dist_img,ref_img,dmos,var; images/ holds both kinds, or
     distorted_images/ and reference_images/ one each.
 

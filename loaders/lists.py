@@ -12,6 +12,7 @@ folders.
 import functools
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,12 +39,12 @@ class Listed(NamedTuple):
     higher_is: str | None  # 'worse' or 'better'
 
 
-def is_list(name):
+def is_list(name: str) -> bool:
     """Whether a dataset's name is the path of a list."""
     return str(name).lower().endswith(ENDINGS)
 
 
-def name_of(file, taken):
+def name_of(file: Path | str, taken: Iterable[str]) -> str:
     """The dataset name of a list: its stem in lower case, all but letters and digits turned into '-'.
 
     UsageError if it is one of `taken`, or nothing."""
@@ -54,7 +55,7 @@ def name_of(file, taken):
     return name
 
 
-def read(file, data_root=None):
+def read(file: Path | str, data_root: Path | str | None = None) -> Listed:
     """A list -> Listed. file: its path. data_root: a second folder for its images, or None.
 
     Raises UsageError naming file and line for what is missing or broken, and for a path out of both folders. Images

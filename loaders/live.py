@@ -5,6 +5,9 @@ The label that the published results rest on is `dmos_new` of dmos_realigned.mat
 dmos.mat is an earlier scale: its SRCC with dmos_new is .957, and DINOv1 l2 has SRCC .934 with it instead of .964.
 """
 
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
 from common.errors import UsageError
 from common.files import Disk, cell_strings, mat_numbers, number, read_mat, spread
 from loaders.pairs import Row, code_in_name
@@ -42,7 +45,7 @@ def scale(labels):
     return None
 
 
-def fault(names, labels, expected):
+def fault(names: Sequence[str], labels: Sequence[float], expected: str) -> str | None:
     """Why the labels of a score file are not those of the scale `expected` ('dmos' or 'dmos_new'), or None if nothing
     speaks against it. names: of distorted images, with folders or, if all 779 are there, without; labels: floats."""
     try:
@@ -61,7 +64,7 @@ def fault(names, labels, expected):
     )
 
 
-def types(names):
+def types(names: Sequence[str]) -> list[str]:
     """By folder; by position in the authors' files, which name LIVE's images without folders (METHOD.md section 4)."""
     if len(names) == sum(RATED.values()) and not any("/" in name for name in names):
         return [folder for folder, count in RATED.items() for _ in range(count)]
@@ -75,7 +78,7 @@ def names():
     return [f"{folder}/img{i}.bmp" for folder, count in ALL.items() for i in range(1, count + 1)]
 
 
-def realigned(root):
+def realigned(root: Path) -> Iterable[Row]:
     """The label of the paper: `dmos_new` of dmos_realigned.mat, whose `dmos_std` is its spread; entries with orgs = 1
     are the references and are left out. A dmos.mat whose dmos holds these values is recognised by them, and used (it
     has no spread)."""
@@ -100,7 +103,7 @@ def realigned(root):
     )
 
 
-def first_release(root):
+def first_release(root: Path) -> Iterable[Row]:
     """`dmos` of dmos.mat, which is not the label of the paper. No spread: dmos_std belongs to the scale of dmos_new."""
     disk = Disk(root)
     file = disk.path("dmos.mat")

@@ -1,13 +1,15 @@
 """LIVE Multiply Distorted."""
 
 import re
+from collections.abc import Iterator
+from pathlib import Path
 
 from common.errors import UsageError
 from common.files import Disk, cell_strings, key, mat_numbers, number, read_mat
 from loaders.pairs import Row
 
 
-def livemd(root):
+def livemd(root: Path) -> Iterator[Row]:
     """LIVE Multiply Distorted (Jayaraman et al., Asilomar 2012): DMOS, higher is worse. In `Part 1` (blur then JPEG)
     and `Part 2` (blur then noise), also spelt `Part_1`: Imagelists.mat with the cells distimgs and refimgs and the
     numbers ref4dist (1 for the first reference), Scores.mat with DMOSscores, and the images in folders below;

@@ -7,6 +7,7 @@ Nothing here knows a dataset. datasets.py holds the registry and `load`, which i
 import hashlib
 import json
 import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -41,12 +42,12 @@ class Dataset:
     spread: Spread | None = None  # what kind of number each Pair's std is; None where a pair has none
     note: str = ""  # what must stand beside every table made of it
 
-    def path(self, rel):
+    def path(self, rel: str) -> Path:
         """The file of a Pair's `dis` or `ref`."""
         return self.root / rel
 
     @cached_property
-    def fingerprint(self):
+    def fingerprint(self) -> str:
         """sha256 over all names, labels (to the last digit) and file sizes:
         the same only if a partial run may go on."""
         sizes = {rel: file_size(self.path(rel)) for rel in {rel for pair in self.pairs for rel in (pair.dis, pair.ref)}}
@@ -65,7 +66,7 @@ class Row(NamedTuple):
     distortion: str | None = None  # None: the registry's `types` tells it from the name
 
 
-def refuse_doubled(rows):
+def refuse_doubled(rows: Iterable[Row]) -> None:
     """UsageError naming both places if a distorted image is rated twice."""
     first = {}
     for row in rows:
@@ -74,7 +75,9 @@ def refuse_doubled(rows):
             raise UsageError(f"{row.where}: {row.dis} stands there a second time (first: {known.where}); keep one")
 
 
-def spelt_as_on_disk(root, rows, keep_missing=False, layout=lambda: ""):
+def spelt_as_on_disk(
+    root: Path, rows: Sequence[Row], keep_missing: bool = False, layout: Callable = lambda: ""
+) -> list[Row]:
     """The rows with dis and ref as they are spelt on the disk. UsageError counting and listing the images that are not
     there, and, where that is half of them or more, with the text that `layout` returns; with keep_missing their rows
     stay as they are."""
@@ -93,7 +96,7 @@ def spelt_as_on_disk(root, rows, keep_missing=False, layout=lambda: ""):
     return [row._replace(dis=spelt.get(row.dis, row.dis), ref=spelt.get(row.ref, row.ref)) for row in rows]
 
 
-def code_in_name(pattern, example, with_folders=False):
+def code_in_name(pattern: str, example: str, with_folders: bool = False) -> Callable:
     """A function: names of distorted images -> type codes, group 1 of `pattern` in each name,
     its folder left out or not."""
 

@@ -1,6 +1,8 @@
 """PIPAL's training set."""
 
 import re
+from collections.abc import Iterator
+from pathlib import Path
 
 from common.errors import UsageError
 from common.files import Disk, key, number, read_fields
@@ -9,7 +11,7 @@ from loaders.pairs import Row
 PIPAL_NAME = r".+_(\d\d)_\d\d\.(?:bmp|png)"
 
 
-def pipal(root):
+def pipal(root: Path) -> Iterator[Row]:
     """PIPAL's training set (Gu et al., ECCV 2020). Label: Elo. Order: label files by name, lines as they stand. The
     images are looked for in Train_Dis, Dist_Imgs, Distortion_1 ... 4 and their subfolders, of which several may hold
     the same files. From its documentation; the real files were not seen."""

@@ -5,8 +5,14 @@ Datasets call very different things "std". A standard error of the mean taken fo
 makes labels seem several times as certain as they are (or the other way round), so the kind travels with the numbers.
 """
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # named in annotations only
+    import numpy as np
 
 KINDS = {
     "sd": "standard deviation of the ratings",
@@ -27,11 +33,11 @@ class Spread:
     source: str = ""
 
     @property
-    def usable(self):
+    def usable(self) -> bool:
         """Whether standard errors follow from it."""
         return self.kind in ("se", "ci95") or self.kind == "sd" and self.raters is not None
 
-    def half_width(self, std):
+    def half_width(self, std: np.ndarray) -> np.ndarray:
         """Half width (N,) of the 95 % interval of each mean label, from its spread std (N,).
         ValueError if not `usable`."""
         from agreement.correlations import margin  # numpy, which datasets.py can do without
@@ -41,7 +47,7 @@ class Spread:
             return std
         return margin(std, self.raters if self.kind == "sd" else None)
 
-    def standard_error(self, std):
+    def standard_error(self, std: np.ndarray) -> np.ndarray:
         """Standard error (N,) of each mean label, from its spread std (N,). ValueError if not `usable`."""
         self._check()
         return std / {"sd": math.sqrt(self.raters or 1), "se": 1.0, "ci95": 1.959963984540054}[self.kind]
@@ -55,6 +61,6 @@ class Spread:
         return f"{KINDS[self.kind]}{raters}" + (f" ({self.source})" if self.source else "")
 
     @property
-    def document(self):
+    def document(self) -> dict:
         """For a JSON: what kind of number the spread is, in words, and the number of raters (None: unknown)."""
         return {"kind": KINDS[self.kind], "raters": self.raters, "source": self.source}

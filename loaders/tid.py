@@ -1,6 +1,8 @@
 """TID2013 and TID2008, which are laid out alike."""
 
 import re
+from collections.abc import Iterator
+from pathlib import Path
 
 from common.errors import UsageError
 from common.files import Disk, number, read_fields, spread
@@ -9,7 +11,7 @@ from loaders.pairs import Row
 TID_NAME = r"i\d\d_(\d\d)_\d\.bmp"
 
 
-def tid(root):
+def tid(root: Path) -> Iterator[Row]:
     """TID2013 (Ponomarenko et al., Signal Processing: Image Communication 2015) and TID2008, which is laid out alike.
     Label: 100 - MOS. mos_std.txt, a number a line in the order of mos_with_names.txt, is optional. TID2013's layout and
     the mixed case of its names were seen on real files; mos_std.txt and TID2008 are from their documentation."""

@@ -3,6 +3,7 @@
 One forward pass is built once, whatever is asked of it (methods/model.py). Nothing is loaded here.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import models
@@ -15,12 +16,12 @@ from methods.model import ALIGN, ALIGNED, Column, Model, Options
 from methods.own import own_model
 
 
-def parse(name):
+def parse(name: str) -> tuple[str, bool]:
     """('embed_dinov1') -> ('dinov1', True): the backbone and whether its embedding is meant."""
     return (name.removeprefix("embed_"), True) if name.startswith("embed_") else (name, False)
 
 
-def build(methods, distances, options):
+def build(methods: Sequence[str], distances: Sequence[str], options: Options) -> list[Model]:
     """Method and distance names -> [Model], one a forward pass, in the order asked for.
 
     Raises UsageError: unknown names (with the nearest known), no distance where one is needed, a distance for metrics
@@ -82,7 +83,7 @@ def is_column(name):
     return name not in METRICS and distance in DISTANCES and (base in models.BACKBONES or base.startswith("timm:"))
 
 
-def factor(name):
+def factor(name: str) -> tuple[str, str | None, bool]:
     """A score column's name -> method, distance, whether aligned: 'embed_dinov1_cos' -> ('embed_dinov1', 'cos', False),
     'psnr-aligned' -> ('psnr', None, True)."""
     plain = name.removesuffix(ALIGNED)
@@ -95,7 +96,7 @@ def factor(name):
     raise unknown("factor", name, [*METRICS, *known], "factors are named as in score files")
 
 
-def with_columns(built, names, options):
+def with_columns(built: list[Model], names: Sequence[str], options: Options) -> list[Model]:
     """The models, and what score columns of these names take besides: a forward pass a backbone, each column once.
 
     A name that ends in -aligned is aligned as the options say, or by a similarity where they say nothing.
@@ -255,7 +256,8 @@ def load_backbone(model):
     return features
 
 
-def models_name(model):
+def models_name(model: Model) -> str:
+    """The name under which models.py knows a model's backbone."""
     return parse(model.columns[0].method)[0]
 
 

@@ -9,12 +9,18 @@ at or below FLOOR is set to FLOOR, so that fused scores stay above zero and iden
 chosen by fuse.py. Importing this file imports neither torch nor NumPy.
 """
 
+from __future__ import annotations
+
 import math
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from common.errors import UsageError
+
+if TYPE_CHECKING:  # named in annotations only
+    import numpy as np
 
 FLOOR = 1e-6
 NAME = re.compile(r"[A-Za-z][\w:.\-]*")
@@ -72,7 +78,7 @@ def split(names):
     return [n for n in names if not is_fused(n)], [parse(n) for n in dict.fromkeys(names) if is_fused(n)]
 
 
-def parse(text):
+def parse(text: str) -> Fused:
     """'a * b^0.13' or a preset's name -> Fused. UsageError says what is wrong with it;
     that the factors exist is not checked."""
     name = " ".join(text.split())
@@ -103,7 +109,12 @@ def exponent(text, where):
     return value
 
 
-def distance(values, higher_is="worse", floor=FLOOR, where=lambda i: f"value {i + 1}"):
+def distance(
+    values: Sequence[float],
+    higher_is: str = "worse",
+    floor: float = FLOOR,
+    where: Callable = lambda i: f"value {i + 1}",
+) -> np.ndarray:
     """A metric's values (N,) -> its oriented distances (N,), higher = worse, none below the floor.
 
     higher_is: the metric's orientation, of its registry entry; 'better' enters as the reciprocal. Raises UsageError,
@@ -123,14 +134,19 @@ def distance(values, higher_is="worse", floor=FLOOR, where=lambda i: f"value {i 
     return np.maximum(1 / values, floor) if higher_is == "better" else values
 
 
-def product(distances, exponents):
+def product(distances: np.ndarray, exponents: Sequence[float]) -> np.ndarray:
     """Oriented distances (F, N), exponents (F,) -> fused scores (N,), higher = worse."""
     import numpy as np
 
     return np.prod(np.asarray(distances, dtype=float) ** np.asarray(exponents, dtype=float)[:, None], axis=0)
 
 
-def combine(fused, values, higher_is, where=lambda factor, i: f"{factor}: value {i + 1}"):
+def combine(
+    fused: Fused,
+    values: dict[str, Sequence[float]],
+    higher_is: dict[str, str],
+    where: Callable = lambda factor, i: f"{factor}: value {i + 1}",
+) -> np.ndarray:
     """Scores of the factors {factor: (N,)} and their orientations {factor: 'worse' or 'better'}
     -> fused scores (N,)."""
     return product(

@@ -9,8 +9,12 @@ Images are (B, 3, H, W) float32 RGB in [0, 1]. Metrics with the same `features` 
 METHOD.md. Add a metric by adding an entry to METRICS. Importing this file imports no torch.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TYPE_CHECKING
 
 from distances import (
     EPSILON,
@@ -23,6 +27,9 @@ from distances import (
     with_euclid,
 )
 from networks.weights import STLPIPS_FILES, Source, Weights
+
+if TYPE_CHECKING:  # named in annotations only
+    import torch
 
 
 def torchvision(name, file, citation, licence="BSD-3-Clause (torchvision)", sha256=""):
@@ -69,7 +76,7 @@ class Metric:
 # ---- metrics of the pixels
 
 
-def psnr(distorted, reference, protocol="paper"):
+def psnr(distorted: list, reference: list, protocol: str = "paper") -> torch.Tensor:
     """10 log10(1 / (mse + 1e-8)) in dB, mse over the three channels."""
     mse = (distorted[0] - reference[0]).square().mean((1, 2, 3))
     return 10 * (1 / (mse + 1e-8)).log10()
@@ -184,7 +191,7 @@ def statistic(distance, distorted, reference, protocol="paper"):
     return compare([distance], Features(distorted), Features(reference), protocol)[distance]
 
 
-def squared(distorted, reference, protocol="paper"):
+def squared(distorted: list, reference: list, protocol: str = "paper") -> torch.Tensor:
     """LPIPS: sum over stages of the squared difference of the calibrated maps, summed over channels,
     mean over positions."""
     return sum((a - b).square().sum(1).mean((1, 2)) for a, b in zip(distorted, reference))
@@ -228,7 +235,9 @@ def energy(x, protocol):
     return x.softmax(1) if protocol == "corrected" else x * (x / (x.sum((1, 2), keepdim=True) + 1e-6))
 
 
-def distribution(weigh, divergence, euclid, distorted, reference, protocol="paper"):
+def distribution(
+    weigh: Callable, divergence: Callable, euclid: bool, distorted: list, reference: list, protocol: str = "paper"
+) -> torch.Tensor:
     """log(mean over levels of s + 1)^0.25, s the mean over columns of the divergence between the weighed columns, with
     the Euclidean term if `euclid`. divergence: (p, q) -> (B, M)."""
     levels = []

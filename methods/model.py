@@ -4,12 +4,21 @@
 Options is what decides a score besides the method and the images. Nothing is loaded before `Model.load`.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import distances
 import models
+from distances import Features
 from networks import weights as files
 from networks.download import resolve
+
+if TYPE_CHECKING:  # named in annotations only
+    import torch
 
 PROTOCOLS = ("paper", "corrected")
 ALIGN = ("none", "shift", "similarity")  # what is undone before scoring (scoring/registration.py)
@@ -63,17 +72,17 @@ class Model:
     carried: tuple = ()  # trained files inside installed packages
 
     @property
-    def random(self):
+    def random(self) -> bool:
         """Whether its weights are seeded at random, so that its scores mean nothing."""
         return self.options.weights == "random" and bool(self.weights)
 
-    def paths(self):
+    def paths(self) -> dict[str, Path]:
         """{name: Path} of the weight files; UsageError when one cannot be had. Nothing is read."""
         names = " ".join(dict.fromkeys(column.method for column in self.columns))
         trained = {} if self.random else {w.name: resolve(w, self.options.weights_dir, names) for w in self.weights}
         return trained | {name: files.package_file(name) for name in self.carried}
 
-    def files(self):
+    def files(self) -> list[dict]:
         """[{name, sha256, file}] of the weight files; UsageError when one cannot be had. Nothing is loaded."""
         entries = [{"name": "random", "seed": 0}] if self.random else []
         for name, path in self.paths().items():
@@ -82,12 +91,12 @@ class Model:
             )
         return entries
 
-    def load(self):
+    def load(self) -> Callable:
         """-> features(x): float (B, 3, H, W) in [0, 1] on the device -> distances.Features."""
         models.allow_tf32(self.options.precision == "tf32")
         return self.loader(self)
 
-    def compare(self, f, g, columns):
+    def compare(self, f: Features, g: Features, columns: Sequence[Column]) -> list[torch.Tensor]:
         """[float64 (B, 1 or more)] of some of its columns; distances between the same features share what they can."""
         scores = {}
         if not self.options.per_layer and (names := [c.distance for c in columns if c.feature == "features"]):
@@ -96,6 +105,6 @@ class Model:
         return [v.double().reshape(len(v), -1) for v in values]
 
 
-def known_by(files):
+def known_by(files: Sequence[dict]) -> list[dict]:
     """What Model.files() tells, without the names: a renamed weight file is the same file."""
     return [{k: v for k, v in w.items() if k != "file"} for w in files]

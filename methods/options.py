@@ -2,17 +2,20 @@
 and the models that they ask for."""
 
 import argparse
+from collections.abc import Sequence
 
 from common.errors import UsageError
 from common.terminal import positive, side
 from distances import DISTANCES
 from methods import fused
 from methods.build import build, is_column, pass_of, with_columns
-from methods.model import ALIGN, PROTOCOLS, Options
+from methods.fused import Fused
+from methods.model import ALIGN, PROTOCOLS, Model, Options
 from models import PRECISIONS
+from networks.weights import Weights
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of what decides a score."""
     usual, what = Options(), parser.add_argument_group("which scores, and how")
     what.add_argument(
@@ -81,7 +84,7 @@ def batch_size(text):
     return None if text == "auto" else positive(text)
 
 
-def layer_list(text):
+def layer_list(text: str) -> tuple[int, ...]:
     try:
         spans = [[int(n) for n in part.split("-")] for part in text.split(",")]
         blocks = sorted({n for span in spans for n in range(span[0], span[-1] + 1)})
@@ -92,7 +95,7 @@ def layer_list(text):
     return tuple(blocks)
 
 
-def pick_device(name):
+def pick_device(name: str) -> str:
     """'auto', 'cpu', 'cuda' or 'cuda:N' -> the device to use. UsageError for another, or one that is not there."""
     import torch
 
@@ -109,7 +112,7 @@ def pick_device(name):
     return name
 
 
-def models_of(names, distances, options):
+def models_of(names: Sequence[str], distances: Sequence[str], options: Options) -> tuple[list[Model], list[Fused]]:
     """What -m and -d name -> ([Model], [fused.Fused]), factors of fused metrics included, nothing loaded.
 
     names: methods, fused metrics, and score columns as their files are named ("dinov1_l2", which takes no -d). Raises
@@ -123,7 +126,7 @@ def models_of(names, distances, options):
     return with_columns(models, columns + [f for fusion in fusions for f in fusion.factors], options), fusions
 
 
-def needed_weights(names):
+def needed_weights(names: Sequence[str]) -> list[Weights]:
     """The weight files that methods, score columns and fused metrics need, each once."""
     if not names:
         raise UsageError("--fetch-weights: expected -m with the methods whose weights are needed (see --list)")

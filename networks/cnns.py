@@ -40,8 +40,9 @@ class Binomial(nn.Module):
 
 
 class MaxPoolDense(nn.MaxPool2d):
-    """MaxPool2d of stride 1. On a CPU maxima of shifted maps, first along one axis, then along the other: the same numbers, to the
-    bit, in a ninth to a twelfth of the time. With a gradient PyTorch's own, which gives it to one of equal maxima, not in parts."""
+    """MaxPool2d of stride 1. On a CPU maxima of shifted maps, first along one axis, then along the other: the same
+    numbers, to the bit, in a ninth to a twelfth of the time. With a gradient PyTorch's own, which gives it to one of
+    equal maxima, not in parts."""
 
     def __init__(self, side):
         super().__init__(side, 1)
@@ -223,7 +224,7 @@ def lpips(net, weights, weights_dir, device, protocol, random_seed):
     return ImageFeatures(trunk, device, calibrated(files.package_file(f"lpips/weights/v0.1/{net}.pth"), device))
 
 
-def stlpips_trunk(net, device="cpu"):
+def stlpips_trunk(net: str, device: str = "cpu") -> nn.Module:
     """The trained anti-aliased trunk of ST-LPIPS ('alex' or 'vgg') from the package's wheel,
     fed as the package feeds it.
 
@@ -260,7 +261,7 @@ def dists(weights, weights_dir, device, protocol, random_seed):
     return ImageFeatures(trunk, device, with_image)
 
 
-def dists_weights():
+def dists_weights() -> tuple[torch.Tensor, torch.Tensor]:
     """DISTS' trained alpha and beta, for the 1475 channels of its six levels, divided by their sum -> two (1475,)."""
     state = files.read_state(files.package_file("DISTS_pytorch/weights.pt"))
     alpha, beta = state["alpha"].flatten(), state["beta"].flatten()

@@ -12,12 +12,13 @@ import re
 import shutil
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlparse
 
 from common.errors import UsageError, WorkError, one_line
 from common.terminal import progress
-from networks.weights import candidates, ending, find, is_published, sha256, write_sums
+from networks.weights import Weights, candidates, ending, find, is_published, sha256, write_sums
 
 ANSWER = 4  # seconds in which a host must answer at all
 STALL = 30  # seconds without a byte after which a download is given up
@@ -27,7 +28,7 @@ class NotThere(Exception):
     """A source did not give the file; the text is the reason, for the error that names every source."""
 
 
-def resolve(weights, weights_dir=None, method="") -> Path:
+def resolve(weights: Weights, weights_dir: Path | str | None = None, method: str = "") -> Path:
     """The file to use: from `weights_dir` if given (never a download then), else the usual cache, else a download.
 
     method: what was asked for on the command line, for the message. Raises UsageError where it cannot be had.
@@ -78,7 +79,7 @@ def download(weights, folder=None) -> Path:
     )
 
 
-def fetch(wanted, weights_dir):
+def fetch(wanted: Sequence[Weights], weights_dir: Path | str) -> list[tuple[Weights, Path, str]]:
     """Put every file of `wanted` (Weights) into `weights_dir` -> [(weights, path, 'fetched' or 'kept')], and the sha256
     of each into SHA256SUMS there.
 

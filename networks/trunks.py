@@ -7,6 +7,7 @@ L2-normalised. Blocks after the last one needed are not run. Every torch/timm/cl
 
 import re
 import warnings
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -134,7 +135,8 @@ class StageTrunk(nn.Module):
         super().__init__()
         self.stages, self.layers = stages, layers
 
-    def forward(self, x, last, embedding):
+    def forward(self, x: torch.Tensor, last: int, embedding: bool) -> Features:
+        """(B, 3, H, W), normalised -> the maps of the stages up to number `last`; it has no embedding."""
         return Features(self.stages(x)[: last + 1])
 
 
@@ -146,7 +148,15 @@ def unit(x):
 # ---- building -----------------------------------------------------------------------------------------------------
 
 
-def build_timm(tag, window, state=None, eps=None, trunk=TimmTrunk, projected=False, prepare=None):
+def build_timm(
+    tag: str,
+    window: int,
+    state: dict | None = None,
+    eps: float | None = None,
+    trunk: type = TimmTrunk,
+    projected: bool = False,
+    prepare: Callable | None = None,
+) -> nn.Module:
     """timm's model `tag` with the checkpoint `state` (a dict of tensors in any layout timm's filter reads, or Hugging
     Face's ViT/DINOv2 layout), or as timm initialises it when state is None."""
     import timm
@@ -170,7 +180,9 @@ def build_timm(tag, window, state=None, eps=None, trunk=TimmTrunk, projected=Fal
     return trunk(model.eval(), window, projected=projected)
 
 
-def build_clip(trunk, embed_dim, layers, width, patch, window, state=None):
+def build_clip(
+    trunk: type, embed_dim: int, layers: object, width: int, patch: int | None, window: int, state: dict | None = None
+) -> nn.Module:
     """OpenAI's CLIP image tower through its package, its weights rounded to float16 as clip.load does on every device.
 
     embed_dim, layers, width, patch: as the package's CLIP takes them. state: with OpenAI's keys (open_clip's are the

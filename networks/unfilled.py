@@ -1,4 +1,5 @@
-"""Building a network whose weights come from a file: its random initial values, of which none would be left, are not drawn.
+"""Building a network whose weights come from a file:
+its random initial values, of which none would be left, are not drawn.
 
     with unfilled() as left:
         model = build()          # reads the file
@@ -7,6 +8,7 @@
 To draw the 86 million of a ViT-B takes longer than to import it and read its file.
 """
 
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -31,7 +33,8 @@ def version(tensor):
 
 
 class Undrawn(TorchFunctionMode):
-    """Leaves a tensor as it was allocated where a random initialiser would fill it; remembers it, and its version then."""
+    """Leaves a tensor as it was allocated where a random initialiser would fill it;
+    remembers it, and its version then."""
 
     def __init__(self):
         super().__init__()
@@ -57,7 +60,7 @@ class Undrawn(TorchFunctionMode):
 
 
 @contextmanager
-def unfilled():
+def unfilled() -> Iterator[Callable]:
     """In here random initialisers do nothing -> left(module), to be asked when its file has been read."""
     with torch.no_grad(), Undrawn() as mode:
         yield mode.left

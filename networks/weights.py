@@ -12,6 +12,8 @@ MAX_DIMS dimensions, and no tensor larger than the file it came from.
     weights.match(model.state_dict(), state, path)      # UsageError naming the first keys that differ
 """
 
+from __future__ import annotations
+
 import functools
 import importlib.util
 import os
@@ -20,9 +22,13 @@ import warnings
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 from urllib.parse import urlparse
 
 from common.errors import UsageError, one_line
+
+if TYPE_CHECKING:  # named in annotations only
+    import torch
 
 ENDINGS = (".pth", ".pt", ".safetensors")
 SUMS = "SHA256SUMS"  # in --weights-dir: written by --fetch-weights, checked by every run
@@ -48,7 +54,7 @@ class Source:
     def __str__(self):
         return f"https://huggingface.co/{self.hub} ({' or '.join(self.files)})" if self.hub else self.url
 
-    def gave(self, path) -> bool:
+    def gave(self, path: Path) -> bool:
         """Whether a file can be from this source: that of its published sha256, or any where none is published."""
         return not self.sha256 or sha256(path).startswith(self.sha256)
 
@@ -72,6 +78,7 @@ class Weights:
 
     @property
     def origin(self) -> str:
+        """Where the file comes from, the next source where one fails: as --list says it."""
         return ", else ".join(map(str, self.sources))
 
     @property
@@ -134,7 +141,7 @@ def _how_to_get(weights, folder, method):
     )
 
 
-def package_file(name):
+def package_file(name: str) -> Path:
     """'lpips/weights/v0.1/alex.pth' -> Path of that file inside the installed package, which is not imported for it."""
     package, *parts = name.split("/")
     spec = importlib.util.find_spec(package)
@@ -146,7 +153,7 @@ def package_file(name):
     return path
 
 
-def sha256(path):
+def sha256(path: Path) -> str:
     """Hex digest of a file; computed once a process as long as its size and time of change stay."""
     status = os.stat(path)
     return _sha256(os.path.abspath(path), status.st_size, status.st_mtime_ns)
@@ -209,7 +216,7 @@ def write_sums(folder, paths):
 # ---- reading
 
 
-def read_state(path, trusted_torchscript=frozenset()):
+def read_state(path: Path, trusted_torchscript: frozenset = frozenset()) -> dict[str, torch.Tensor]:
     """Open a checkpoint without running anything in it -> {name: CPU tensor} (memory-mapped where the format allows).
 
     trusted_torchscript: sha256 digests of the TorchScript archives that may be opened (OpenAI's CLIP files).
@@ -342,7 +349,7 @@ def match(expected, state, what):
         raise UsageError(f"{what}: not the weights of this architecture; {mismatch}")
 
 
-def differences(expected, state) -> str:
+def differences(expected: dict, state: dict) -> str:
     """The first keys and shapes in which a checkpoint differs from a model's (see match); "" where it fits.
 
     BatchNorm's num_batches_tracked may be missing (old files lack it; it is not used in eval mode).

@@ -6,12 +6,12 @@ from agreement import correlations
 from common.errors import UsageError
 from common.terminal import warn
 from scorefiles.join import join, same_rows
-from scorefiles.read import ENDING, Unusable, is_companion, is_floor, parse_name, read
+from scorefiles.read import ENDING, ScoreFile, Unusable, is_companion, is_floor, parse_name, read
 
 USUAL = {"resizeHW": None, "precision": "paper"}  # settings that change scores but not the name of their file
 
 
-def scan(folder):
+def scan(folder: Path | str) -> dict[str, list[Path]]:
     """{final name: [paths]} of a folder's score files by name: the finished file alone, else its unfinished parts.
 
     Noise floors are no score files, nor are hidden files and other files (correlations.csv, the JSONs). Raises
@@ -27,7 +27,8 @@ def scan(folder):
     return {name: [path for path in paths if path.name == name] or paths for name, paths in files.items()}
 
 
-def name_left_out(error):
+def name_left_out(error: Exception) -> None:
+    """A warning that names a file of no use, which the others go on without."""
     warn(f"left out: {error}")
 
 
@@ -42,7 +43,7 @@ class Folders:
         self.files, self.values = {}, {}
         self.templates, self.reasons, self.ignored, self.unusual, self.protocol = {}, {}, [], [], None
 
-    def look_up(self, name):
+    def look_up(self, name: str) -> tuple[ScoreFile | None, int, int]:
         """(ScoreFile or None, pairs scored, pairs in the dataset) by a score file's name;
         (None, 0, N) where there is none.
 
@@ -81,7 +82,7 @@ class Folders:
                 return None, sum(max(0, path.read_bytes().count(b"\n") - 1) for path in paths), pairs
         return None, 0, pairs
 
-    def check(self, file):
+    def check(self, file: ScoreFile) -> None:
         """That a file can stand in a table beside those before it.
         Raises Unusable, or UsageError where they disagree."""
         table, template = file.table, self.templates.get(file.dataset)
@@ -110,7 +111,7 @@ class Folders:
         if other:
             self.unusual.append(f"{file.path}: {', '.join(other)}")
 
-    def coefficient(self, file, statistic):
+    def coefficient(self, file: ScoreFile, statistic: str) -> float:
         """A file's plcc, srcc or krcc, positive where it agrees with people; computed once."""
         key = file.path, statistic
         if key not in self.values:

@@ -1,6 +1,9 @@
 """What the JSON beside a fused score file holds: the expression, the floor, and the settings of its factors."""
 
+from collections.abc import Iterable
+
 from methods import fused
+from methods.fused import Fused
 from scorefiles.read import of_noise_floor, of_random_weights
 
 COMMON = (
@@ -16,7 +19,7 @@ COMMON = (
 )
 
 
-def document(fusion, factors):
+def document(fusion: Fused, factors: dict[str, dict]) -> dict:
     """The JSON of a fused score file from those of its factors {name: document};
     settings they share stand at the top."""
     settings = [d["settings"] for d in factors.values()]
@@ -45,7 +48,7 @@ def document(fusion, factors):
     }
 
 
-def each_once(lists):
+def each_once(lists: Iterable[list]) -> list:
     """The weight files of several factors, each once."""
     weights = []
     for weight in (weight for some in lists for weight in some):

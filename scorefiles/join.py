@@ -6,12 +6,21 @@ under the same name. Labels agree within LABEL_TOLERANCE of the largest label: t
 PIPAL's with four decimals, while two datasets' labels differ by far more.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from common.errors import UsageError
+from scorefiles.read import ScoreFile
+
+if TYPE_CHECKING:  # named in annotations only
+    import numpy as np
+    import pandas as pd
 
 LABEL_TOLERANCE = 1e-5  # share of the largest absolute label of the two files
 
 
-def base_names(names):
+def base_names(names: pd.Series) -> pd.Series:
     """File names (a pandas Series of text) without folder and in lower case:
     what files of different authors have in common."""
     import pandas as pd
@@ -26,7 +35,7 @@ def pair_names(table):
     return base_names(table["dis"]) + " of " + base_names(table["ref"])
 
 
-def align(first, second):
+def align(first: pd.Series, second: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     """Row numbers (i, j) of what two lists of names (pandas Series) share, i rising.
 
     By name where no name repeats in either; else by position, where the names there are the same.
@@ -43,7 +52,7 @@ def align(first, second):
     return same, same
 
 
-def join(file, other):
+def join(file: ScoreFile, other: ScoreFile) -> tuple[np.ndarray, np.ndarray]:
     """Row numbers (i, j) of the pairs that two ScoreFiles of one dataset share: all pairs of the shorter one, i rising.
 
     Raises UsageError, with file and line, for a pair of the shorter file that the other does not have, and for labels
@@ -73,7 +82,7 @@ def join(file, other):
     return i, j
 
 
-def order_of(file, template):
+def order_of(file: ScoreFile, template: ScoreFile) -> np.ndarray:
     """(N,) row numbers that put the rows of `file` into the order of `template`: the same pairs, no fewer and no more.
 
     Raises UsageError as join, and where one of the two has more pairs.

@@ -27,22 +27,24 @@ COMPANION = ".align.csv"  # ends the name of what was aligned, beside a score fi
 ENDING = re.compile(r"\.csv((?:\.partial(?:\.\d+of\d+)?)?)$", re.ASCII)
 
 
-def stem(dataset, method, perturbation="none", pct=1.0, floor=False):
+def stem(dataset: str, method: str, perturbation: str = "none", pct: float = 1.0, floor: bool = False) -> str:
     """The file name without its ending: ('tid2013', 'dinov1_l2', 'rot', 1) -> 'tid2013_dinov1_l2_rot-1'."""
     plain = f"{Decimal(repr(float(pct))):f}".removesuffix(".0")  # 1, 0.5, 0.00001: never 1e-05
     return f"{dataset}_{method}" + ("" if perturbation == "none" else f"_{perturbation}-{plain}") + FLOOR * floor
 
 
-def is_floor(path):
+def is_floor(path: Path | str) -> bool:
+    """Whether a file's name is that of a noise floor."""
     return Path(path).name.endswith(f"{FLOOR}.csv")
 
 
-def is_companion(path):
+def is_companion(path: Path | str) -> bool:
+    """Whether a file is the companion that --align leaves beside a score file."""
     return Path(path).name.endswith(COMPANION)
 
 
 @cache
-def parse_name(path):
+def parse_name(path: Path | str) -> tuple[str, str, str, float | None]:
     """(dataset, method, perturbation, pct) from a score file's name; UsageError if it is no such name.
 
     Dataset names hold no underscore, so the first one ends it. Plain files have perturbation 'none' and pct None.
@@ -56,14 +58,14 @@ def parse_name(path):
     return dataset, method, perturbation, pct
 
 
-def of_random_weights(document):
+def of_random_weights(document: dict) -> bool:
     """Whether a score file was made with seeded random weights, by the JSON beside it.
     Older files lack the entry: their weights say it."""
     weights = document.get("settings", {}).get("weights") or ()
     return document.get("random_weights", any(w.get("name") == "random" for w in weights))
 
 
-def of_noise_floor(document):
+def of_noise_floor(document: dict) -> bool:
     """Whether a score file holds references against their own perturbed selves.
     Older files lack the entry: their label says it."""
     return document.get("noise_floor", document.get("label", "").endswith("(noise floor)"))
@@ -155,7 +157,7 @@ class ScoreFile:
         return 1 if self.label_higher_is == self.pred_higher_is else -1
 
 
-def read(path, columns=None):
+def read(path: Path | str, columns: dict[str, str] | None = None) -> ScoreFile:
     """Read and check one score file -> ScoreFile.
 
     columns: {'pred': 'score', 'mos': 'dmos', ...} renames a foreign file's columns first. mos, pred, std and pred_*
@@ -296,7 +298,7 @@ def lines_of(path, data):
         raise not_a_score_file(path, error) from None
 
 
-def beside(path):
+def beside(path: Path | str) -> Path:
     """The JSON of a score file: x.csv -> x.json, x.csv.partial.1of2 -> x.json.partial.1of2."""
     name = Path(path).name
     return Path(path).with_name(ENDING.sub(r".json\1", name) if ENDING.search(name) else name + ".json")

@@ -6,6 +6,8 @@ rows are put in the dataset's order and the file appears under its own name, at 
 settings are compared: a changed setting, dataset, weight file or protocol is an error that names it.
 """
 
+from __future__ import annotations
+
 import csv
 import errno
 import glob
@@ -13,17 +15,26 @@ import io
 import json
 import math
 import os
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from common.errors import UsageError, WorkError, one_line
 from common.terminal import check_stopped, warn
+from methods.model import Model
 from scorefiles.read import COLUMNS, beside
+
+if TYPE_CHECKING:  # named in annotations only
+    import numpy as np
+
+if TYPE_CHECKING:  # named in annotations only
+    import numpy as np
 
 SCORING = 1  # raised when the same settings would give other scores than before
 
 
-def write_atomically(path, text):
+def write_atomically(path: Path, text: str) -> None:
     """The file appears complete or not at all."""
     temporary = path.with_name(path.name + ".tmp")
     try:
@@ -37,17 +48,19 @@ def write_atomically(path, text):
         raise WorkError(f"{path}: cannot be written: {error.strerror or error}") from None
 
 
-def as_json(document):
+def as_json(document: dict) -> str:
+    """The text of a score file's JSON: sorted keys, so that equal documents are equal bytes."""
     return json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
-def as_csv(rows):
+def as_csv(rows: Iterable[Sequence]) -> str:
+    """The text of a CSV file with these rows, lines ended by a line feed."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue()
 
 
-def whole_lines(path):
+def whole_lines(path: Path) -> bytes:
     """The bytes of a file up to its last line's end; b"" where there is no file."""
     try:
         data = path.read_bytes()
@@ -56,7 +69,7 @@ def whole_lines(path):
     return data[: data.rfind(b"\n") + 1]
 
 
-def differences(old, new, prefix=""):
+def differences(old: dict, new: dict, prefix: str = "") -> list[str]:
     """['precision: fp32 there, paper now'] of two nested dicts."""
     changes = []
     for key in sorted({*old, *new}):
@@ -91,13 +104,14 @@ class Output:
         self.needed = {i for i, p in enumerate(pairs) if p.dis not in left_out}
         self.clear()
 
-    def clear(self):
+    def clear(self) -> None:
+        """Forget what was read from the disk."""
         self.done, self.complete, self.header = {}, False, None
         self.end = 0  # where the partial file's last whole line ends
         # files made otherwise, to be dropped (--overwrite) as soon as there are rows to put in their place
         self.doomed = []
 
-    def open(self, overwrite=False):
+    def open(self, overwrite: bool = False) -> Output:
         """Read what is there. UsageError where it was made with other settings or is damaged; with overwrite such a
         file is replaced, and a finished one also where it was made in another environment."""
         self.clear()
@@ -108,25 +122,27 @@ class Output:
             self.read_partials(overwrite)
         return self
 
-    def has(self, indices):
+    def has(self, indices: Iterable[int]) -> bool:
         """Whether the rows of all these pairs are there."""
         return self.complete or all(i in self.done for i in indices)
 
-    def batch_begun(self):
+    def batch_begun(self) -> int | None:
         """The batch size with which a partial file was begun, None where there is none."""
         try:
             return json.loads(beside(self.partial).read_text(encoding="utf-8"))["environment"]["batch_size"]
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
-    def partials(self):
+    def partials(self) -> list[Path]:
+        """The partial files of all shards, sorted by name."""
         return sorted(self.final.parent.glob(glob.escape(self.final.name) + ".partial*"))
 
-    def read_partials(self, overwrite=False):
+    def read_partials(self, overwrite: bool = False) -> None:
+        """Take the rows of the partial files, of this shard and of others."""
         for path in self.partials():
             self.done |= self.rows_if_same(path, overwrite)
 
-    def rows_if_same(self, path, overwrite):
+    def rows_if_same(self, path: Path, overwrite: bool) -> dict[int, list[str]]:
         """The rows of a file that was made as this run makes it; else UsageError, or {} and the file is doomed."""
         try:
             if path != self.final and not whole_lines(path):  # killed, or not yet come, before its first row
@@ -140,7 +156,7 @@ class Output:
                 self.doomed += [path, beside(path)]
             return {}
 
-    def compare(self, path, sections):
+    def compare(self, path: Path, sections: Sequence[str]) -> None:
         """UsageError naming what differs between this run and the one that wrote `path`, by the JSON beside it."""
         try:
             there = json.loads(beside(path).read_text(encoding="utf-8"))
@@ -165,7 +181,7 @@ class Output:
                 "use --overwrite, another -sdir or another -s"
             )
 
-    def rows_of(self, path):
+    def rows_of(self, path: Path) -> dict[int, list[str]]:
         """{pair index: row} of a file. The last line of a partial file may be torn: it is left out.
         A finished file is whole."""
         whole = whole_lines(path)
@@ -193,7 +209,7 @@ class Output:
         self.header = header or self.header
         return rows_by_pair
 
-    def sound(self, i, row):
+    def sound(self, i: int, row: Sequence[str]) -> bool:
         """Whether the numbers of a row are the pair's label and finite scores."""
         try:
             label, *scores = map(float, row[2:])
@@ -201,7 +217,7 @@ class Output:
             return False
         return label == self.pairs[i].label and all(map(math.isfinite, scores))
 
-    def append(self, indices, values):
+    def append(self, indices: Sequence[int], values: np.ndarray) -> None:
         """Add the rows of these pairs that are not there yet; values: (n, 1) floats, or (n, 1 + L) with one a block."""
         if self.header is None:
             self.header = [*COLUMNS, *(f"pred_{b}" for b in self.layers or range(len(values[0]) - 1))][
@@ -216,7 +232,7 @@ class Output:
         self.done |= rows
         check_stopped()
 
-    def write(self, text):
+    def write(self, text: str) -> None:
         """Append whole lines to the partial file, after its last whole line, and see them on the disk."""
         try:
             self.drop()
@@ -235,16 +251,17 @@ class Output:
         except OSError as error:
             raise WorkError(f"{self.partial}: cannot be written: {error.strerror or error}") from None
 
-    def drop(self):
+    def drop(self) -> None:
+        """Remove the files that were made otherwise (--overwrite), now that there is something in their place."""
         while self.doomed:
             self.doomed.pop(0).unlink(missing_ok=True)  # a CSV before the JSON that says how it was made
 
-    def catch_up(self):
+    def catch_up(self) -> None:
         """Take the finished file where another run, of another shard say, was faster to give it its name."""
         if not self.complete and self.final.exists() and self.final not in self.doomed:
             self.open()
 
-    def finish(self):
+    def finish(self) -> bool:
         """Give the file its name if all of its rows are there -> whether it is complete.
         Of several shards, the last to finish joins them."""
         self.catch_up()
@@ -264,7 +281,7 @@ class Output:
 
 
 @contextmanager
-def locked(folder, names):
+def locked(folder: Path, names: Iterable[str]) -> Iterator[None]:
     """Hold the locks of these files: a second run that writes one of them waits, and says so. The kernel drops the
     locks of a process that dies, so none is ever stale. Taken in sorted order, so that two runs never wait for each
     other."""
@@ -291,7 +308,7 @@ def locked(folder, names):
         yield
 
 
-def environment(model, batch):
+def environment(model: Model, batch: int) -> dict:
     """What may change a score's last digits: versions of the packages that computed it, the device, the batch size."""
     import importlib.metadata
     import platform

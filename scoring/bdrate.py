@@ -11,9 +11,13 @@ HSTP-VID-WPOM, 2020;
 Akima: Herglotz et al. 2024, "The Bjontegaard Bible", IEEE Transactions on Image Processing 33.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from common.errors import UsageError
+from methods.model import Column
+from scoring.folders import FilePair
 
 LEAST_POINTS = 4
 LEAST_IMAGES = 3  # of an interval: with 2, one degree of freedom says nothing
@@ -82,7 +86,7 @@ def points(pairs, scores):
     }
 
 
-def check(pairs, anchor=None):
+def check(pairs: Sequence[FilePair], anchor: str | None = None) -> None:
     """UsageError, before anything is scored, where curves could not be drawn or compared: an unknown anchor, fewer than
     4 points on a curve, images of one codec with different numbers of points."""
     counts = {
@@ -105,7 +109,9 @@ def check(pairs, anchor=None):
             )
 
 
-def compare(pairs, scores, anchor=None, interpolation="pchip"):
+def compare(
+    pairs: Sequence[FilePair], scores: Sequence[float], anchor: str | None = None, interpolation: str = "pchip"
+) -> list[dict]:
     """BD-rate of every codec against the anchor (default: the first) -> [{codec, anchor, bd_rate, low, high, ...}].
 
     bd_rate: of the mean log-rate difference over images, in percent; low, high: 95 % interval, Student's t on the
@@ -162,7 +168,7 @@ def compare(pairs, scores, anchor=None, interpolation="pchip"):
     return lines
 
 
-def mean_curves(pairs, scores):
+def mean_curves(pairs: Sequence[FilePair], scores: Sequence[float]) -> dict[str, tuple]:
     """{codec: (bitrates, scores)}: the k-th lowest bitrate of every image averaged, geometrically, and its score."""
     curves = {}
     for codec, images in points(pairs, scores).items():
@@ -171,7 +177,13 @@ def mean_curves(pairs, scores):
     return curves
 
 
-def report(pairs, scores, column, anchor=None, interpolation="pchip"):
+def report(
+    pairs: Sequence[FilePair],
+    scores: Sequence[float],
+    column: Column,
+    anchor: str | None = None,
+    interpolation: str = "pchip",
+) -> str:
     """What is printed of one score column: the mean curve of each codec, and the BD-rates."""
     text = [f"{column.name}: higher is {column.higher_is}; mean curves (bitrate: score)"]
     curves = mean_curves(pairs, scores)

@@ -4,6 +4,8 @@ Each distinct perturbed image passes through the model once: the references of a
 the last of their pairs is done, then their distorted images, unit by unit. Windows of many images share a batch.
 """
 
+from collections.abc import Callable, Iterator
+
 import numpy as np
 import torch
 
@@ -11,7 +13,7 @@ from common.errors import WorkError
 from common.terminal import warn
 from distances import Features
 from scoring.loading import AlignedPair, images_of
-from scoring.plan import split, tiles, variant
+from scoring.plan import Plan, split, tiles, variant
 
 
 class Engine:
@@ -126,7 +128,7 @@ def fetch(tensor):
     return tensor.cpu().numpy()
 
 
-def keep_memory():
+def keep_memory() -> None:
     """Let glibc reuse freed memory instead of handing it back to the system after each large tensor:
     up to twice as fast."""
     import ctypes
@@ -155,7 +157,7 @@ def all_finite(features):
     return torch.isfinite(torch.stack(sums, 1)).all(1)
 
 
-def score_plan(plan, wanted, batch_bar=None, workers=0):
+def score_plan(plan: Plan, wanted: Callable, batch_bar: object = None, workers: int = 0) -> Iterator[tuple]:
     """Run a plan -> yields (perturbation, unit, {column name: float64 (pairs of the unit, values)}) in order.
 
     wanted(perturbation, unit) -> the columns to compute there, [] for what is done. Raises WorkError with the pair's

@@ -10,6 +10,7 @@ are a folder.
 
 import csv
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from common.errors import UsageError
 from common.files import key, list_folder, number, read_table, some
 from common.terminal import warn
 from common.text import aligned
+from methods.model import Column
 
 LEVEL = 0.95
 TIE = "not shown different"
@@ -35,7 +37,7 @@ class FilePair:
 # ---- which belongs to which
 
 
-def is_folder_job(reference, distorted):
+def is_folder_job(reference: str, distorted: Sequence[str]) -> bool:
     """Whether folders are given. UsageError for a mixture of files and folders."""
     kinds = {path: Path(path).is_dir() for path in (reference, *distorted)}
     if len(set(kinds.values())) > 1:
@@ -69,7 +71,7 @@ def images_in(folder):
     return paths
 
 
-def pair_folders(reference, distorted):
+def pair_folders(reference: str, distorted: Sequence[str]) -> tuple[list[FilePair], dict[str, list[str]]]:
     """Folder of references, folders of distorted images -> ([FilePair], {folder: [file names without a partner]}).
 
     Raises UsageError for a folder given twice, without images, or in which nothing finds a partner.
@@ -94,7 +96,7 @@ def pair_folders(reference, distorted):
     return pairs, {where: files for where, files in alone.items() if files}
 
 
-def read_manifest(path):
+def read_manifest(path: str) -> list[FilePair]:
     """CSV with ref,dis[,codec][,bitrate] -> [FilePair]; without a codec, the distorted image's folder stands for it.
 
     Raises UsageError naming file and line: a missing column or file, a bitrate that is no positive number, a pair
@@ -118,7 +120,7 @@ def read_manifest(path):
     return pairs
 
 
-def list_alone(alone):
+def list_alone(alone: dict[str, list[str]]) -> None:
     """Warn of files without a partner, folder by folder."""
     for where, files in alone.items():
         warn(f"{where}: {len(files)} without a partner: {some(files)}")
@@ -149,7 +151,7 @@ def by_reference(pairs, scores, groups, references):
     return sums, counts
 
 
-def summary(pairs, scores):
+def summary(pairs: Sequence[FilePair], scores: Sequence[float]) -> list[dict]:
     """-> [{group, images, mean, median, low, high}], low and high the 95 % interval of the mean (Student's t with
     references - 1 degrees of freedom, standard error by a jackknife over references), None with a single reference."""
     import numpy as np
@@ -178,7 +180,7 @@ def summary(pairs, scores):
     return lines
 
 
-def comparisons(pairs, scores, higher_is):
+def comparisons(pairs: Sequence[FilePair], scores: Sequence[float], higher_is: str) -> tuple[int, list[dict]]:
     """Every two groups on the references they all have -> (references in common, [{a, b, difference, low, high,
     better}]).
 
@@ -217,7 +219,9 @@ def comparisons(pairs, scores, higher_is):
     return len(references), lines
 
 
-def report(pairs, scores, column, registrations=None):
+def report(
+    pairs: Sequence[FilePair], scores: Sequence[float], column: Column, registrations: Sequence | None = None
+) -> str:
     """What is printed of one score column: a line a group, then every two groups side by side. With registrations (one
     a pair) a line says of how many images a shift, turn or scale was undone."""
     lines, (common, compared) = summary(pairs, scores), comparisons(pairs, scores, column.higher_is)
@@ -252,7 +256,7 @@ def report(pairs, scores, column, registrations=None):
     return "\n".join(text)
 
 
-def write_csv(path, pairs, scores):
+def write_csv(path: str, pairs: Sequence[FilePair], scores: Sequence[dict]) -> None:
     """dis,ref[,group][,bitrate] and a column a score, a line a pair. Appears at once, when all is scored."""
     from scorefiles.write import write_atomically
 

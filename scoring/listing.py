@@ -86,7 +86,7 @@ def known(sha256):
     return sha256 if len(sha256) == 64 else f"{sha256}... (its first digits, as published)"
 
 
-def show():
+def show() -> None:
     """Print the registries, an entry a paragraph."""
     print("datasets (-dat)")
     for entry in DATASETS.values():

@@ -160,7 +160,7 @@ def distance_map(model, column, distorted, reference, batch=8):
     return DistanceMap(column.name, score, mean_is, layers, total, chosen or tuple(range(len(layers))))
 
 
-def save(score_map, path, with_layers=False):
+def save(score_map: DistanceMap, path: Path | str, with_layers: bool = False) -> None:
     """The raw map as (H, W) float64 in path.npy; with_layers: also path-layers.npy, (L, H, W) float32.
     Raises OSError."""
     path = Path(path)

@@ -5,6 +5,9 @@ number fetched at once. The formulas are written out again from METHOD.md sectio
 wasserstein_1d, so that a mistake in distances.py cannot hide here.
 """
 
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -52,7 +55,8 @@ def jsd(f, g):
     return final((F.kl_div(m.log(), p, reduction="none").sum(0) + F.kl_div(m.log(), q, reduction="none").sum(0)) / 2)
 
 
-def wsd(f, g):
+def wsd(f: list, g: list) -> float:
+    """The distance wsd of one window. f, g: its blocks, L tensors (T, C)."""
     import ot
 
     x, y = columns(f), columns(g)
@@ -77,7 +81,9 @@ def windows(image):
     return torch.stack([pixels[:, y : y + 224, x : x + 224] for y in cuts[0] for x in cuts[1]])
 
 
-def score(features, distorted, reference, distance, perturbation, pct=1.0):
+def score(
+    features: Callable, distorted: Path, reference: Path, distance: str, perturbation: str, pct: float = 1.0
+) -> float:
     """One score: features(x) -> list of blocks of one window (1, 3, 224, 224); the two paths;
     names as on the command line."""
     f, g = (

@@ -5,6 +5,7 @@ Where blocks, units and batches are cut depends on the pairs, their sizes and th
 interrupted run that goes on at a unit gives the very bytes of an undisturbed one.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,7 +17,7 @@ from robustness import PERTURBATIONS
 BATCHES = 4  # batches in a block of references, and in a unit of distorted images: enough to fill them, little to lose
 
 
-def default_batch(device):
+def default_batch(device: str) -> int:
     """Windows a batch: 8 on a CPU, where more gains nothing; on CUDA what half of the device's memory holds at 100 MB a
     window (ViT-B/16 with all distances), 256 at most. The same device always gives the same number."""
     if not device.startswith("cuda"):
@@ -80,12 +81,12 @@ class Plan:
             units = runs_of(members, [self.weight(self.pairs[i][0]) for i in members], limit)
             self.blocks.append(([reference for reference, _ in run], units))
 
-    def weight(self, image):
+    def weight(self, image: ImageFile) -> int:
         """Batch places an image takes: its windows, or its area in windows of 224 where it is seen whole."""
         windows = tiles(image.width, image.height, self.model)
         return len(windows) if self.model.window else -(-image.width * image.height // 224**2)
 
-    def windows(self, todo=lambda perturbation, unit: True):
+    def windows(self, todo: Callable = lambda perturbation, unit: True) -> tuple[int, int]:
         """(windows of references, windows of distorted images) that `todo` leaves to compute."""
         count = [0, 0]
         for references, units in self.blocks:
@@ -100,11 +101,11 @@ class Plan:
             count = [n + moved for n in count]
         return tuple(count)
 
-    def moved(self, perturbation, unit):
+    def moved(self, perturbation: tuple, unit: Sequence[int]) -> list[int]:
         """The pairs of a unit that are scored aligned."""
         return [i for i in unit if (i, perturbation) in self.aligned]
 
-    def as_it_is(self, perturbation, unit):
+    def as_it_is(self, perturbation: tuple, unit: Sequence[int]) -> bool:
         """Whether a pair of the unit is scored as it is. Then the whole unit is, so that the pair shares its batches,
         and with them its last bits, with the same neighbours as in a run that aligns nothing."""
         return len(self.moved(perturbation, unit)) < len(unit)

@@ -8,11 +8,21 @@ Prediction against label by distortion type, a PNG beside each score file.
 The other pictures come from run_single_img.py --map and --curve, and the same as above from run.py --plot.
 """
 
+from __future__ import annotations
+
 import math
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from common.errors import UsageError, one_line
 from common.terminal import check_writable, run_main
+
+if TYPE_CHECKING:  # named in annotations only
+    import numpy as np
+    from matplotlib.figure import Figure
+
+    from scoring.maps import DistanceMap
 
 # Okabe and Ito 2008: told apart by colour-blind readers
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000")
@@ -20,7 +30,7 @@ MARKERS = "osD^vP"
 SHOWN = 0.995  # share of a map's pixels within the colour scale
 
 
-def figure(width, height):
+def figure(width: float, height: float) -> Figure:
     """A Figure of its own (no pyplot: no global state, no display needed)."""
     try:
         from matplotlib.figure import Figure
@@ -31,7 +41,7 @@ def figure(width, height):
     return Figure((width, height), layout="constrained")
 
 
-def check_target(path, option):
+def check_target(path: str, option: str) -> None:
     """UsageError before the work starts where a picture could not be written: unknown ending, no such folder."""
     kinds = sorted(figure(1, 1).canvas.get_supported_filetypes())
     path = Path(path)
@@ -50,11 +60,18 @@ def save(fig, path, dpi=100):
 # ---- maps
 
 
-def difference(path, reference, distorted, score_map, with_layers=False, caption=""):
+def difference(
+    path: str,
+    reference: np.ndarray,
+    distorted: np.ndarray,
+    score_map: DistanceMap,
+    with_layers: bool = False,
+    caption: str = "",
+) -> None:
     """Reference, distorted image and map side by side;
     below them, if asked for, the map of every block on its own scale.
 
-    reference, distorted: uint8 (H, W, 3); found: maps.DistanceMap.
+    reference, distorted: uint8 (H, W, 3); score_map: maps.DistanceMap.
     """
     height, width = score_map.total.shape
     across = min(6, max(3, len(score_map.layers))) if with_layers else 3
@@ -101,8 +118,8 @@ def heat(fig, ax, values, title):
 # ---- rate-distortion
 
 
-def curves(path, column, higher_is, curves_of):
-    """Mean curve of each codec: found {codec: (bitrates (points,), scores (points,))}."""
+def curves(path: str, column: str, higher_is: str, curves_of: dict[str, tuple]) -> None:
+    """Mean curve of each codec: curves_of {codec: (bitrates (points,), scores (points,))}."""
     fig = figure(6, 4.2)
     from matplotlib.ticker import LogLocator
 
@@ -165,7 +182,7 @@ def scatter(score_file, path):
     save(fig, path)
 
 
-def score_files(paths):
+def score_files(paths: Sequence[Path | str]) -> list[Path]:
     """Draw each finished score file into a PNG of its name, beside it -> the PNGs. UsageError for a partial file."""
     from scorefiles.read import read
 

@@ -2,6 +2,7 @@
 Imports no torch."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from common.errors import UsageError, unknown
@@ -40,7 +41,7 @@ class Run:
             )
 
 
-def perturbations(names, magnitudes=(1.0,)):
+def perturbations(names: Sequence[str], magnitudes: Sequence[float] = (1.0,)) -> tuple[tuple[str, float], ...]:
     """Names of PERTURBATIONS and magnitudes -> ((name, pct), ...), 'none' once, in the order given.
     Raises UsageError."""
     for name in names:

@@ -4,6 +4,8 @@ models, fusions = models_of(["psnr", "st_vgg16_l2"], [], Options())
 scores = score_pairs([FilePair("original.png", "coded.jpg")], models, fusions)     # [{"psnr": ..., "st_vgg16_l2": ...}]
 """
 
+from collections.abc import Sequence
+
 from common import images
 from common.terminal import progress
 from methods.model import Model, known_by
@@ -26,7 +28,7 @@ def checked(pairs, resizeHW=None):
     ]
 
 
-def columns_of(models, fusions):
+def columns_of(models: Sequence[Model], fusions: Sequence) -> tuple[dict, dict]:
     """What models and fused metrics give -> ({column name: Column}, {column name: (Fused, {factor: Column})} of the
     fused ones)."""
     columns = [column for model in models for column in model.columns]
@@ -38,7 +40,7 @@ def columns_of(models, fusions):
 def score_pairs(
     pairs: list[FilePair],
     models: list[Model],
-    fusions=(),
+    fusions: Sequence = (),
     *,
     resizeHW: int | None = None,
     batch_size: int | None = None,
@@ -71,7 +73,9 @@ def score_pairs(
     return scores
 
 
-def registrations(pairs, mode, *, resizeHW=None, shown=None):
+def registrations(
+    pairs: Sequence[FilePair], mode: str | None, *, resizeHW: int | None = None, shown: bool | None = None
+) -> list:
     """[FilePair] -> [registration.Registration], what --align finds of each pair of files.
     Raises UsageError and WorkError."""
     from scoring import aligning
@@ -93,7 +97,7 @@ def to_align(model, pairs, aligned, resizeHW):
     return {(i, PLAIN[0]): r for i, r in enumerate(registrations_of) if aligning.fits(r, model)}
 
 
-def map_pair(pair, model, *, resizeHW=None, batch_size=None):
+def map_pair(pair: FilePair, model: Model, *, resizeHW: int | None = None, batch_size: int | None = None) -> tuple:
     """Where a pair of files differs according to the model's one score -> (reference, distorted, maps.DistanceMap,
     Registration or None).
 
@@ -118,7 +122,9 @@ def map_pair(pair, model, *, resizeHW=None, batch_size=None):
     return reference, distorted, drawn, next(iter(aligned.values()), None)
 
 
-def calibrations(paths, models, fusions=(), *, resizeHW=None):
+def calibrations(
+    paths: Sequence[str], models: Sequence[Model], fusions: Sequence = (), *, resizeHW: int | None = None
+) -> dict:
     """{column name: calibrate.Calibration} fitted to finished score files of the same methods. Raises UsageError."""
     from scoring import calibrate
 
@@ -142,7 +148,7 @@ def calibrations(paths, models, fusions=(), *, resizeHW=None):
     return {c.column: c for c in fitted}
 
 
-def predictions(scores, opinions):
+def predictions(scores: dict[str, float], opinions: dict) -> dict[str, object]:
     """{psnr_predicted_label: ..., _low, _high, _extrapolated} of the calibrated scores
     {column name: score} of one pair."""
     return {

@@ -15,7 +15,7 @@ __all__ = ["Settings", "compare"]
 FEW_REFERENCES = 50  # with fewer, the report states how often 95 % intervals held the truth in simulations
 
 
-def compare(groups, settings):
+def compare(groups: list, settings: Settings) -> tuple[dict, dict]:
     """Groups (grouping.read_groups) -> (results: the dict that --format json prints, {group name:
     evidence.Measured})."""
     measured = {}

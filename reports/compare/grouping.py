@@ -4,7 +4,11 @@ Whatever does not fit together is refused, with the file and what to do: labels 
 scores of different protocols. Nothing is dropped to make files fit.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,6 +16,9 @@ from common.errors import UsageError
 from scorefiles.folder import name_left_out
 from scorefiles.join import base_names, order_of
 from scorefiles.read import FLOOR, Unusable, is_companion, is_floor, read
+
+if TYPE_CHECKING:  # named in annotations only
+    import pandas as pd
 
 FEWEST_PAIRS = 10
 
@@ -44,7 +51,7 @@ class Group:
         return self.dataset + ("" if self.perturbation == "none" else f" {self.perturbation}-{self.pct:g}")
 
 
-def no_spread(dataset, table):
+def no_spread(dataset: str, table: pd.DataFrame) -> str:
     """Why there is no spread when none was given."""
     from datasets import DATASETS
 
@@ -52,7 +59,13 @@ def no_spread(dataset, table):
     return "no spread of the labels was given (a column std, --std or --data-root)" + (f"; {known}" if known else "")
 
 
-def read_groups(paths, columns=None, higher_is=None, similarity=(), spread=no_spread):
+def read_groups(
+    paths: Sequence[str],
+    columns: dict[str, str] | None = None,
+    higher_is: str | None = None,
+    similarity: Sequence[str] = (),
+    spread: Callable = no_spread,
+) -> list[Group]:
     """Read score files and put them into Groups, in order of first appearance.
 
     columns: as scorefiles.read, for foreign files, whose dataset is then "data" and whose metric is the file's name.
@@ -221,7 +234,7 @@ def _floor_file(file):
     return numbers_by_name(path, "ref", "pred")
 
 
-def numbers_by_name(path, name, value):
+def numbers_by_name(path: str, name: str, value: str) -> pd.DataFrame:
     """A small CSV of a name and a number a line -> its table; UsageError with file and line for anything else."""
     import pandas as pd
 

@@ -4,9 +4,13 @@ Used by fuse.py and reports/fuse/write.py. What does not fit together is refused
 that lacks a factor's file is left out and named.
 """
 
+from __future__ import annotations
+
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,7 +19,10 @@ from methods import fused
 from robustness import PERTURBATIONS
 from scorefiles.folder import name_left_out, scan
 from scorefiles.join import base_names, order_of
-from scorefiles.read import Unusable, parse_name, read
+from scorefiles.read import ScoreFile, Unusable, parse_name, read
+
+if TYPE_CHECKING:  # named in annotations only
+    import pandas as pd
 
 BLOCK = re.compile(r"pred_\d+")
 
@@ -65,14 +72,16 @@ class Folder:
         }
 
     @property
-    def datasets(self):
+    def datasets(self) -> list[str]:
+        """Names of the datasets of the cells, each once."""
         return list(dict.fromkeys(dataset for dataset, _, _ in self.cells))
 
     @property
-    def methods(self):
+    def methods(self) -> list[str]:
+        """Names of all methods of the cells, sorted."""
         return sorted({method for files in self.cells.values() for method in files})
 
-    def read(self, key, method):
+    def read(self, key: tuple, method: str) -> tuple[ScoreFile, np.ndarray]:
         """-> (ScoreFile, order): table.iloc[order] has the rows of the dataset's first file.
         UsageError for what does not fit."""
         path = self.cells[key][method]
@@ -95,7 +104,7 @@ class Folder:
         template = self.first.setdefault(file.dataset, file)
         return file, self.without_shared(file, order_of(file, template))
 
-    def without_shared(self, file, order):
+    def without_shared(self, file: ScoreFile, order: np.ndarray) -> np.ndarray:
         """The rows `order` of a file, less those of references left out. UsageError for one that the file has not."""
         leave = self.shared.get(file.dataset, set())
         if not leave:
@@ -106,7 +115,7 @@ class Folder:
             raise UsageError(f"--shared-content: {file.path} has no reference {', '.join(unknown_names)}")
         return order[~np.isin(references, list(leave))]
 
-    def usable(self, key, method):
+    def usable(self, key: tuple, method: str) -> bool:
         """Whether a cell has a method's file. One that is of no use by itself is named on stderr, once,
         and leaves the cell."""
         if method not in self.cells[key]:
@@ -119,7 +128,7 @@ class Folder:
             return False
         return True
 
-    def load(self, factors):
+    def load(self, factors: Sequence[str]) -> tuple[list[FactorCell], dict[str, list[str]]]:
         """-> ([Cell] that have all factors, {cell name: [factors it lacks]}). UsageError for an unknown factor, or
         files of different protocols or sizes."""
         for name in factors:
@@ -136,7 +145,8 @@ class Folder:
         same(cells, lambda file: file.settings.get("resizeHW"), "with --resizeHW")
         return cells, lacking
 
-    def cell(self, key, factors):
+    def cell(self, key: tuple, factors: Sequence[str]) -> FactorCell:
+        """The FactorCell of (dataset, perturbation, pct) with these factors, each as its oriented distance."""
         files = [self.read(key, name) for name in factors]
         distances = [
             fused.distance(file.table["pred"], file.pred_higher_is, self.floor, line(file.path))[order]
@@ -144,14 +154,18 @@ class Folder:
         ]
         return self.made(key, factors, distances, [file for file, _ in files])
 
-    def made(self, key, names, distances, files):
+    def made(
+        self, key: tuple, names: Sequence[str], distances: Sequence[np.ndarray], files: Sequence[ScoreFile]
+    ) -> FactorCell:
+        """A FactorCell of distances (F, N) in the order of the dataset's first file, with its labels,
+        higher = worse."""
         file, order = self.read(key, files[0].method)
         label = file.table["mos"].to_numpy()[order]
         label = label if file.label_higher_is == "worse" else -label
         references = base_names(file.table["ref"]).to_numpy(dtype=str)[order]
         return FactorCell(*key, tuple(names), np.stack(distances), label, references, tuple(files))
 
-    def blocks(self, method):
+    def blocks(self, method: str) -> tuple[list[FactorCell], dict[str, list[str]]]:
         """-> ([Cell] whose factors are the blocks of a method, pred_0 ..., of a --per-layer run, {cell name: what it
         lacks})."""
         if method not in self.methods:
@@ -174,18 +188,18 @@ class Folder:
         same(cells, lambda file: file.protocol, "under protocol")
         return cells, lacking
 
-    def prediction(self, cell, method):
+    def prediction(self, cell: FactorCell, method: str) -> np.ndarray:
         """A method's own predictions (N,) in a cell, higher = worse (PSNR negated, not its reciprocal),
         in the cell's order."""
         file, order = self.read((cell.dataset, cell.perturbation, cell.pct), method)
         return (1 if file.pred_higher_is == "worse" else -1) * file.table["pred"].to_numpy()[order]
 
-    def rows(self, cell):
+    def rows(self, cell: FactorCell) -> pd.DataFrame:
         """The table of the cell's first file, in the cell's order."""
         file, order = self.read((cell.dataset, cell.perturbation, cell.pct), cell.files[0].method)
         return file.table.iloc[order]
 
-    def singles(self, cell):
+    def singles(self, cell: FactorCell) -> list[str]:
         """Methods that can be set beside those of a cell: not fused, not of random weights, of the same protocol."""
         methods, key = [], (cell.dataset, cell.perturbation, cell.pct)
         for method in [method for method in list(self.cells[key]) if self.usable(key, method)]:
@@ -195,7 +209,7 @@ class Folder:
         return methods
 
 
-def shared_content(path):
+def shared_content(path: str) -> dict[str, set[str]]:
     """A CSV of dataset,ref -> {dataset: {references, as base_names writes them}}:
     content that other datasets hold too."""
     import pandas as pd
@@ -229,7 +243,7 @@ def same(cells, setting, what):
             )
 
 
-def enough(cells, lacking, what):
+def enough(cells: Sequence[FactorCell], lacking: dict, what: str) -> None:
     """UsageError unless one dataset can be held out."""
     datasets = list(dict.fromkeys(c.dataset for c in cells))
     if len(datasets) < 2:

@@ -1,11 +1,13 @@
 """Parameters of a fused metric chosen on some datasets' cells and held out from another:
 the choices that fuse.py reports."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from agreement.exponents import Agreement, choose
+from reports.fuse.cells import FactorCell
 
 KINDS = {"exponents": (np.log, np.exp), "weights": (np.positive, np.positive)}  # distances -> X; p @ X -> fused score
 CURVE = (0, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 1, 2, 5, 10, 20, 50, 100)
@@ -39,12 +41,14 @@ class Choice:
         return " + ".join(n if p == 1 else f"{p:g} {n}" for n, p in left)
 
 
-def agreement_of(cells, kind):
+def agreement_of(cells: Sequence[FactorCell], kind: str) -> Agreement:
     """The exponents.Agreement of cells.FactorCells."""
     return Agreement([(c.dataset, KINDS[kind][0](c.distances), c.badness) for c in cells])
 
 
-def leaving_one_out(agreement, names, start, free):
+def leaving_one_out(
+    agreement: Agreement, names: Sequence[str], start: Sequence[float], free: Sequence[int]
+) -> list[Choice]:
     """[Choice] for each dataset held out, and a last one chosen on all. start (F,), free: indices that may move."""
     choices = []
     for left_out in [*agreement.datasets, None]:
@@ -55,7 +59,7 @@ def leaving_one_out(agreement, names, start, free):
     return choices
 
 
-def curves(choices, agreement, factors):
+def curves(choices: Sequence[Choice], agreement: Agreement, factors: Sequence[str]) -> list[dict]:
     """How flat the top is: mean SRCC of the datasets a choice was made on, along each free parameter,
     the others as chosen."""
     lines = []

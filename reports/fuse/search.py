@@ -118,10 +118,9 @@ class Ranking:
     """The sets of up to so many of `count` factors, ranked by their mean SRCC over the datasets `on`.
 
     thin, look: the Agreements of the sample that ranks and of a smaller one. `best_of` {members: (mean SRCC,
-    parameters)}
-    of the sets that were ranked, `tried` all of which anything was computed, `gaps` {size: how far below the best of a
-    first look the best set stood that it left out}. A set is its best part that is one smaller, exponents as they are,
-    times a power of the factor added.
+    parameters)} of the sets that were ranked, `tried` all of which anything was computed, `gaps` {size: how far below
+    the best of a first look the best set stood that it left out}. A set is its best part that is one smaller, exponents
+    as they are, times a power of the factor added.
     """
 
     def __init__(self, thin, look, count, on, desc):

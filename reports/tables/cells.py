@@ -4,12 +4,14 @@ Which score file fills a cell is said by paper/tables.csv, and by nothing else. 
 """
 
 import csv
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from common.errors import unknown
 from reports.tables.render import DISTANCES, Table, label
+from scorefiles.folder import Folders
 from scorefiles.read import parse_name, stem
 
 PAPER = Path(__file__).resolve().parent / "paper" / "tables.csv"
@@ -62,7 +64,7 @@ class Cell:
         return None if self.score is None or self.published is None else self.score - self.published
 
 
-def published(tables):
+def published(tables: Sequence[str]) -> list[Cell]:
     """The cells of the given tables in printed order, still without scores."""
     with open(PAPER, newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["table"] in tables]
@@ -71,7 +73,7 @@ def published(tables):
     ]
 
 
-def extra_cells(cells, methods):
+def extra_cells(cells: Sequence[Cell], methods: Sequence[str]) -> list[Cell]:
     """Cells for methods the paper does not have, in the columns of the tables of `cells`."""
     columns = dict.fromkeys((c.table, c.dataset, c.perturbation, c.statistic) for c in cells)
     return [
@@ -104,7 +106,7 @@ class Call(NamedTuple):
         return " ".join(f"{flag} {' '.join(values)}" for flag, values in flags.items() if values)
 
 
-def calls(cells):
+def calls(cells: Sequence[Cell]) -> list[Call]:
     """The fewest Calls that make the cells' score files: one a dataset and backbone; metrics without -d share one."""
     made = {}
     for cell in cells:
@@ -119,7 +121,7 @@ def calls(cells):
     return list(made.values())
 
 
-def fill(cells, folders):
+def fill(cells: Sequence[Cell], folders: Folders) -> None:
     """Put the coefficients of the folders' score files into the cells."""
     for cell in cells:
         file, cell.pairs, cell.expected = folders.look_up(cell.scores_file)
@@ -144,7 +146,7 @@ def group(cell):
     return "low-level metrics" if cell.model in ("psnr", "msssim", "fsim") else "learned metrics"
 
 
-def tables_of(cells):
+def tables_of(cells: Sequence[Cell]) -> list[Table]:
     """Cells -> render.Table, one a table, rows and columns in printed order."""
     tables = {}
     for cell in cells:
@@ -153,7 +155,7 @@ def tables_of(cells):
     return list(tables.values())
 
 
-def summarise(cells, folders):
+def summarise(cells: Sequence[Cell], folders: Folders) -> dict:
     """What equals the print, what differs (largest first), what is missing and the commands that make it."""
     paper = [c for c in cells if c.published is not None]
     differs = sorted((c for c in paper if c.state == "differs"), key=lambda c: -abs(c.difference))
@@ -171,7 +173,7 @@ def summarise(cells, folders):
     }
 
 
-def select(cells, only):
+def select(cells: Sequence[Cell], only: Sequence[str]) -> list[Cell]:
     """The cells of some methods, given as run.py's -m (dinov1) or as in a score file's name (dinov1_l2)."""
     names = {name for c in cells for name in (c.model_flag, c.method)}
     for name in only:

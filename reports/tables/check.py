@@ -3,12 +3,18 @@
 python tables.py --check DIR1 DIR2        # is the command for it
 """
 
+from __future__ import annotations
+
 import json
+from typing import TYPE_CHECKING
 
 from common.errors import UsageError
 from scorefiles.folder import name_left_out, scan
 from scorefiles.join import join
 from scorefiles.read import Unusable, parse_name, read
+
+if TYPE_CHECKING:  # named in annotations only
+    import pandas as pd
 
 
 def one_path_a_name(folder):
@@ -16,7 +22,7 @@ def one_path_a_name(folder):
     return {name: paths[0] for name, paths in scan(folder).items() if paths[0].name in (name, f"{name}.partial")}
 
 
-def check(first, second):
+def check(first: str, second: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Two folders of score files -> (DataFrame with a row a file, DataFrame of the ten worst pairs, by relative
     difference).
 

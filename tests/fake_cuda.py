@@ -1,5 +1,5 @@
-"""A CUDA device without one: torch's fake tensors carry a device and a shape and compute nothing, and an operation between
-tensors of two devices fails as it does on a GPU."""
+"""A CUDA device without one: torch's fake tensors carry a device and a shape and compute nothing, and an operation
+between tensors of two devices fails as it does on a GPU."""
 
 from contextlib import contextmanager
 from dataclasses import replace
@@ -27,8 +27,8 @@ class FakeDevice(FakeTensorMode):
 def fake_cuda(monkeypatch):
     """In here `cuda` is a device of fake tensors, and what the engine fetches from it is ones.
 
-    Backbones are built and files read for real, on the CPU; a module that is sent to the device has its parameters replaced
-    by fake ones there. What a module keeps as a plain attribute stays where it is, as it does on a GPU.
+    Backbones are built and files read for real, on the CPU; a module that is sent to the device has its parameters
+    replaced by fake ones there. What a module keeps as a plain attribute stays where it is, as it does on a GPU.
     """
 
     def real(function):

@@ -1,4 +1,5 @@
-"""Small folders in each dataset's distributed layout, for the tests. Their images are empty of meaning: loaders open none."""
+"""Small folders in each dataset's distributed layout, for the tests. Their images are empty of meaning:
+loaders open none."""
 
 import functools
 
@@ -37,7 +38,8 @@ def make_tid(folder, text="5.51429 i01_01_1.bmp\n3.25 I01_11_2.BMP\n0.5 i25_24_5
 
 
 def make_live(folder, realigned=True, version="5", columns=982, **changed):
-    """All 982 columns, but every tenth alone is a distorted image: the rest is marked as reference, whose DMOS is no number."""
+    """All 982 columns, but every tenth alone is a distorted image:
+    the rest is marked as reference, whose DMOS is no number."""
     from scipy.io import savemat
 
     columns = np.arange(columns)

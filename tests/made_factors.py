@@ -26,7 +26,8 @@ def put(folder, name, pred, mos, settings=None, **columns):
 
 
 def made(folder, power, datasets=("alpha", "beta", "gamma"), perturbations=("", "_rot-1"), noise=0.05):
-    """Files of the factors a and b, in which power[dataset] is the exponent of b that fits the labels best (0 if not given)."""
+    """Files of the factors a and b, in which power[dataset] is the exponent of b that fits the labels best (0 if not
+    given)."""
     for i, dataset in enumerate(datasets):
         label = np.random.default_rng(100 + i).normal(size=PAIRS)  # the dataset's, so the same under each perturbation
         for j, perturbation in enumerate(perturbations):

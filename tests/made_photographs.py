@@ -5,7 +5,8 @@ import torch
 
 
 def pair(height, width, seed=0, name="astronaut", strength=20):
-    """(distorted, reference), each (1, 3, H, W) float32 in [0, 1] with 8-bit values: a crop, and it with uniform noise."""
+    """(distorted, reference), each (1, 3, H, W) float32 in [0, 1] with 8-bit values:
+    a crop, and it with uniform noise."""
     from skimage import data
 
     photograph = getattr(data, name)()[20 : 20 + height, 150 : 150 + width]

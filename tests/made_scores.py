@@ -11,7 +11,8 @@ PAIRS = {"live": 779, "tid2013": 3000, "pipal": 23200}
 
 
 def scores(dataset, seed=0, rows=None, unknown=0.5):
-    """A score table as the authors released it: seeded labels that are the dataset's, predictions that partly follow them."""
+    """A score table as the authors released it:
+    seeded labels that are the dataset's, predictions that partly follow them."""
     n = PAIRS[dataset]
     label = np.random.default_rng(len(dataset)).uniform(20, 80, n).round(5)
     rng = np.random.default_rng(seed)

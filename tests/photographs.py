@@ -1,4 +1,5 @@
-"""Photographs for the tests of single images: crops of the astronaut that scikit-image carries, of one window or two."""
+"""Photographs for the tests of single images:
+crops of the astronaut that scikit-image carries, of one window or two."""
 
 from pathlib import Path
 

@@ -15,7 +15,8 @@ ROOT = Path(__file__).parents[1]
 
 
 def make(folder, pairs=8, references=2, size=(72, 64)):
-    """`pairs` noisy versions of `references` random images, width x height `size` -> the CSV file, dataset name 'tiny'."""
+    """`pairs` noisy versions of `references` random images, width x height `size` -> the CSV file,
+    dataset name 'tiny'."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)
     photographs = [

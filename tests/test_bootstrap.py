@@ -1,4 +1,5 @@
-"""The cluster bootstrap: equal to SciPy on the resamples written out, paired, seeded, and covering what it says it covers."""
+"""The cluster bootstrap: equal to SciPy on the resamples written out, paired, seeded,
+and covering what it says it covers."""
 
 import numpy as np
 import pytest
@@ -81,7 +82,8 @@ def test_ratio_resamples_a_mean_over_references():
 
 
 def test_bca_agrees_with_scipy_on_independent_data():
-    """scipy.stats.bootstrap is the independent implementation; every pair is its own cluster, a mean is the statistic."""
+    """scipy.stats.bootstrap is the independent implementation;
+    every pair is its own cluster, a mean is the statistic."""
     sample = np.random.default_rng(7).lognormal(size=60)
     ours = resample(ratio(sample[:, None], np.ones((60, 1))), 60, resamples=20000, seed=0)
     for method, name in (("bca", "BCa"), ("percentile", "percentile")):
@@ -111,10 +113,11 @@ def test_refusals():
 
 
 def coverage(clusters, simulations, seed, size=10, resamples=500):
-    """Share of 95 % intervals that hold the truth: {(statistic, what, method): share}, with noise shared within clusters.
+    """Share of 95 % intervals that hold the truth: {(statistic, what, method):
+    share}, with noise shared within clusters.
 
-    All is Gaussian and a pair drawn at random is bivariate normal, so the truth is known: PLCC = r, SRCC = 6/pi asin(r/2),
-    KRCC = 2/pi asin(r). Metric 0 and metric 1 are equally good, so their difference is truly 0.
+    All is Gaussian and a pair drawn at random is bivariate normal, so the truth is known: PLCC = r, SRCC = 6/pi
+    asin(r/2), KRCC = 2/pi asin(r). Metric 0 and metric 1 are equally good, so their difference is truly 0.
     """
     rng = np.random.default_rng(seed)
     r = 2 / np.sqrt(2 * (2 + 1 + 1))  # signal 2; label: none besides; metrics: cluster noise 1, own noise 1

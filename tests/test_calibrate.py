@@ -1,4 +1,5 @@
-"""A single score as a predicted opinion: the map is recovered, the interval covers, and what does not fit together is refused."""
+"""A single score as a predicted opinion:
+the map is recovered, the interval covers, and what does not fit together is refused."""
 
 import json
 
@@ -50,8 +51,8 @@ def test_the_map_is_recovered(tmp_path):
 
 
 def test_the_interval_covers_new_references(tmp_path):
-    """95 % of 400 labels of references that were not there. Half of the noise is shared by the ten labels of a reference, so
-    the share itself varies: five datasets, in which it averages 95 % within 3."""
+    """95 % of 400 labels of references that were not there. Half of the noise is shared by the ten labels of a
+    reference, so the share itself varies: five datasets, in which it averages 95 % within 3."""
     shares = []
     for seed in range(5):
         found = calibrate.calibration(put(tmp_path, made(seed)), ["psnr"], SETTINGS)

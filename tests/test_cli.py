@@ -54,11 +54,13 @@ SMALL, MID = ["-dat", "small/tiny.csv"], ["-dat", "mid/tiny.csv"]
         ([*SMALL, "-m", "clip_rn50", "-d", "skld"], "-d skld: not defined for the maps of a CNN"),
         (
             [*SMALL, "-m", "st_alexnet", "-d", "l2"],
-            "72 x 64 pixels under none, too small for st_alexnet, which needs 224 a side; the smallest -r that works is 224",
+            "72 x 64 pixels under none, too small for st_alexnet, which needs 224 a side; the smallest -r that "
+            "works is 224",
         ),
         (
             [*MID, "-m", "st_alexnet", "-d", "l2", "-rob", "none", "tra"],
-            "221 x 224 pixels under tra, too small for st_alexnet, which needs 224 a side; the smallest -r that works is 227",
+            "221 x 224 pixels under tra, too small for st_alexnet, which needs 224 a side; the smallest -r that "
+            "works is 227",
         ),
         ([*SMALL, "-m", "msssim"], "too small for msssim, which needs 161 a side; the smallest -r that works is 161"),
         (
@@ -75,7 +77,8 @@ SMALL, MID = ["-dat", "small/tiny.csv"], ["-dat", "mid/tiny.csv"]
         ),
         (
             ["-dat", "tid2013", "-m", "psnr", "--data-root", "empty"],
-            "dataset tid2013 not found in empty: empty holds nothing; the nearest known layout of tid2013 is reference_images/",
+            "dataset tid2013 not found in empty: empty holds nothing; the nearest known layout of tid2013 is "
+            "reference_images/",
         ),
         (["-dat", "live", "-m", "psnr", "--data-root", "nowhere"], "there is no folder nowhere"),
         (["-dat", "nowhere.csv", "-m", "psnr"], "nowhere.csv: this file cannot be read (No such file or directory)"),
@@ -251,7 +254,7 @@ def test_exit_codes_and_one_line(capsys):
         (ZeroDivisionError("e"), 1, "unexpected ZeroDivisionError: e"),
     ):
 
-        def main(argv):
+        def main(argv, error=error):
             raise error
 
         assert left_with(main) == code

@@ -1,4 +1,5 @@
-"""networks/cnns.py and the metrics on it give what the authors' packages give with the same weights, and read the published files."""
+"""networks/cnns.py and the metrics on it give what the authors' packages give with the same weights,
+and read the published files."""
 
 import io
 import sys
@@ -30,8 +31,8 @@ def close(ours, theirs, rel=0.0, abs=0.0):
 
 @pytest.fixture(scope="module")
 def trunks(tmp_path_factory):
-    """A --weights-dir with torchvision's AlexNet, VGG16 and VGG19 as torchvision lays them out (without the classifiers),
-    seeded, and the networks themselves."""
+    """A --weights-dir with torchvision's AlexNet, VGG16 and VGG19 as torchvision lays them out (without the
+    classifiers), seeded, and the networks themselves."""
     from torchvision.models import alexnet
     from torchvision.models.vgg import cfgs, make_layers
 

@@ -45,7 +45,8 @@ def results(*arguments):
 
 
 def table(noise, references=12, each=10, seed=0, shift=0.0):
-    """A score file whose predictions follow the label up to noise; the images and labels are the same for every noise."""
+    """A score file whose predictions follow the label up to noise;
+    the images and labels are the same for every noise."""
     rng = np.random.default_rng(1)
     label = np.round(rng.uniform(0, 100, references * each), 3)
     pred = label / 100 + noise * np.random.default_rng(seed).normal(size=len(label)) + shift
@@ -334,8 +335,8 @@ def test_other_refusals(two, tmp_path):
 
 @pytest.mark.skipif(not SCORES.is_dir(), reason="the authors' released score files are not there")
 def test_the_verdicts_on_the_released_scores(tmp_path):
-    """DINOv1 l2 and CLIP l2 are not shown to differ on LIVE and TID2013, also not in PLCC, where a single interval of the
-    difference on LIVE leaves zero out; FSIMc beats DINOv1 l2 on TID2013 in SRCC, not in PLCC."""
+    """DINOv1 l2 and CLIP l2 are not shown to differ on LIVE and TID2013, also not in PLCC, where a single interval of
+    the difference on LIVE leaves zero out; FSIMc beats DINOv1 l2 on TID2013 in SRCC, not in PLCC."""
     files = [
         SCORES / f"{dataset}_{metric}.csv"
         for dataset in ("live", "tid2013")

@@ -1,4 +1,5 @@
-"""The loaders, on small folders in each dataset's distributed layout, and on the real files of ../shared where they are there."""
+"""The loaders, on small folders in each dataset's distributed layout,
+and on the real files of ../shared where they are there."""
 
 import os
 import subprocess
@@ -147,7 +148,8 @@ def test_live(version, tmp_path):
     assert [pair.label + 1 for pair in earlier.pairs] == [pair.label for pair in dataset.pairs]
     assert dataset.note == "" and "not the label that the paper used" in earlier.note
     at = {pair.dis: pair for pair in dataset.pairs}
-    # column 230 is the fourth of jpeg, after 227 of jp2k; columns 960 = 227 + 233 + 174 + 174 + 152 is fastfading's 153rd
+    # column 230 is the fourth of jpeg, after 227 of jp2k; columns 960 = 227 + 233 + 174 + 174 + 152 is fastfading's
+    # 153rd
     assert list(at)[:2] == ["jp2k/img1.bmp", "jp2k/img11.bmp"]
     assert at["jpeg/img4.bmp"].label == 230 / 8 + 1.125 and at["jpeg/img4.bmp"].ref == "refimgs/bikes.bmp"
     assert (

@@ -1,4 +1,5 @@
-"""What broken and unusual label files, .mat files, links and folders give: the right dataset, or one line that says why not."""
+"""What broken and unusual label files, .mat files, links and folders give:
+the right dataset, or one line that says why not."""
 
 import errno
 import os

@@ -163,8 +163,8 @@ def test_csiq_from_its_label_file(folders, ref, tmp_path):
 def test_tid2013_from_its_label_file(tmp_path):
     linked(tmp_path / "tid2013", LABELS / "tid2013/mos_with_names.txt")
     rows = [line.split() for line in (LABELS / "tid2013/mos_with_names.txt").read_text().splitlines()]
-    placeholders(tmp_path / "tid2013", *(f"reference_images/I{i:02d}.BMP" for i in range(1, 25)), "reference_images/i25.bmp",
-                 *(f"distorted_images/{name.lower()}" for _, name in rows))  # fmt: skip
+    references = [*(f"reference_images/I{i:02d}.BMP" for i in range(1, 25)), "reference_images/i25.bmp"]
+    placeholders(tmp_path / "tid2013", *references, *(f"distorted_images/{name.lower()}" for _, name in rows))
     pairs = datasets.load("tid2013", tmp_path).pairs
     assert len(pairs) == 3000 and {p.ref for p in pairs if "i25" in p.dis} == {"reference_images/i25.bmp"}
     assert [(Path(p.dis).name, p.label) for p in pairs] == [(name.lower(), 100 - float(mos)) for mos, name in rows]

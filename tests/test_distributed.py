@@ -1,4 +1,5 @@
-"""Several processes: torchrun and --shard give the scores of a single process; --noise-floor gives a score a reference."""
+"""Several processes: torchrun and --shard give the scores of a single process;
+--noise-floor gives a score a reference."""
 
 import subprocess
 import sys

@@ -1,7 +1,7 @@
 """Whatever it is given, run.py ends with one clear line and exit 2 (1 where work failed), or with the right table.
 
-Label files, score files, arguments and small images, made up by hypothesis. What is right is computed here from the definition
-(PSNR), or read by pandas. The long run: python -m pytest --slow tests/test_fuzz.py
+Label files, score files, arguments and small images, made up by hypothesis. What is right is computed here from the
+definition (PSNR), or read by pandas. The long run: python -m pytest --slow tests/test_fuzz.py
 """
 
 import csv
@@ -60,7 +60,8 @@ SPICE = st.sampled_from(
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
-    """A folder to work in, with the dataset data/tiny.csv and what stands in the way: an empty folder, a broken image."""
+    """A folder to work in, with the dataset data/tiny.csv and what stands in the way:
+    an empty folder, a broken image."""
     make(tmp_path / "data", pairs=4)
     (tmp_path / "empty").mkdir()
     (tmp_path / "data/broken.png").write_bytes(b"\x89PNG")

@@ -1,4 +1,5 @@
-"""The authors' method with the seeded checkpoints of ../shared, through run.py and --weights-dir. Skips, saying so, without them.
+"""The authors' method with the seeded checkpoints of ../shared, through run.py and --weights-dir.
+Skips, saying so, without them.
 
 One backbone by default, all of them with --slow (2 GB of checkpoints are written).
 """

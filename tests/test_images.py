@@ -1,4 +1,5 @@
-"""Every line of the table in images.py, and what broken files give. The check before the work must agree with the reading."""
+"""Every line of the table in images.py, and what broken files give.
+The check before the work must agree with the reading."""
 
 import errno
 import io

@@ -169,8 +169,18 @@ def test_beside_the_list_before_the_data_root(places):
     assert mixed.path(mixed.pairs[0].dis).samefile(places / "data/data.png")
 
 
-@pytest.mark.parametrize("path", ["../../data/a.png", "{root}/data/a.png", "link.png", "linked/a.png", "..\\..\\data\\a.png",
-                                  "../../study/list/../../data/a.png", "../../elsewhere/../data/a.png"])  # fmt: skip
+@pytest.mark.parametrize(
+    "path",
+    [
+        "../../data/a.png",
+        "{root}/data/a.png",
+        "link.png",
+        "linked/a.png",
+        "..\\..\\data\\a.png",
+        "../../study/list/../../data/a.png",
+        "../../elsewhere/../data/a.png",
+    ],
+)
 def test_a_path_out_of_the_folder_needs_the_data_root(path, places):
     (places / "study/list/link.png").symlink_to(places / "data/a.png")
     (places / "study/list/linked").symlink_to(places / "data")

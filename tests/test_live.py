@@ -1,4 +1,5 @@
-"""LIVE's two label scales: which one `-dat live` takes, how they are told apart, and what happens to files of the other one."""
+"""LIVE's two label scales: which one `-dat live` takes, how they are told apart,
+and what happens to files of the other one."""
 
 from pathlib import Path
 
@@ -108,7 +109,8 @@ def test_a_run_over_the_true_labels(tmp_path, capsys):
 
 
 def known_live(folder, realigned=False, new=1, **options):
-    """A small LIVE (layouts.make_live: every tenth column) whose dmos.mat holds the known values of one scale; new: which."""
+    """A small LIVE (layouts.make_live: every tenth column) whose dmos.mat holds the known values of one scale;
+    new: which."""
     columns = np.arange(982)
     labels = columns / 8 + 0.125
     place = {name: i for i, name in enumerate(live.names())}
@@ -157,7 +159,8 @@ def test_a_realigned_file_with_the_earlier_values_is_refused(tmp_path):
 
 
 def score_file(path, new, folders):
-    """779 rows of a LIVE score file whose known images have the labels of one scale; with or without folders in the names."""
+    """779 rows of a LIVE score file whose known images have the labels of one scale;
+    with or without folders in the names."""
     known = {kind: [name for name in live.KNOWN if name.startswith(kind + "/")] for kind in live.RATED}
     rows = []
     for kind, count in live.RATED.items():

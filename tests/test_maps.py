@@ -1,4 +1,5 @@
-"""Difference maps: their mean is the score, they lie where the damage is, windows leave no seams, and what has no map says so."""
+"""Difference maps: their mean is the score, they lie where the damage is, windows leave no seams,
+and what has no map says so."""
 
 import subprocess
 import sys
@@ -153,7 +154,8 @@ def test_a_token_has_its_place(toy):
 
 @pytest.mark.numeric
 def test_overlapping_windows_are_cross_faded(toy):
-    """Two windows of 8 in a width of 14, 6 apart, with uniform maps, 0 and 1. Between them the weights fall linearly."""
+    """Two windows of 8 in a width of 14, 6 apart, with uniform maps, 0 and 1.
+    Between them the weights fall linearly."""
     uniform = Model(
         "toy",
         toy.options,

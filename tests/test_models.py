@@ -1,4 +1,5 @@
-"""models.py and networks/trunks.py: layouts, blocks, embeddings, precision, checkpoints in other layouts, and what is refused."""
+"""models.py and networks/trunks.py: layouts, blocks, embeddings, precision, checkpoints in other layouts,
+and what is refused."""
 
 import pytest
 import torch
@@ -177,8 +178,8 @@ SMALL_CLIP = {
 
 
 def openai_state(trunk, size, window):
-    """Seeded weights of a small CLIP under OpenAI's keys, text tower included -> in float32 as the hub has them, and as OpenAI
-    stores them, with those weights in float16 that the package computes in float16."""
+    """Seeded weights of a small CLIP under OpenAI's keys, text tower included -> in float32 as the hub has them, and as
+    OpenAI stores them, with those weights in float16 that the package computes in float16."""
     from clip.model import CLIP, convert_weights
 
     embed_dim, layers, width, patch = size

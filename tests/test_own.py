@@ -1,4 +1,5 @@
-"""One's own metric: it joins a benchmark from its file, under a name that a file's name can carry; its errors are named."""
+"""One's own metric: it joins a benchmark from its file, under a name that a file's name can carry;
+its errors are named."""
 
 import hashlib
 import json

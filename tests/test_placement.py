@@ -1,5 +1,5 @@
-"""Nothing is left on the wrong device: every backbone, distance, embedding and metric through the engine's batch path on a fake
-CUDA device (fake_cuda.py), at full size, since nothing is computed."""
+"""Nothing is left on the wrong device: every backbone, distance, embedding and metric through the engine's batch path
+on a fake CUDA device (fake_cuda.py), at full size, since nothing is computed."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,5 @@
-"""What a run says while it works: a row of its table as soon as it is finished, and a line of progress now and then in a log."""
+"""What a run says while it works: a row of its table as soon as it is finished,
+and a line of progress now and then in a log."""
 
 import re
 

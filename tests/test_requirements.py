@@ -1,4 +1,5 @@
-"""Without the required packages every command says in one line what is missing and what to do, and leaves with exit code 2."""
+"""Without the required packages every command says in one line what is missing and what to do,
+and leaves with exit code 2."""
 
 import os
 import re

@@ -1,4 +1,5 @@
-"""run.py on folders in every state: full, read-only, begun, finished, of other settings, with images that are missing."""
+"""run.py on folders in every state: full, read-only, begun, finished, of other settings,
+with images that are missing."""
 
 import errno
 import json

@@ -1,4 +1,5 @@
-"""robustness.py: torchvision as the independent implementation, the released hashes, and what each perturbation leaves alone."""
+"""robustness.py: torchvision as the independent implementation, the released hashes,
+and what each perturbation leaves alone."""
 
 import csv
 import hashlib

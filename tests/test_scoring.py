@@ -19,7 +19,10 @@ from scoring.plan import ImageFile, Plan, check_sizes, starts, tiles
 pytestmark = pytest.mark.numeric
 SMALL = "timm:test_vit.r160_in1k"
 NONE, TRA, SCA, ROT = ("none", 0.0), ("tra", 1.0), ("sca", 1.0), ("rot", 1.0)
-WINDOWS = "224:0 225:0,1 230:0,6 288:0,64 384:0,160 424:0,200 425:0,200,201 512:0,200,288 506:0,200,282 640:0,200,400,416 1080:0,200,400,600,800,856"
+WINDOWS = (
+    "224:0 225:0,1 230:0,6 288:0,64 384:0,160 424:0,200 425:0,200,201 512:0,200,288 506:0,200,282 640:0,200,400,416 "
+    "1080:0,200,400,600,800,856"
+)
 
 
 @pytest.fixture(scope="module")

@@ -30,8 +30,8 @@ exit "$CODE"
 
 @pytest.fixture
 def script(tmp_path):
-    """f(name, *flags, answer=, code=, **environment) -> (finished process, run.py's arguments, a list a call); run.py is a
-    stub that prints `answer` and leaves with `code`."""
+    """f(name, *flags, answer=, code=, **environment) -> (finished process, run.py's arguments, a list a call); run.py
+    is a stub that prints `answer` and leaves with `code`."""
     stub = tmp_path / "python"
     stub.write_text(STUB)
     stub.chmod(0o755)

@@ -1,4 +1,5 @@
-"""Tests of dependent correlations against worked examples from the literature; Krasula's analysis against a case by hand."""
+"""Tests of dependent correlations against worked examples from the literature;
+Krasula's analysis against a case by hand."""
 
 import numpy as np
 import pytest
@@ -11,8 +12,8 @@ from agreement.stability import flip_rate, floor_percentile
 
 
 def test_williams_reproduces_steigers_case_a():
-    """Steiger 1980, case A: r12 = .4, r13 = .5, r23 = .1, N = 103. Revelle's R package psych 2.2.9, r.test(n=103, r12=.4, r13=.5,
-    r23=.1), whose help page works this example, gives t = -0.8912799048, p = 0.3749185175."""
+    """Steiger 1980, case A: r12 = .4, r13 = .5, r23 = .1, N = 103. Revelle's R package psych 2.2.9, r.test(n=103,
+    r12=.4, r13=.5, r23=.1), whose help page works this example, gives t = -0.8912799048, p = 0.3749185175."""
     assert williams(0.4, 0.5, 0.1, 103) == pytest.approx((-0.8912799048, 0.3749185175), abs=1e-9)
 
 
@@ -28,19 +29,22 @@ def test_steiger_reproduces_case_a():
 
 
 def test_meng_reproduces_its_papers_example():
-    """Meng, Rosenthal, Rubin 1992, example 1: r = .63 and -.03 with N = 15 and -.19 between the predictors: Z = 1.68."""
+    """Meng, Rosenthal, Rubin 1992, example 1: r = .63 and -.03 with N = 15 and -.19 between the predictors:
+    Z = 1.68."""
     z, p = meng(0.63, -0.03, -0.19, 15)
     assert z == pytest.approx(1.68, abs=0.005) and p == pytest.approx(2 * stats.norm.sf(1.68), abs=0.002)
 
 
 def test_zou_reproduces_its_papers_example():
-    """Zou 2007, overlapping dependent correlations: r12 = .396, r13 = .179, r23 = .088, N = 66: interval (-.093, .517)."""
+    """Zou 2007, overlapping dependent correlations: r12 = .396, r13 = .179, r23 = .088, N = 66:
+    interval (-.093, .517)."""
     assert zou(0.396, 0.179, 0.088, 66) == pytest.approx((-0.093, 0.517), abs=5e-4)
 
 
 @pytest.mark.parametrize("name", TESTS)
 def test_the_tests_keep_their_level_and_find_differences(name):
-    """On independent normal data, where their assumptions hold: 5 % false alarms, and antisymmetric in the two metrics."""
+    """On independent normal data, where their assumptions hold:
+    5 % false alarms, and antisymmetric in the two metrics."""
     rng, alarms = np.random.default_rng(1), []
     for _ in range(1500):
         label, shared, a, b = rng.normal(size=(4, 80))
@@ -81,10 +85,10 @@ def test_holm_by_hand():
 def test_krasula_by_hand():
     """Labels 0, 1, 5, 6 with standard error 1: |difference| > 1.96 sqrt 2 = 2.77 for four of the six pairs of images.
 
-    Predictions 0, 3, 2, 8. |Differences| of the pairs that differ: 2 (0-2), 8 (0-3), 1 (1-2, in the wrong order), 5 (1-3); of the
-    similar: 3 (0-1), 6 (2-3). Different above similar: 2 none, 8 both, 1 none, 5 one of two: 3 of 8. Signed differences of the
-    better: 2, 8, -1, 5 against their mirror images -2, -8, 1, -5: 2 is above all 4, 8 above 4, -1 above 3 (-2, -8, -5), 5 above
-    4: 15 of 16.
+    Predictions 0, 3, 2, 8. |Differences| of the pairs that differ: 2 (0-2), 8 (0-3), 1 (1-2, in the wrong order), 5
+    (1-3); of the similar: 3 (0-1), 6 (2-3). Different above similar: 2 none, 8 both, 1 none, 5 one of two: 3 of 8.
+    Signed differences of the better: 2, 8, -1, 5 against their mirror images -2, -8, 1, -5: 2 is above all 4, 8 above
+    4, -1 above 3 (-2, -8, -5), 5 above 4: 15 of 16.
     Three of four in the right order.
     """
     label, prediction, error = np.array([0.0, 1, 5, 6]), np.array([0.0, 3, 2, 8]), np.ones(4)
@@ -133,7 +137,8 @@ def test_krasula_refuses():
 
 
 def test_rank_flips_by_hand():
-    """Reference a: of three pairs, (1, 2) and (1, 3) keep their order and (2, 3) turns. b's one pair becomes equal: no flip."""
+    """Reference a: of three pairs, (1, 2) and (1, 3) keep their order and (2, 3) turns. b's one pair becomes equal:
+    no flip."""
     result = flip_rate(np.array([1.0, 2, 3, 5, 6]), np.array([1.0, 9, 8, 4, 4]), list("aaabb"), resamples=100)
     assert result.estimate[0] == pytest.approx(1 / 4)
     assert result.each[:, 0] == pytest.approx([1 / 3, 0])
@@ -142,7 +147,8 @@ def test_rank_flips_by_hand():
 
 
 def test_noise_floor_by_hand():
-    """a: floor 2.5 is worse than two of four distortions, 50; b: floor 0 is worse than none, 0; mean 25, in any order."""
+    """a: floor 2.5 is worse than two of four distortions, 50; b: floor 0 is worse than none, 0;
+    mean 25, in any order."""
     plain, cluster = np.array([1.0, 2, 3, 4, 1, 2]), np.array(list("aaaabb"))
     for floor, names in (([2.5, 0.0], ["a", "b"]), ([0.0, 2.5], ["b", "a"])):
         result = floor_percentile(np.array(floor), np.array(names), plain, cluster, resamples=50)

@@ -71,8 +71,8 @@ def test_all_against_one_is_dunnetts():
     clusters, metrics = 400, 5
     values = np.random.default_rng(2).normal(size=(clusters, metrics))
     family = judge([Contrast(linear(values, 10000), 0, b) for b in range(1, metrics)])
-    # Dunnett 1964 (Biometrics 20, 482-491), table II: two-sided 5 %, four treatments and a control, infinitely many degrees of
-    # freedom: 2.44
+    # Dunnett 1964 (Biometrics 20, 482-491), table II: two-sided 5 %, four treatments and a control, infinitely many
+    # degrees of freedom: 2.44
     assert family.critical == pytest.approx(2.44, abs=0.05)
     everything = judge([Contrast(linear(values, 10000), a, b) for a, b in combinations(range(metrics), 2)])
     assert family.critical < everything.critical

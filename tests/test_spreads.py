@@ -1,4 +1,5 @@
-"""Spreads of labels: what kind of number they are decides what follows from them, and a spread of zero stands for none."""
+"""Spreads of labels: what kind of number they are decides what follows from them,
+and a spread of zero stands for none."""
 
 import json
 from pathlib import Path
@@ -51,7 +52,8 @@ def krasula(*arguments):
 
 
 def test_a_column_std_is_not_guessed_at(tmp_path):
-    """The same numbers as standard deviations of 16 ratings, as standard errors and as half-widths: the right error follows."""
+    """The same numbers as standard deviations of 16 ratings, as standard errors and as half-widths:
+    the right error follows."""
     frame = table(0.1).assign(std=8.0)
     file = write(tmp_path, "toy_m", frame)
     group = results(file)["groups"][0]
@@ -161,7 +163,8 @@ def labels_of(name, folder):
 @needs_labels
 @pytest.mark.parametrize("name, pairs", [("tid2013", 3000), ("kadid10k", 10125), ("csiq", 866)])
 def test_the_true_label_files(name, pairs, tmp_path):
-    """All labels and spreads in the files' order to the last digit; then compare.py on a part that holds the zero spreads."""
+    """All labels and spreads in the files' order to the last digit;
+    then compare.py on a part that holds the zero spreads."""
     folder = true_tree(name, tmp_path / name)
     dataset = datasets.load(name, tmp_path)
     rows = labels_of(name, folder)

@@ -34,7 +34,8 @@ def found(capsys, *argv):
 
 @pytest.fixture
 def paper(tmp_path, monkeypatch):
-    """A small paper: returns f({(dataset, perturbation, method): printed SRCC}, ...) that replaces the paper's tables.csv."""
+    """A small paper: returns f({(dataset, perturbation, method): printed SRCC}, ...) that replaces the paper's
+    tables.csv."""
 
     def write(numbers, note="", recomputable="yes"):
         file = tmp_path / "paper.csv"
@@ -115,7 +116,8 @@ def test_released_files_give_the_printed_digits(capsys):
 
 @RELEASED
 def test_released_files_with_broken_ones_among_them(tmp_path):
-    """As the authors' folder is: empty files and interrupted ones beside good ones. Every other cell is filled as without them."""
+    """As the authors' folder is: empty files and interrupted ones beside good ones.
+    Every other cell is filled as without them."""
     empty = [
         "live_dinov1_l2.csv",
         "live_dinov1_l2_rot-1.csv",

@@ -1,4 +1,5 @@
-"""What memory that runs out and numbers that are none do to a run: batches are halved, or it stops with the pair's name."""
+"""What memory that runs out and numbers that are none do to a run:
+batches are halved, or it stops with the pair's name."""
 
 import csv
 

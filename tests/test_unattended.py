@@ -1,7 +1,8 @@
-"""Runs that are killed, stopped, crowded or robbed of their files end in the very bytes of an undisturbed one, or in an error.
+"""Runs that are killed, stopped, crowded or robbed of their files end in the very bytes of an undisturbed one,
+or in an error.
 
-The runs are real processes. Most are forked from a server that has imported PyTorch already, so that the time goes into the
-scoring; some are started as a person starts them.
+The runs are real processes. Most are forked from a server that has imported PyTorch already, so that the time goes into
+the scoring; some are started as a person starts them.
 """
 
 import itertools
@@ -151,7 +152,7 @@ def test_killed_at_20_random_moments(start, whole, data, tmp_path):
         target = max(rows(out) + 1, size * (killed + rng.random()) / (KILLS + 1))  # one in each part of the work
         as_typed = killed in (3, 7, 10)
         process = spawn(*argv_of(data / "tiny.csv", out)) if as_typed else start(out, prepare=slowly)
-        alive = wait_for(process, lambda: rows(out) >= target)
+        alive = wait_for(process, lambda target=target: rows(out) >= target)
         time.sleep(rng.random() * 0.01)
         os.kill(process.pid, signal.SIGKILL)
         process.communicate() if as_typed else process.join()
@@ -312,8 +313,12 @@ def test_soak_of_2000_pairs_in_flat_memory(tmp_path):
         "-dat", tmp_path / "data/tiny.csv", *"-m st_alexnet -d l2 --window 128 -sdir".split(), tmp_path / "out"
     )
     partial, seen = tmp_path / "out/tiny_st_alexnet-window128-stride200_l2.csv.partial", []
+
+    def reached(share):
+        return partial.exists() and partial.read_bytes().count(b"\n") > pairs * share
+
     for tenth in range(1, 10):
-        if wait_for(process, lambda: partial.exists() and partial.read_bytes().count(b"\n") > pairs * tenth / 10, 1800):
+        if wait_for(process, lambda share=tenth / 10: reached(share), 1800):
             seen.append(resident(process.pid))
     process.communicate()
     print("\nMB in memory at 10, 20 ... 90 %:", *(f"{mb:.0f}" for mb in seen), file=sys.stderr)

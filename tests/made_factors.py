@@ -44,8 +44,8 @@ def report(folder, *argv):
     return json.loads(out.read_text())
 
 
-def held_out(found, dataset):
-    return next(h for h in found["held_out"] if h["held_out"] == dataset)
+def held_out(result, dataset):
+    return next(h for h in result["held_out"] if h["held_out"] == dataset)
 
 
 def describe(name, **settings):

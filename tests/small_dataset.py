@@ -48,9 +48,9 @@ def call(capsys, *argv, main=run.main):
 
 def refused(capsys, *argv, code=2, main=run.main):
     """The one line on stderr with which a script leaves; warnings aside."""
-    found, out, err = call(capsys, *argv, main=main)
+    result, out, err = call(capsys, *argv, main=main)
     lines = [line for line in err.splitlines() if not line.startswith("warning: ")]
-    assert found == code and len(lines) == 1 and out == "" and ": error: " in lines[0], (found, out, err)
+    assert result == code and len(lines) == 1 and out == "" and ": error: " in lines[0], (result, out, err)
     return lines[0]
 
 
@@ -73,7 +73,7 @@ def bytes_of(folder):
 
 def finished(folder):
     """{name: bytes} of all that a run leaves, its locks aside; nothing may be left of the way there."""
-    found = {p.name: p.read_bytes() for p in Path(folder).iterdir() if p.is_file()}
-    left = [name for name in found if ".partial" in name or name.endswith(".tmp")]
+    result = {p.name: p.read_bytes() for p in Path(folder).iterdir() if p.is_file()}
+    left = [name for name in result if ".partial" in name or name.endswith(".tmp")]
     assert not left
-    return found
+    return result

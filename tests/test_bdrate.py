@@ -20,7 +20,8 @@ TEST = [893.34, 407.8, 204.93, 112.75], [40.39, 37.21, 34.17, 31.24]
 
 
 def test_the_figure_of_another_implementation():
-    """bjontegaard 1.3.0 from the package index, bd_rate(..., method="pchip"), gave 31.379878202397627 for these curves."""
+    """bjontegaard 1.3.0 from the package index, bd_rate(..., method="pchip"),
+    gave 31.379878202397627 for these curves."""
     assert bdrate.bd_rate(*ANCHOR, *TEST) == pytest.approx(31.379878202397627, rel=1e-12)
 
 
@@ -48,7 +49,7 @@ def test_a_constant_saving_is_found_exactly(steps, factor, falls, random):
 
 
 @pytest.mark.parametrize(
-    "rates, scores, told",
+    "rates, scores, message",
     [
         ([1, 2, 3], [1, 2, 3], "3 points"),
         ([1, 2, 3, 4], [1, 3, 2, 4], "one direction"),
@@ -57,8 +58,8 @@ def test_a_constant_saving_is_found_exactly(steps, factor, falls, random):
         ([1, 2, 3, 4], [40, 38, 36, 34], "falls with the other"),
     ],
 )
-def test_curves_without_a_bd_rate(rates, scores, told):
-    with pytest.raises(ValueError, match=told):
+def test_curves_without_a_bd_rate(rates, scores, message):
+    with pytest.raises(ValueError, match=message):
         bdrate.bd_rate(*ANCHOR, rates, scores)
 
 
@@ -137,15 +138,15 @@ def test_twice_the_bits_is_plus_100_percent(manifest, method, capsys):
 
 
 @pytest.mark.parametrize(
-    "argv, told",
+    "argv, message",
     [
         (["-ref", "x", "--manifest"], "leave -ref and -dis out"),
         (["--curve", "rd.xyz", "--manifest"], "ends in one of"),
         (["--anchor", "x264", "--manifest"], "expected one of the codecs jpeg, twice"),
     ],
 )
-def test_what_does_not_go_together(manifest, argv, told):
-    with pytest.raises(UsageError, match=told):
+def test_what_does_not_go_together(manifest, argv, message):
+    with pytest.raises(UsageError, match=message):
         run_single_img.main([*argv, str(manifest), "-m", "psnr"])
 
 

@@ -43,11 +43,13 @@ def put(folder, table, name="mine_psnr.csv", **settings):
 
 
 def test_the_map_is_recovered(tmp_path):
-    found = calibrate.calibration(put(tmp_path, made(noise=0.5)), ["psnr"], SETTINGS)
+    result = calibrate.calibration(put(tmp_path, made(noise=0.5)), ["psnr"], SETTINGS)
     for score in (20, 27, 30, 36, 43):
-        told = found(score)
-        assert told["label"] == pytest.approx(truth(score), abs=0.6) and told["low"] < truth(score) < told["high"]
-    assert not told["extrapolated"] and found(50)["extrapolated"] and found(10)["extrapolated"]
+        message = result(score)
+        assert (
+            message["label"] == pytest.approx(truth(score), abs=0.6) and message["low"] < truth(score) < message["high"]
+        )
+    assert not message["extrapolated"] and result(50)["extrapolated"] and result(10)["extrapolated"]
 
 
 def test_the_interval_covers_new_references(tmp_path):
@@ -55,16 +57,16 @@ def test_the_interval_covers_new_references(tmp_path):
     reference, so the share itself varies: five datasets, in which it averages 95 % within 3."""
     shares = []
     for seed in range(5):
-        found = calibrate.calibration(put(tmp_path, made(seed)), ["psnr"], SETTINGS)
+        result = calibrate.calibration(put(tmp_path, made(seed)), ["psnr"], SETTINGS)
         new = made(seed + 100)
-        told = [found(score) for score in new["pred"]]
-        shares.append(np.mean([t["low"] <= label <= t["high"] for t, label in zip(told, new["mos"])]))
-        assert 15 < np.mean([t["high"] - t["low"] for t in told]) < 27  # 2 * 1.96 * 5 = 19.6
+        message = [result(score) for score in new["pred"]]
+        shares.append(np.mean([t["low"] <= label <= t["high"] for t, label in zip(message, new["mos"])]))
+        assert 15 < np.mean([t["high"] - t["low"] for t in message]) < 27  # 2 * 1.96 * 5 = 19.6
     assert np.mean(shares) == pytest.approx(0.95, abs=0.03)
 
 
 @pytest.mark.parametrize(
-    "change, told",
+    "change, message",
     [
         (dict(name="mine_fsim.csv"), "scores of fsim, but psnr is scored here"),
         (dict(name="mine_psnr_rot-1.csv"), "unperturbed"),
@@ -73,8 +75,8 @@ def test_the_interval_covers_new_references(tmp_path):
         (dict(weights=[{"name": "random", "seed": 0}]), "weights: .* there"),
     ],
 )
-def test_files_of_other_scores_are_refused(tmp_path, change, told):
-    with pytest.raises(UsageError, match=told):
+def test_files_of_other_scores_are_refused(tmp_path, change, message):
+    with pytest.raises(UsageError, match=message):
         calibrate.calibration(put(tmp_path, made(), **change), ["psnr"], SETTINGS)
 
 
@@ -110,10 +112,10 @@ def test_at_the_terminal(tmp_path, capsys):
 def test_a_renamed_weight_file_is_the_same(tmp_path, capsys, monkeypatch):
     from methods.model import Model
 
-    told = {"name": "w", "sha256": "5ec"}
-    monkeypatch.setattr(Model, "files", lambda model: [told | {"file": "w.pth"}])
+    message = {"name": "w", "sha256": "5ec"}
+    monkeypatch.setattr(Model, "files", lambda model: [message | {"file": "w.pth"}])
     image = saved(tmp_path, "r.png", astronaut(48, 40))
-    argv = ["-ref", image, "-dis", image, "-m", "psnr", "--calibrate", str(put(tmp_path, made(), weights=[told]))]
+    argv = ["-ref", image, "-dis", image, "-m", "psnr", "--calibrate", str(put(tmp_path, made(), weights=[message]))]
     assert "predicted" in printed(capsys, *argv)
 
 
@@ -134,16 +136,16 @@ def test_small_datasets_are_covered(tmp_path):
     """8 references of 12 images: labels of references that were not there, over 40 datasets."""
     shares = []
     for seed in range(40):
-        found = calibrate.calibration(put(tmp_path, made(seed, 8, 12)), ["psnr"], SETTINGS)
+        result = calibrate.calibration(put(tmp_path, made(seed, 8, 12)), ["psnr"], SETTINGS)
         new = made(seed + 500, 8, 12)
-        told = [found(score) for score in new["pred"]]
-        shares.append(np.mean([t["low"] <= label <= t["high"] for t, label in zip(told, new["mos"])]))
+        message = [result(score) for score in new["pred"]]
+        shares.append(np.mean([t["low"] <= label <= t["high"] for t, label in zip(message, new["mos"])]))
     assert 0.93 < np.mean(shares) < 0.99
 
 
 def test_the_coverage_reached_is_stated(tmp_path):
-    found = calibrate.calibration(put(tmp_path, made()), ["psnr"], SETTINGS)
-    assert 0.92 < found.coverage() < 0.99
-    assert f"(held {100 * found.coverage():.1f} % of the labels of references left out)" in found.statement()
+    result = calibrate.calibration(put(tmp_path, made()), ["psnr"], SETTINGS)
+    assert 0.92 < result.coverage() < 0.99
+    assert f"(held {100 * result.coverage():.1f} % of the labels of references left out)" in result.statement()
     with pytest.raises(UsageError, match="18 pairs, expected at least 19"):
         calibrate.calibration(put(tmp_path, made(0, 3, 6)), ["psnr"], SETTINGS)

@@ -33,7 +33,7 @@ SMALL, MID = ["-dat", "small/tiny.csv"], ["-dat", "mid/tiny.csv"]
 
 
 @pytest.mark.parametrize(
-    "asked, told",
+    "asked, message",
     [
         (["-dat", "tid213", "-m", "psnr"], "unknown dataset 'tid213'; nearest known: tid2013"),
         (["-dat", "small", "-m", "psnr"], "unknown dataset 'small'; known: live, "),
@@ -108,10 +108,10 @@ SMALL, MID = ["-dat", "small/tiny.csv"], ["-dat", "mid/tiny.csv"]
         (["--fetch-weights", "empty"], "--fetch-weights: expected -m"),
     ],
 )
-def test_run_refuses(asked, told, folder, tmp_path, capsys, monkeypatch):
+def test_run_refuses(asked, message, folder, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(folder)
     before = sorted(os.listdir(folder))
-    assert told in refused(capsys, *asked, *([] if "--" in asked else ["-sdir", tmp_path / "out"]))
+    assert message in refused(capsys, *asked, *([] if "--" in asked else ["-sdir", tmp_path / "out"]))
     out = tmp_path / "out"
     assert sorted(os.listdir(folder)) == before and not (
         out.exists() and [p for p in out.iterdir() if p.name != ".locks"]
@@ -119,7 +119,7 @@ def test_run_refuses(asked, told, folder, tmp_path, capsys, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "asked, told",
+    "asked, message",
     [
         (["-r", "0"], "expected a whole number from 1 to 9459, found '0'"),
         (["-r", "1e3"], "found '1e3'"),
@@ -135,20 +135,20 @@ def test_run_refuses(asked, told, folder, tmp_path, capsys, monkeypatch):
         (["--nothing"], "unrecognized arguments: --nothing"),
     ],
 )
-def test_argparse_refuses(asked, told, capsys):
+def test_argparse_refuses(asked, message, capsys):
     code, printed, err = call(capsys, "-dat", "demo", "-m", "psnr", *asked)
-    assert code == 2 and printed == "" and told in err.splitlines()[-1]
+    assert code == 2 and printed == "" and message in err.splitlines()[-1]
 
 
 @pytest.mark.parametrize(
-    "content, told",
+    "content, message",
     [
         (b"", "an empty file (0 bytes)"),
         (b"<html>", "not an image"),
         (None, "cannot be read (No such file or directory)"),
     ],
 )
-def test_bad_images_are_all_listed_before_anything_is_scored(content, told, tmp_path, capsys):
+def test_bad_images_are_all_listed_before_anything_is_scored(content, message, tmp_path, capsys):
     make(tmp_path / "data")
     for name in ("d1.png", "d6.png"):
         (tmp_path / "data" / name).unlink()
@@ -156,7 +156,7 @@ def test_bad_images_are_all_listed_before_anything_is_scored(content, told, tmp_
             (tmp_path / "data" / name).write_bytes(content)
     line = refused(capsys, "-dat", tmp_path / "data/tiny.csv", "-m", "psnr", "-sdir", tmp_path / "out")
     assert line.startswith("2 of 10 images", line.index("2 of 10 images")) and "d1.png" in line and "d6.png" in line
-    assert content is None or line.count(told) == 2
+    assert content is None or line.count(message) == 2
     assert not (tmp_path / "out").exists()
 
 
@@ -175,7 +175,7 @@ def test_pairs_of_different_sizes(folder, tmp_path, capsys, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "asked, told",
+    "asked, message",
     [
         (["-dis", "mid/d0.png", "-m", "st_alexnet"], "needs a distance"),
         (["-dis", "mid/d0.png", "-m", "psn"], "nearest known: psnr"),
@@ -186,13 +186,13 @@ def test_pairs_of_different_sizes(folder, tmp_path, capsys, monkeypatch):
         (["-dis", "mid/d0.png", "-m", "psnr", "--precision", "tf32"], "needs a CUDA device"),
     ],
 )
-def test_single_images_refuse(asked, told, folder, capsys, monkeypatch):
+def test_single_images_refuse(asked, message, folder, capsys, monkeypatch):
     monkeypatch.chdir(folder)
-    assert told in refused(capsys, "-ref", "mid/r0.png", *asked, main=run_single_img.main)
+    assert message in refused(capsys, "-ref", "mid/r0.png", *asked, main=run_single_img.main)
 
 
 @pytest.mark.parametrize(
-    "text, told",
+    "text, message",
     [
         ("dis,ref,mos,pred\na,r,1,2\nb,r,2,nan\n", "line 3: pred: expected a finite number, found 'nan'"),
         ("dis,ref,mos,pred\na,r,1,2\nb,r,2,1e999\n", "line 3: pred: expected a finite number"),
@@ -211,14 +211,14 @@ def test_single_images_refuse(asked, told, folder, capsys, monkeypatch):
         ("dis,ref,mos,pred\na,r,１,2\n", "line 2: mos"),
     ],
 )
-def test_broken_score_files_are_named_with_their_line(text, told, tmp_path):
+def test_broken_score_files_are_named_with_their_line(text, message, tmp_path):
     from scorefiles.read import read
 
     path = tmp_path / "tid2013_psnr.csv"
     path.write_text(text)
     with pytest.raises(terminal.UsageError) as caught:
         read(path)
-    assert str(caught.value).startswith(f"{path}: ") and told in str(caught.value)
+    assert str(caught.value).startswith(f"{path}: ") and message in str(caught.value)
     path.write_bytes(b'\xef\xbb\xbfdis,ref,mos,pred,type\r\n\r\n "\xc3\xb6",r, 1 ,-2e-3,01\r\n')
     table = read(path).table
     assert table.values.tolist() == [[' "ö"', "r", 1.0, -0.002, "01"]]
@@ -246,7 +246,7 @@ def left_with(main, argv=()):
 
 
 def test_exit_codes_and_one_line(capsys):
-    for error, code, told in (
+    for error, code, message in (
         (terminal.UsageError("a\n b"), 2, "error: a b"),
         (terminal.WorkError("c"), 1, "error: c"),
         (OSError("d"), 1, "error: d"),
@@ -259,7 +259,7 @@ def test_exit_codes_and_one_line(capsys):
 
         assert left_with(main) == code
         err = capsys.readouterr().err
-        assert told in err and len(err.splitlines()) == 1
+        assert message in err and len(err.splitlines()) == 1
         with pytest.raises(type(error)):
             terminal.run_main(main, ["--debug"])
     assert left_with(lambda argv: None) == 0 and left_with(lambda argv: 3) == 3

@@ -249,8 +249,8 @@ def test_foreign_columns_and_directions(tmp_path):
         "--format",
         "json",
     )
-    asked = run(*options)
-    assert asked.returncode == 2 and "--higher-is" in asked.stderr
+    flags = run(*options)
+    assert flags.returncode == 2 and "--higher-is" in flags.stderr
     found = json.loads(run(*options, "--higher-is", "worse").stdout)["groups"][0]["coefficients"]
     assert (
         found["mine"]["pooled"]["srcc"]["value"] > 0.8 and found["likeness"]["pooled"]["srcc"]["value"] < -0.5

@@ -1,4 +1,5 @@
-"""Coefficients equal SciPy's, fits recover what made the data, errors follow ITU-T P.1401, and nothing comes from bad input."""
+"""Coefficients equal SciPy's, fits recover what made the data, errors follow ITU-T P.1401,
+and nothing comes from bad input."""
 
 import numpy as np
 import pytest
@@ -64,10 +65,10 @@ def test_fits_recover_known_parameters(name, noise):
         "logistic5": lambda: b[0] * (0.5 - 1 / (1 + np.exp(b[1] * (x - b[2])))) + b[3] * x + b[4],
         "cubic": lambda: b[0] + b[1] * x + b[2] * x**2 + b[3] * x**3,
     }[name]()
-    found = fit(name, x, y + noise * np.random.default_rng(1).normal(size=len(x)))
-    assert found.parameters == pytest.approx(b, rel=1e-4 if noise == 0 else 0.08)
-    assert found.converged and found.monotonic and found.agreeing >= 1
-    assert rmse(found(x), y) < (1e-4 if noise == 0 else 0.1)
+    result = fit(name, x, y + noise * np.random.default_rng(1).normal(size=len(x)))
+    assert result.parameters == pytest.approx(b, rel=1e-4 if noise == 0 else 0.08)
+    assert result.converged and result.monotonic and result.agreeing >= 1
+    assert rmse(result(x), y) < (1e-4 if noise == 0 else 0.1)
 
 
 def test_a_fit_is_no_worse_than_scipys_from_the_true_start():
@@ -113,7 +114,7 @@ def test_a_cubic_is_the_best_one_that_rises(curve):
     rng = np.random.default_rng(6)
     x = rng.uniform(-0.4, 1, 400)
     y = curve(x) + 0.05 * rng.normal(size=400)
-    found, places = fit("cubic", x, y), np.linspace(x.min(), x.max(), 200)
+    result, places = fit("cubic", x, y), np.linspace(x.min(), x.max(), 200)
     slopes = np.stack([0 * places, 1 + 0 * places, 2 * places, 3 * places**2], axis=1)
     basis = np.stack([np.ones_like(x), x, x**2, x**3], axis=1)
     theirs = minimize(
@@ -124,14 +125,14 @@ def test_a_cubic_is_the_best_one_that_rises(curve):
         options={"ftol": 1e-14, "maxiter": 500},
     )
     free = np.polynomial.polynomial.polyfit(x, y, 3)
-    assert found.monotonic and found.constrained == bool((slopes @ free < -1e-6).any())
-    assert np.mean((found(x) - y) ** 2) == pytest.approx(theirs.fun, rel=2e-3)
+    assert result.monotonic and result.constrained == bool((slopes @ free < -1e-6).any())
+    assert np.mean((result(x) - y) ** 2) == pytest.approx(theirs.fun, rel=2e-3)
 
 
 def test_data_that_do_not_level_off_are_said_to_be_unbounded():
     x = np.linspace(0, 3, 400)
-    found = fit("logistic4", x, -np.exp(-x))  # an exponential: the lower asymptote is out of sight
-    assert found.converged and not found.bounded and rmse(found(x), -np.exp(-x)) < 1e-2
+    result = fit("logistic4", x, -np.exp(-x))  # an exponential: the lower asymptote is out of sight
+    assert result.converged and not result.bounded and rmse(result(x), -np.exp(-x)) < 1e-2
 
 
 def test_errors_by_hand():

@@ -22,8 +22,8 @@ def figures():
 
 
 def check(names, distances, perturbations, folder):
-    asked = ["-m", *names, *(["-d", *distances] if distances else []), "-rob", *perturbations]
-    assert not run.main(["-dat", "demo", *asked, "-sdir", str(folder)])
+    flags = ["-m", *names, *(["-d", *distances] if distances else []), "-rob", *perturbations]
+    assert not run.main(["-dat", "demo", *flags, "-sdir", str(folder)])
     with open(folder / "correlations.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == len(names) * max(1, len(distances)) * len(perturbations)

@@ -41,13 +41,13 @@ def slow_dc(x, y):
 
 def slow_gram(x, y):
     p, q = (np.pad(z @ z.T, (0, -len(z) % 4)) for z in (x, y))
-    found = []
+    result = []
     for i in range(0, len(p), 4):
         for j in range(0, len(p), 4):
             a, b = (g[i : i + 4, j : j + 4].ravel() for g in (p, q))
             covariance = ((a - a.mean()) * (b - b.mean())).mean()
-            found.append((2 * covariance + 1e-6) / (a.var() + b.var() + 1e-6))
-    return 1 - np.mean(found)
+            result.append((2 * covariance + 1e-6) / (a.var() + b.var() + 1e-6))
+    return 1 - np.mean(result)
 
 
 def slow_moments(x, y):
@@ -78,8 +78,8 @@ SLOW = {
 @pytest.mark.parametrize("name", SLOW)
 def test_equals_the_definition(name, shape):
     f, g = stacks(shape, blocks=3)
-    found, (slow, over_blocks) = compare([name], f, g)[name], SLOW[name]
-    for i in range(len(found)):
+    result, (slow, over_blocks) = compare([name], f, g)[name], SLOW[name]
+    for i in range(len(result)):
         rows = [
             [
                 b[i].double().numpy().reshape(shape[1], -1) if len(shape) == 4 else b[i].double().numpy().T
@@ -87,7 +87,7 @@ def test_equals_the_definition(name, shape):
             ]
             for stack in (f, g)
         ]
-        assert found[i].item() == pytest.approx(over_blocks([slow(x, y) for x, y in zip(*rows)]), rel=1e-5)
+        assert result[i].item() == pytest.approx(over_blocks([slow(x, y) for x, y in zip(*rows)]), rel=1e-5)
 
 
 @pytest.mark.slow  # the package compiles itself when it is imported
@@ -97,8 +97,8 @@ def test_dc_equals_the_package_dcor():
 
     f, g = (stack.map(lambda t: 1e8 * t.double()) for stack in stacks((1, 40, 24), blocks=1))
     x, y = (stack.blocks[0][0].numpy().T for stack in (f, g))
-    found = compare(["dc"], f, g)["dc"].item()
-    assert found == pytest.approx(1 - dcor.distance_correlation_sqr(x, y), rel=1e-6)
+    result = compare(["dc"], f, g)["dc"].item()
+    assert result == pytest.approx(1 - dcor.distance_correlation_sqr(x, y), rel=1e-6)
 
 
 @pytest.mark.parametrize("name", POSITIONLESS)
@@ -127,7 +127,7 @@ def test_maps_are_compared_alike_in_every_batch(name):
     alone = [
         compare([name], *(Features([b[i : i + 1] for b in s.blocks]) for s in (f, g)), "corrected") for i in range(3)
     ]
-    alone = torch.cat([found[name] for found in alone])
+    alone = torch.cat([result[name] for result in alone])
     assert torch.allclose(together, alone, rtol=1e-6) and (together > 0).all()
     assert compare([name], f, f, "corrected")[name].abs().max() < 2e-6
     parts = block_by_block([name], f, g, "corrected")[name]
@@ -155,10 +155,10 @@ def test_the_registry_is_read_without_torch():
 @pytest.mark.parametrize("name", naive.DISTANCES)
 def test_equals_the_naive_formulas(name, tokens):
     f, g = stacks((3, tokens, 32))
-    found = compare([name], f, g)[name]
+    result = compare([name], f, g)[name]
     for i in range(3):
         want = naive.DISTANCES[name]([b[i] for b in f.blocks], [b[i] for b in g.blocks])
-        assert found[i].item() == pytest.approx(want, rel=2e-5)
+        assert result[i].item() == pytest.approx(want, rel=2e-5)
 
 
 @pytest.mark.parametrize("name", TOKENS)
@@ -204,8 +204,8 @@ def test_wasserstein_equals_pot_on_unequal_masses(p):
     u, v = (random.random((64, 40)) * random.random(40) for _ in range(2))
     support = np.arange(64.0)[:, None].repeat(40, 1)
     want = ot.wasserstein_1d(support, support, u, v, p=p, require_sort=False)
-    found = distances.wasserstein(torch.from_numpy(u)[None], torch.from_numpy(v)[None], p=p)[0]
-    assert np.allclose(found.numpy(), want, rtol=1e-9)
+    result = distances.wasserstein(torch.from_numpy(u)[None], torch.from_numpy(v)[None], p=p)[0]
+    assert np.allclose(result.numpy(), want, rtol=1e-9)
 
 
 def test_kl_counts_zero_targets_and_infinite_columns_as_nothing():
@@ -255,8 +255,8 @@ def test_embeddings_keep_digits_that_float32_has_not():
     moved = base + 1e-5 * torch.randn(base.shape, generator=torch.Generator().manual_seed(1))
     a, b = base.double().numpy()[0], moved.double().numpy()[0]
     want = np.mean([1 - x @ y / np.linalg.norm(x) / np.linalg.norm(y) for x, y in zip(a, b)])
-    found = distances.embedding_cos(Features((), moved), Features((), base)).item()
-    assert 0 < want < 1e-7 and found == pytest.approx(want, rel=1e-6)
+    result = distances.embedding_cos(Features((), moved), Features((), base)).item()
+    assert 0 < want < 1e-7 and result == pytest.approx(want, rel=1e-6)
 
 
 @pytest.mark.parametrize("name", [n for n, d in DISTANCES.items() if d.tokens_only])

@@ -162,7 +162,7 @@ def test_the_hub_is_one_more_source(local_hub, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "trouble, told",
+    "trouble, message",
     [
         (404, "the repository has no such file"),
         (403, "403"),
@@ -170,13 +170,13 @@ def test_the_hub_is_one_more_source(local_hub, tmp_path):
         ("truncated", "received 3 bytes, expected 7"),
     ],
 )
-def test_trouble_with_the_hub_is_told(local_hub, tmp_path, monkeypatch, trouble, told):
+def test_trouble_with_the_hub_is_told(local_hub, tmp_path, monkeypatch, trouble, message):
     monkeypatch.setattr("time.sleep", lambda seconds: None)  # between the five more tries that its library makes
     path = "/timm/net/resolve/main/model.safetensors"
     local_hub.files[path], local_hub.trouble[path] = b"weights", trouble
     source = Source(hub="timm/net", sha256="0000" if trouble == "wrong hash" else "")
     with pytest.raises(
-        UsageError, match=rf"huggingface.co/timm/net \(model.safetensors\): .*{told}.*save it as DIR/net.safetensors"
+        UsageError, match=rf"huggingface.co/timm/net \(model.safetensors\): .*{message}.*save it as DIR/net.safetensors"
     ):
         download.resolve(Weights("net", (source,)))
     assert "model.safetensors" not in leftovers(tmp_path) and sha(b"weights") not in leftovers(tmp_path)
@@ -272,10 +272,10 @@ def test_from_the_command_line(server, tmp_path):
 def error_of(*sources):
     with pytest.raises(
         UsageError, match=r"net: no weights.*Get it .* save it as DIR/net\.\w+, and add --weights-dir DIR"
-    ) as told:
+    ) as message:
         download.resolve(Weights("net", sources))
-    assert "\n" not in str(told.value)
-    return str(told.value)
+    assert "\n" not in str(message.value)
+    return str(message.value)
 
 
 def test_no_network_is_one_error(hub, monkeypatch):
@@ -298,8 +298,8 @@ def test_a_network_that_swallows_everything_is_given_up(monkeypatch):
         socket.create_server(("127.0.0.1", 0)) as other,
     ):  # never answer
         addresses = [f"http://127.0.0.1:{s.getsockname()[1]}/net-1.pth" for s in (mute, other)]
-        told = error_of(*map(Source, addresses))
-    assert all(f"{address}: " in told for address in addresses)
+        message = error_of(*map(Source, addresses))
+    assert all(f"{address}: " in message for address in addresses)
 
 
 def test_a_resolver_that_hangs_is_given_up(monkeypatch):
@@ -312,8 +312,8 @@ def test_a_resolver_that_hangs_is_given_up(monkeypatch):
 
     monkeypatch.setattr(socket, "getaddrinfo", hangs)
     try:
-        told = error_of(Source("http://nowhere.invalid/net-1.pth"), Source("http://nowhere2.invalid/net-1.pth"))
-        assert told.count("no answer within 1 seconds") == 2
+        message = error_of(Source("http://nowhere.invalid/net-1.pth"), Source("http://nowhere2.invalid/net-1.pth"))
+        assert message.count("no answer within 1 seconds") == 2
     finally:
         release.set()
 

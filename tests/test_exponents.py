@@ -15,11 +15,11 @@ def test_srcc_of_combinations_is_scipys_with_ties_too(rows):
     x, y, label = np.array(rows, dtype=float).T
     if len(set(label)) < 2:
         return
-    for combination, found in zip((x, y, x + y), srccs(np.stack([x, y, x + y]), unit_ranks(label))):
+    for combination, result in zip((x, y, x + y), srccs(np.stack([x, y, x + y]), unit_ranks(label))):
         if len(set(combination)) < 2:
-            assert np.isnan(found)
+            assert np.isnan(result)
         else:
-            assert found == pytest.approx(spearmanr(combination, label).statistic, abs=1e-12)
+            assert result == pytest.approx(spearmanr(combination, label).statistic, abs=1e-12)
 
 
 def cells(power, n=2000, noise=0.05, datasets=("alpha", "beta")):
@@ -31,9 +31,9 @@ def cells(power, n=2000, noise=0.05, datasets=("alpha", "beta")):
 @pytest.mark.parametrize("power", (0.02, 0.13, 0.5, 3, 40))
 def test_a_known_exponent_is_found(power):
     agreement = Agreement(cells(power))
-    found = choose(agreement, ["alpha", "beta"], (1.0, 0.0), [1])
-    assert found[0] == 1 and found[1] == pytest.approx(power, rel=0.15, abs=0.01)
-    assert agreement.mean([found], ["alpha"])[0] > agreement.mean([(1, 0)], ["alpha"])[0] + EQUAL
+    result = choose(agreement, ["alpha", "beta"], (1.0, 0.0), [1])
+    assert result[0] == 1 and result[1] == pytest.approx(power, rel=0.15, abs=0.01)
+    assert agreement.mean([result], ["alpha"])[0] > agreement.mean([(1, 0)], ["alpha"])[0] + EQUAL
 
 
 def test_a_factor_that_gains_nothing_stays_out_exactly():

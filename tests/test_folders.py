@@ -1,4 +1,5 @@
-"""Folders and manifests: what is paired with what, what is said about each folder, and that the cost is linear in the pairs."""
+"""Folders and manifests: what is paired with what, what is said about each folder,
+and that the cost is linear in the pairs."""
 
 import csv
 import json
@@ -77,21 +78,21 @@ def test_warnings_name_what_is_left_out(two, capsys):
     (two / "a" / "notes.txt").write_text("x")
     (two / "a" / "sub").mkdir()
     run_single_img.main(["-ref", str(two / "originals"), "-dis", str(two / "a"), "-m", "psnr"])
-    told = capsys.readouterr().err
-    assert "left out: notes.txt; sub/" in told and "1 without a partner: extra.png" in told
+    message = capsys.readouterr().err
+    assert "left out: notes.txt; sub/" in message and "1 without a partner: extra.png" in message
 
 
 @pytest.mark.parametrize(
-    "make, told",
+    "make, message",
     [
         (lambda two: image(two / "a", "im1.png"), "differ in extension or case alone"),
         (lambda two: [f.unlink() for f in (two / "a").iterdir()], "no images in this folder"),
         (lambda two: [f.rename(f.with_name("x" + f.name)) for f in sorted((two / "a").iterdir())], "use --manifest"),
     ],
 )
-def test_folders_that_cannot_be_paired(two, make, told):
+def test_folders_that_cannot_be_paired(two, make, message):
     make(two)
-    with pytest.raises(UsageError, match=told):
+    with pytest.raises(UsageError, match=message):
         folders.pair_folders(two / "originals", [two / "a"])
 
 
@@ -112,13 +113,13 @@ def manifest(two, text):
 
 def test_a_manifest_pairs_anything(two):
     rows = ["dis,ref,codec,bitrate", "a/IM0.bmp,originals/im5.png,x,0.5", "b\\IM1.bmp,originals/im5.png,,2", ""]
-    found = folders.read_manifest(manifest(two, "\n".join(rows)))
-    assert [(p.group, p.bitrate) for p in found] == [("x", 0.5), ("b", 2.0)]
-    assert {p.reference for p in found} == {str(two / "originals/im5.png")}
+    result = folders.read_manifest(manifest(two, "\n".join(rows)))
+    assert [(p.group, p.bitrate) for p in result] == [("x", 0.5), ("b", 2.0)]
+    assert {p.reference for p in result} == {str(two / "originals/im5.png")}
 
 
 @pytest.mark.parametrize(
-    "rows, told",
+    "rows, message",
     [
         ("ref,dis\noriginals/im0.png,a/none.bmp\n", "line 2: there is no file"),
         ("ref\nx\n", "missing: dis"),
@@ -129,8 +130,8 @@ def test_a_manifest_pairs_anything(two):
         ("ref,dis,bitrate\noriginals/im0.png,a/IM0.bmp,nan\n", "finite number"),
     ],
 )
-def test_broken_manifests(two, rows, told):
-    with pytest.raises(UsageError, match=told):
+def test_broken_manifests(two, rows, message):
+    with pytest.raises(UsageError, match=message):
         folders.read_manifest(manifest(two, rows))
 
 
@@ -189,7 +190,8 @@ def test_decided_and_undecided(higher_is, better):
 
 
 def test_equal_folders_tie_nearly_always():
-    """Three equal folders, three comparisons: about 5 % of experiments may decide one. Binomial: P(more than 7 of 40) < 1 %."""
+    """Three equal folders, three comparisons: about 5 % of experiments may decide one. Binomial:
+    P(more than 7 of 40) < 1 %."""
     experiments = [folders.comparisons(*made(dict.fromkeys("abc", 0.0), seed), "worse")[1] for seed in range(40)]
     wrong = sum(any(line["better"] != folders.TIE for line in lines) for lines in experiments)
     assert wrong <= 7

@@ -1,4 +1,5 @@
-"""fuse.py on score files made up for it, where the best exponents are known, and on the authors' where they are there."""
+"""fuse.py on score files made up for it, where the best exponents are known,
+and on the authors' where they are there."""
 
 import csv
 import io
@@ -29,14 +30,14 @@ RELEASED = ROOT.parent / "shared" / "paper" / "scores"
 
 def test_gain_on_one_dataset_alone_is_not_reported_for_it(tmp_path):
     made(tmp_path, {"alpha": 1.0})
-    found = report(tmp_path, "--factors", "a", "b")
-    alpha = held_out(found, "alpha")
+    result = report(tmp_path, "--factors", "a", "b")
+    alpha = held_out(result, "alpha")
     assert alpha["parameters"] == {"a": 1.0, "b": 0.0} and alpha["gain"] <= 0
     assert alpha["chosen_on"] == ["beta", "gamma"]
     for dataset in ("beta", "gamma"):  # chosen with alpha's help, b does harm there, and that is what is said
-        assert held_out(found, dataset)["parameters"]["b"] > 0 and held_out(found, dataset)["gain"] < 0
+        assert held_out(result, dataset)["parameters"]["b"] > 0 and held_out(result, dataset)["gain"] < 0
     # it is there to be found: fitted in sample alpha gains much, and so a tool that does not leave it out would say so
-    assert found["in_sample"]["mean_srcc"]["alpha"] > alpha["mean_srcc"] + 0.05
+    assert result["in_sample"]["mean_srcc"]["alpha"] > alpha["mean_srcc"] + 0.05
 
 
 def test_choice_for_a_dataset_does_not_see_its_labels(tmp_path):
@@ -53,10 +54,10 @@ def test_choice_for_a_dataset_does_not_see_its_labels(tmp_path):
 
 def test_a_factor_that_helps_everywhere_is_found_and_gains(tmp_path):
     made(tmp_path, {"alpha": 0.5, "beta": 0.5, "gamma": 0.5})
-    found = report(tmp_path, "--factors", "a", "b")
-    for h in found["held_out"]:
+    result = report(tmp_path, "--factors", "a", "b")
+    for h in result["held_out"]:
         assert h["parameters"]["b"] == pytest.approx(0.5, rel=0.1) and h["gain"] > 0.05
-    for line in found["lines"]:
+    for line in result["lines"]:
         if line["role"].startswith("factor"):
             assert (
                 line["low"] < line["difference"] < line["high"] and line["low"] > 0 and line["references"] == REFERENCES
@@ -65,18 +66,18 @@ def test_a_factor_that_helps_everywhere_is_found_and_gains(tmp_path):
 
 def test_scores_and_coefficients_are_those_of_the_product(tmp_path):
     made(tmp_path, {"alpha": 0.5, "beta": 0.5, "gamma": 0.5})
-    found = report(tmp_path, "--factors", "a", "b")
-    k = held_out(found, "alpha")["parameters"]["b"]
+    result = report(tmp_path, "--factors", "a", "b")
+    k = held_out(result, "alpha")["parameters"]["b"]
     a, b = (pd.read_csv(tmp_path / f"alpha_{m}_rot-1.csv") for m in "ab")
-    line = next(r for r in found["lines"] if (r["dataset"], r["perturbation"], r["role"]) == ("alpha", "rot", "fused"))
+    line = next(r for r in result["lines"] if (r["dataset"], r["perturbation"], r["role"]) == ("alpha", "rot", "fused"))
     assert line["srcc"] == pytest.approx(spearmanr(a["pred"] * b["pred"] ** k, a["mos"]).statistic, abs=1e-12)
     assert line["plcc"] == pytest.approx(np.corrcoef(a["pred"] * b["pred"] ** k, a["mos"])[0, 1], abs=1e-12)
 
 
 def test_curve_goes_through_the_choice_and_in_sample_comes_last(tmp_path, capsys):
     made(tmp_path, {"alpha": 0.5, "beta": 0.5, "gamma": 0.5})
-    found = report(tmp_path, "--factors", "a", "b")
-    for curve in found["curves"]:
+    result = report(tmp_path, "--factors", "a", "b")
+    for curve in result["curves"]:
         means = dict(zip(curve["values"], curve["mean_srcc"]))
         assert (
             means[curve["chosen"]] > max(means.values()) - 2 * EQUAL
@@ -122,12 +123,12 @@ def test_zeros_and_the_rounding_of_a_cosine_go_to_the_floor(tmp_path):
     best = table["mos"].nsmallest(5).index
     table.loc[best, "pred"] = [0, 0, -1.2e-7, 1e-9, 1e-6]
     table.to_csv(path, index=False)
-    found = report(tmp_path, "--factors", "a", "b")
+    result = report(tmp_path, "--factors", "a", "b")
     a, b = pd.read_csv(tmp_path / "alpha_a.csv"), table
-    k = held_out(found, "alpha")["parameters"]["b"]
+    k = held_out(result, "alpha")["parameters"]["b"]
     expected = spearmanr(a["pred"] * b["pred"].clip(lower=1e-6) ** k, a["mos"]).statistic
-    assert next(r for r in found["lines"] if r["dataset"] == "alpha")["srcc"] == pytest.approx(expected, abs=1e-12)
-    assert found["floor"] == 1e-6
+    assert next(r for r in result["lines"] if r["dataset"] == "alpha")["srcc"] == pytest.approx(expected, abs=1e-12)
+    assert result["floor"] == 1e-6
 
 
 # ---- joining files
@@ -159,8 +160,8 @@ def test_rows_whose_names_repeat_are_joined_by_order(tmp_path):
 def test_cells_that_lack_a_factor_are_named(tmp_path):
     made(tmp_path, {"alpha": 0.5, "beta": 0.5, "gamma": 0.5})
     (tmp_path / "gamma_b_rot-1.csv").unlink()
-    found = report(tmp_path, "--factors", "a", "b")
-    assert found["lacks"] == {"gamma rot-1": ["b"]} and "gamma none" in found["used"] and len(found["used"]) == 5
+    result = report(tmp_path, "--factors", "a", "b")
+    assert result["lacks"] == {"gamma rot-1": ["b"]} and "gamma none" in result["used"] and len(result["used"]) == 5
 
 
 def test_intervals_hold_for_all_lines_at_once(tmp_path):
@@ -171,9 +172,9 @@ def test_intervals_hold_for_all_lines_at_once(tmp_path):
         path.unlink()
     few = report(tmp_path, "--factors", "a", "b")
 
-    def widths(found):
+    def widths(result):
         return np.array(
-            [r["high"] - r["low"] for r in found["lines"] if r["role"].startswith("factor") and not r["pct"]]
+            [r["high"] - r["low"] for r in result["lines"] if r["role"].startswith("factor") and not r["pct"]]
         )
 
     assert len(widths(many)) == len(widths(few)) and np.mean(widths(many) / widths(few)) > 1.05
@@ -187,9 +188,9 @@ def test_shared_content_is_left_out(tmp_path, capsys):
     made(tmp_path, {"alpha": 0.5, "beta": 0.5, "gamma": 0.5}, perturbations=("",))
     shared = tmp_path / "shared.txt"
     shared.write_text("dataset,ref\nalpha,R03.png\nalpha,r07.png\n")
-    found = report(tmp_path, "--factors", "a", "b", "--shared-content", shared)
-    assert {(r["dataset"], r["references"]) for r in found["lines"]} == {("alpha", 10), ("beta", 12), ("gamma", 12)}
-    assert found["shared"] == {"alpha": ["r03.png", "r07.png"]}
+    result = report(tmp_path, "--factors", "a", "b", "--shared-content", shared)
+    assert {(r["dataset"], r["references"]) for r in result["lines"]} == {("alpha", 10), ("beta", 12), ("gamma", 12)}
+    assert result["shared"] == {"alpha": ["r03.png", "r07.png"]}
     fuse.main([str(tmp_path), "--factors", "a", "b", "--resamples", "100"])
     assert "held out is the dataset, not its content" in capsys.readouterr().out
     shared.write_text("dataset,ref\nalpha,r99.png\n")
@@ -214,19 +215,19 @@ UNUSABLE = {
 
 
 @pytest.mark.parametrize("case", UNUSABLE)
-@pytest.mark.parametrize("asked", (["--factors", "a", "b"], ["--search", "2"]))
-def test_a_file_of_no_use_leaves_its_cell_only(tmp_path, capsys, case, asked):
+@pytest.mark.parametrize("flags", (["--factors", "a", "b"], ["--search", "2"]))
+def test_a_file_of_no_use_leaves_its_cell_only(tmp_path, capsys, case, flags):
     change, message = UNUSABLE[case]
     made(tmp_path, {"alpha": 0.5, "beta": 0.5, "gamma": 0.5})
     change(tmp_path)
-    if asked[0] == "--search":  # its pool holds methods with plain files of every dataset: beta's are left out by hand
-        asked = [*asked, "--datasets", "alpha", "gamma"]
-    found = report(tmp_path, *asked)
+    if flags[0] == "--search":  # its pool holds methods with plain files of every dataset: beta's are left out by hand
+        flags = [*flags, "--datasets", "alpha", "gamma"]
+    result = report(tmp_path, *flags)
     err = capsys.readouterr().err
-    if "--datasets" in asked:
+    if "--datasets" in flags:
         assert "left out" not in err  # nothing needed it
     else:
-        assert found["lacks"] == {"beta none": ["b"]} and "beta rot-1" in found["used"]
+        assert result["lacks"] == {"beta none": ["b"]} and "beta rot-1" in result["used"]
         assert len(re.findall(rf"left out: .*{message}", err)) == 1, err
 
 
@@ -319,7 +320,8 @@ def test_formats_say_the_same(tmp_path, capsys):
         assert f"{line['srcc']:.3f}" in shown[form]
 
 
-# SRCC of TID2013 held out, from the issue that asked for this; the authors' released score files it needs are not all public here
+# SRCC of TID2013 held out, from the issue that asked for this; the authors' released score files it needs are not all
+# public here
 TID2013 = {"none": 0.832, "tra": 0.785, "sca": 0.838, "rot": 0.841}
 
 
@@ -334,7 +336,7 @@ def test_released_scores_give_the_published_fusion():
     assert chosen.parameters[1] == pytest.approx(0.13, abs=0.011) and "tid2013" not in chosen.chosen_on
     for cell in cells:
         if cell.dataset == "tid2013":
-            found = spearmanr(chosen.scores(cell, "exponents"), cell.badness).statistic
-            assert found == pytest.approx(TID2013[cell.perturbation], abs=0.002)
+            result = spearmanr(chosen.scores(cell, "exponents"), cell.badness).statistic
+            assert result == pytest.approx(TID2013[cell.perturbation], abs=0.002)
     if not (RELEASED / "pipal_dinov1_cos_tra-1.csv").exists():
         assert set(lacking) >= {"pipal tra-1", "pipal sca-1", "pipal rot-1"}

@@ -29,17 +29,18 @@ def three(folder, n=PAIRS):
 
 def test_search_finds_the_triple_and_counts_what_it_tried(tmp_path):
     three(tmp_path)
-    found = report(tmp_path, "--search")
-    tried = found["tried"]
+    result = report(tmp_path, "--search")
+    tried = result["tried"]
     assert (tried["pairs"], tried["triples"], tried["forward"]) == (10, 10, 2) and tried["combinations"] == 22
-    for h in found["held_out"]:
+    for h in result["held_out"]:
         assert set(h["parameters"]) == {"f1", "f2", "f4"} and h["gain"] > 0.1
         powers = np.array([h["parameters"][m] for m in ("f1", "f2", "f4")])
         assert powers / powers[0] == pytest.approx([1, 0.7, 0.5], rel=0.15)
 
 
 def test_a_search_costs_the_dataset_held_out_nothing(tmp_path):
-    """A loss of the fused metric on a dataset that took no part in the choice is as sure after 22 looks as after one."""
+    """A loss of the fused metric on a dataset that took no part in the choice is as sure after 22 looks as after
+    one."""
     three(tmp_path)
     for dataset in ("alpha", "beta", "gamma"):  # in alpha the third factor of the others is noise
         if dataset == "alpha":
@@ -69,9 +70,9 @@ def test_the_sample_of_pairs_reaches_every_distortion():
 def test_search_of_pairs_alone_and_of_a_pool(tmp_path):
     three(tmp_path)
     assert report(tmp_path, "--search", "2")["tried"]["combinations"] == 10
-    found = report(tmp_path, "--search", "--factors", "f0", "f1", "f3")
-    assert found["tried"]["pool"] == ["f0", "f1", "f3"] and found["tried"]["combinations"] == 4
-    assert all(h["best_factor"] == "f1" and h["gain"] < 0.01 for h in found["held_out"])  # two of the three are noise
+    result = report(tmp_path, "--search", "--factors", "f0", "f1", "f3")
+    assert result["tried"]["pool"] == ["f0", "f1", "f3"] and result["tried"]["combinations"] == 4
+    assert all(h["best_factor"] == "f1" and h["gain"] < 0.01 for h in result["held_out"])  # two of the three are noise
 
 
 def test_search_says_what_is_not_in_its_pool(tmp_path):
@@ -80,9 +81,9 @@ def test_search_says_what_is_not_in_its_pool(tmp_path):
     spoiled = pd.read_csv(tmp_path / "beta_f0.csv")
     spoiled.assign(pred=spoiled["pred"] - 1).to_csv(tmp_path / "beta_f0.csv", index=False)
     describe("alpha_f2", fused="f1 * f4")(tmp_path)
-    found = report(tmp_path, "--search")["tried"]
-    assert found["pool"] == ["f1", "f4"]
-    assert found["notes"][1:] == [
+    result = report(tmp_path, "--search")["tried"]
+    assert result["pool"] == ["f1", "f4"]
+    assert result["notes"][1:] == [
         "not in the pool, with negative values: f0",
         "not in the pool, fused: f2",
         "not in the pool, lacking beta: f3",
@@ -104,13 +105,13 @@ def blocks(folder, power):
 @pytest.mark.parametrize("by, truth", (("weights", "sum"), ("exponents", "product")))
 def test_blocks_of_a_backbone_are_weighed_held_out(tmp_path, by, truth):
     blocks(tmp_path, truth)
-    found = report(tmp_path, "--blocks", "net_cos", "--by", by)
-    for h in found["held_out"]:
+    result = report(tmp_path, "--blocks", "net_cos", "--by", by)
+    for h in result["held_out"]:
         p = np.array([h["parameters"][f"pred_{n}"] for n in range(4)])
         p /= p[2]
         assert h["mean_srcc"] > 0.99 and h["chosen_on"] == [d for d in ("alpha", "beta", "gamma") if d != h["held_out"]]
         assert p[0] == pytest.approx(0 if truth == "sum" else 0.5, abs=0.05) and p[[1, 3]] == pytest.approx(0, abs=0.05)
-    roles = [line["role"].partition(",")[0] for line in found["lines"] if line["dataset"] == "alpha"]
+    roles = [line["role"].partition(",")[0] for line in result["lines"] if line["dataset"] == "alpha"]
     assert roles == ["fused", "all blocks", "block", "block", "block", "block"]
 
 
@@ -173,8 +174,8 @@ def test_any_score_column_is_a_factor(tmp_path):
         for column, values in (("st_alexnet_dc", f[0]), ("dinov1_nl2", f[2]), ("clip_rn50_moments", f[3])):
             put(tmp_path, f"{dataset}_{column}", np.exp(values), label)
         put(tmp_path, f"{dataset}_ssim", np.exp(-f[1]), label, {"settings": {}, "pred_higher_is": "better"})
-    found = report(tmp_path, "--search")
-    assert found["tried"]["pairs"] == 6
-    for h in found["held_out"]:
+    result = report(tmp_path, "--search")
+    assert result["tried"]["pairs"] == 6
+    for h in result["held_out"]:
         assert set(h["parameters"]) == {"st_alexnet_dc", "ssim"}
         assert h["parameters"]["ssim"] / h["parameters"]["st_alexnet_dc"] == pytest.approx(0.6, rel=0.15)

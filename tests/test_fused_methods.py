@@ -307,10 +307,10 @@ def test_single_pair_equals_the_product_of_its_factors(photographs):
         "--json",
     )
     assert done.returncode == 0, done.stderr
-    said = json.loads(done.stdout)
-    pair, same = said["scores"]
+    output = json.loads(done.stdout)
+    pair, same = output["scores"]
     assert pair[LABEL] == pytest.approx(pair["stlpips_alex"] * (1 / pair["psnr"]) ** 0.5, rel=1e-9)
-    assert 0 < same[LABEL] < pair[LABEL] and said["settings"]["higher_is"][LABEL] == "worse"
+    assert 0 < same[LABEL] < pair[LABEL] and output["settings"]["higher_is"][LABEL] == "worse"
 
 
 @pytest.mark.numeric
@@ -363,8 +363,8 @@ def test_tables_have_a_fused_metric_as_a_row_beyond_the_paper(tmp_path, capsys):
         row for row in csv.DictReader(capsys.readouterr().out.splitlines()) if row["model"] == LABEL and row["score"]
     ]
     table = read(written[0]).table
-    found = [float(row["score"]) for row in rows if row["statistic"] == "srcc"]
-    assert found == [pytest.approx(table["pred"].corr(table["mos"], method="spearman"), abs=1e-9)] and found[0] > 0.5
+    result = [float(row["score"]) for row in rows if row["statistic"] == "srcc"]
+    assert result == [pytest.approx(table["pred"].corr(table["mos"], method="spearman"), abs=1e-9)] and result[0] > 0.5
 
 
 def test_blocks_of_a_run_per_layer_are_weighed(photographs, tmp_path):
@@ -405,9 +405,9 @@ def test_blocks_of_a_run_per_layer_are_weighed(photographs, tmp_path):
             str(tmp_path / "out"),
         ]
     )
-    found = json.loads((tmp_path / "out").read_text())
-    assert [list(h["parameters"]) for h in found["held_out"]] == [[f"pred_{b}" for b in range(5)]] * 2
-    assert all(h["mean_srcc"] > 0.3 for h in found["held_out"])
+    result = json.loads((tmp_path / "out").read_text())
+    assert [list(h["parameters"]) for h in result["held_out"]] == [[f"pred_{b}" for b in range(5)]] * 2
+    assert all(h["mean_srcc"] > 0.3 for h in result["held_out"])
 
 
 # ---- bad input at the terminal

@@ -70,13 +70,13 @@ def home(tmp_path, monkeypatch):
     return tmp_path
 
 
-def clear(code, printed, told):
+def clear(code, printed, message):
     """The promise: an exit code of ours, a clear line, no number that is none."""
-    lines = [line for line in told.splitlines() if not line.startswith(("warning: ", "usage: ", " "))]
-    assert code in (0, 1, 2) and "unexpected" not in told, told
-    said = "missing: " in printed or "cannot be verified: " in printed  # --keep-going and --verify tell it on stdout
-    assert len(lines) == (0 if code == 0 or said else 1), told
-    assert code == 0 or said or ": error: " in lines[0], told
+    lines = [line for line in message.splitlines() if not line.startswith(("warning: ", "usage: ", " "))]
+    assert code in (0, 1, 2) and "unexpected" not in message, message
+    output = "missing: " in printed or "cannot be verified: " in printed  # --keep-going and --verify tell it on stdout
+    assert len(lines) == (0 if code == 0 or output else 1), message
+    assert code == 0 or output or ": error: " in lines[0], message
     event(f"exit code {code}")
     assert "nan" not in printed.lower().replace("nan'", "") and "inf\n" not in printed
 
@@ -187,12 +187,12 @@ def any_arguments(home, capsys, start, flags):
     out = Path(tempfile.mkdtemp(dir=home))
     given = [*start, *(word for flag in flags for word in words(*flag))]
     pinned = ["--weights-dir", "empty", "-sdir", out / "out"]  # downloads nothing, writes nowhere else
-    code, printed, told = call(capsys, *given, *pinned)
-    clear(code, printed, told)
+    code, printed, message = call(capsys, *given, *pinned)
+    clear(code, printed, message)
     if code == 0 and (out / "out").exists():
-        found = right(out / "out", home / "data")
+        result = right(out / "out", home / "data")
         again = call(capsys, *given, *pinned)  # a second time: the same, from the files
-        assert again[0] == 0 and right(out / "out", home / "data") == found
+        assert again[0] == 0 and right(out / "out", home / "data") == result
     shutil.rmtree(out)
 
 
@@ -247,10 +247,10 @@ def any_label_file(home, capsys, first, lines, skip):
     text = first + "".join(lines)
     (home / "data/fuzz.csv").write_bytes(text.encode("utf-8", "surrogatepass"))
     out = Path(tempfile.mkdtemp(dir=home))
-    code, printed, told = call(
+    code, printed, message = call(
         capsys, "-dat", "data/fuzz.csv", "--higher-is", "worse", "-m", "psnr", "-sdir", out, *["--skip-bad"] * skip
     )
-    clear(code, printed, told)
+    clear(code, printed, message)
     if code == 0:
         assert right(out, home / "data") == 1
         with open(out / "fuzz_psnr.csv", newline="", encoding="utf-8") as file:
@@ -316,7 +316,7 @@ def any_score_file(home, first, about, lines):
     if about is not None:
         path.with_suffix(".json").write_bytes(about.encode("utf-8", "surrogatepass"))
     try:
-        found = read(path)
+        result = read(path)
     except terminal.UsageError as error:
         event("refused")
         assert len(terminal.one_line(error)) < 4000 and path.stem in str(error)
@@ -326,8 +326,8 @@ def any_score_file(home, first, about, lines):
     table = pd.read_csv(io.StringIO(text.lstrip("\ufeff")), keep_default_na=False, dtype=str)  # another reader
     table = table[[any(field.strip() for field in row) for row in table.itertuples(index=False)]]
     meant = [[float(a), float(b)] for a, b in zip(table.mos, table.pred)]
-    assert found.table[["mos", "pred"]].to_numpy().tolist() == meant
-    assert list(found.table.dis) == list(table.dis) and np.isfinite(found.table[["mos", "pred"]].to_numpy()).all()
+    assert result.table[["mos", "pred"]].to_numpy().tolist() == meant
+    assert list(result.table.dis) == list(table.dis) and np.isfinite(result.table[["mos", "pred"]].to_numpy()).all()
 
 
 @fuzzing(200)
@@ -353,28 +353,28 @@ SMALL_IMAGES = given(
     flat=st.booleans(),
     mode=st.sampled_from(["RGB", "RGB", "L", "RGBA", "1"]),
     seed=st.integers(0, 99),
-    asked=st.sampled_from(["psnr", "psnr", "fsim", "stlpips_alex", "msssim", "lpips", "deep_jsd_vgg"]),
+    argv=st.sampled_from(["psnr", "psnr", "fsim", "stlpips_alex", "msssim", "lpips", "deep_jsd_vgg"]),
 )
 
 
-def any_images(home, capsys, width, height, other, flat, mode, seed, asked):
+def any_images(home, capsys, width, height, other, flat, mode, seed, argv):
     rng = np.random.default_rng(seed)
     for name, size in (("a.png", (width, height)), ("b.png", (width + other[0], height + other[1]))):
         values = np.full((size[1], size[0], 3), seed) if flat else rng.integers(0, 256, (size[1], size[0], 3))
         Image.fromarray(values.astype(np.uint8)).convert(mode).save(home / name)
-    more = ["--weights", "random"] if asked in ("lpips", "deep_jsd_vgg") and seed < 5 else ["--weights-dir", "empty"]
-    code, printed, told = call(
-        capsys, "-ref", "a.png", "-dis", "b.png", "-m", asked, *more, "--json", main=run_single_img.main
+    more = ["--weights", "random"] if argv in ("lpips", "deep_jsd_vgg") and seed < 5 else ["--weights-dir", "empty"]
+    code, printed, message = call(
+        capsys, "-ref", "a.png", "-dis", "b.png", "-m", argv, *more, "--json", main=run_single_img.main
     )
-    clear(code, "" if code == 0 else printed, told)
+    clear(code, "" if code == 0 else printed, message)
     assert code != 0 or other == (0, 0)
     if code == 0:
         [value] = [v for k, v in json.loads(printed)["scores"][0].items() if k not in ("distorted", "reference")][:1]
         assert np.isfinite(value)
-        if asked == "psnr":
+        if argv == "psnr":
             assert value == pytest.approx(psnr(pixels(home / "a.png"), pixels(home / "b.png")), abs=1e-4)
-    elif other == (0, 0) and asked in ("psnr", "stlpips_alex", "fsim"):
-        assert "too small for" in told and min(width, height) < 31
+    elif other == (0, 0) and argv in ("psnr", "stlpips_alex", "fsim"):
+        assert "too small for" in message and min(width, height) < 31
 
 
 @fuzzing(100)

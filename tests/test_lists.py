@@ -37,20 +37,20 @@ IQA_DATASET = {
 # ---- the columns of others
 
 
-@pytest.mark.parametrize("name, places, found, direction", [
+@pytest.mark.parametrize("name, places, result, direction", [
     ("csiq", ("src_imgs/1600.png", "dst_imgs/awgn/1600.AWGN.1.png"), (0.061989, None), None),
     ("livemd", ("Part 1/blurjpeg/babygirl.bmp", "Part 1/blurjpeg/babygirl_blur1.bmp"), (21.57894736842105, None), None),
     ("pipal", ("Train_Ref/A0001.bmp", "Dist_Imgs/A0001_00_00.bmp"), (1520.0648, None), "better"),
     ("tid2013", ("reference_images/I01.BMP", "distorted_images/i01_01_1.bmp"), (5.51429, 0.13013), "better"),
     ("kadid10k", ("images/I01.png", "images/I01_01_01.png"), (4.57, 0.496), "better")])  # fmt: skip
-def test_meta_files_of_pyiqa(name, places, found, direction, tmp_path):
+def test_meta_files_of_pyiqa(name, places, result, direction, tmp_path):
     touch(tmp_path / "images of it", *places)
     file = write(tmp_path / f"meta/meta_info_{name}.csv", "\n".join(PYIQA[name]))
     if direction:
         assert "--higher-is" in fails(datasets.load, file, tmp_path / "images of it")
     dataset = datasets.load(file, tmp_path / "images of it", direction)
     [pair] = dataset.pairs
-    assert (pair.ref, pair.dis) == places and (pair.label, pair.std) == found and pair.distortion == "all"
+    assert (pair.ref, pair.dis) == places and (pair.label, pair.std) == result and pair.distortion == "all"
     assert dataset.root == tmp_path / "images of it" and dataset.higher_is == (direction or "worse")
 
 
@@ -135,10 +135,10 @@ def study(folder, header="dis,ref,mos"):
 
 def test_a_real_mos_has_the_right_sign(tmp_path, capsys):
     file = study(tmp_path / "data")
-    asked = ["-dat", file, "-m", "psnr", "-sdir", tmp_path / "out"]
-    assert "what does a higher label mean (mos of tiny.csv)? Say it by --higher-is" in refused(capsys, *asked)
+    flags = ["-dat", file, "-m", "psnr", "-sdir", tmp_path / "out"]
+    assert "what does a higher label mean (mos of tiny.csv)? Say it by --higher-is" in refused(capsys, *flags)
     assert not (tmp_path / "out").exists()
-    code, printed, _ = call(capsys, *asked, "--higher-is", "better")
+    code, printed, _ = call(capsys, *flags, "--higher-is", "better")
     row = next(line for line in printed.splitlines() if "psnr" in line)
     assert code == 0 and float(row.split()[-1]) > 0.8, printed  # KRCC
     code, _, told = call(
@@ -225,9 +225,9 @@ def test_a_foreign_file_that_is_missing_is_refused_like_one_that_is_there(places
 def test_a_foreign_file_is_never_quoted(places, capsys):
     secret = write(places / "data/secret.png", "root:x:0:0:root:/root:/bin/bash\n")
     file = write(places / "study/list/x.csv", f"dis,ref,dmos\n{secret},r.png,1\n")
-    asked = ["-dat", file, "-m", "psnr", "-sdir", places / "out"]
-    assert "leads out of the list's folder" in refused(capsys, *asked, "--data-root", places / "elsewhere")
-    line = refused(capsys, *asked, "--data-root", places / "data")
+    flags = ["-dat", file, "-m", "psnr", "-sdir", places / "out"]
+    assert "leads out of the list's folder" in refused(capsys, *flags, "--data-root", places / "elsewhere")
+    line = refused(capsys, *flags, "--data-root", places / "data")
     assert "secret.png: not an image (a text file)" in line and "root:x" not in line
 
 
@@ -244,7 +244,7 @@ def test_a_named_pipe_is_refused_at_once(where, tmp_path):
     path.unlink(missing_ok=True)
     os.mkfifo(path)
     name = "tid2013" if where == "label file" else file
-    asked = ["-dat", name, "--data-root", tmp_path, "-m", "psnr", "-sdir", tmp_path / "out"]
-    done = subprocess.run([sys.executable, ROOT / "run.py", *asked], capture_output=True, text=True, timeout=100)
+    flags = ["-dat", name, "--data-root", tmp_path, "-m", "psnr", "-sdir", tmp_path / "out"]
+    done = subprocess.run([sys.executable, ROOT / "run.py", *flags], capture_output=True, text=True, timeout=100)
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
     assert f"{path}: " in done.stderr and "cannot be read (a named pipe, not a file)" in done.stderr

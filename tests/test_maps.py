@@ -25,7 +25,7 @@ from scripts import examples
 MARKS = {"clip_vitb32": [], "st_alexnet": pytest.mark.numeric}  # quick; CLIP is float16, slow where a CPU has none
 
 
-def found(image, changed, method, distance=None, **options):
+def result(image, changed, method, distance=None, **options):
     (model,) = build([method], [distance] if distance else [], Options(**options))
     return maps.distance_map(model, model.columns[0], pil_to_tensor(changed), pil_to_tensor(image))
 
@@ -48,7 +48,7 @@ def test_the_mean_is_the_score(tmp_path, name, distance):
     image = astronaut(250)
     changed = examples.local(image, examples.blurred, (120, 40, 200, 120))
     protocol = "corrected" if models.BACKBONES[name].kind == "maps" and distance == "cos" else "paper"
-    m = found(image, changed, name, distance, weights="random", protocol=protocol)
+    m = result(image, changed, name, distance, weights="random", protocol=protocol)
     expected = score(
         tmp_path, image, changed, "-m", name, "-d", distance, "--weights", "random", "--protocol", protocol
     )
@@ -63,7 +63,7 @@ def test_blocks_of_choice(tmp_path):
     """--layers: the maps of those blocks, with their numbers, and the score of run_single_img.py."""
     image = astronaut(250)
     changed = examples.local(image, examples.blurred, (120, 40, 200, 120))
-    whole, some = found(image, changed, "st_alexnet", "l2"), found(image, changed, "st_alexnet", "l2", layers=(1, 3))
+    whole, some = result(image, changed, "st_alexnet", "l2"), result(image, changed, "st_alexnet", "l2", layers=(1, 3))
     assert whole.blocks == (0, 1, 2, 3, 4) and some.blocks == (1, 3)
     np.testing.assert_allclose(some.layers, whole.layers[[1, 3]], rtol=1e-5, atol=1e-6)
     assert (
@@ -74,7 +74,7 @@ def test_blocks_of_choice(tmp_path):
 @pytest.mark.numeric
 @pytest.mark.parametrize("distance", ["l2", "cos"])
 def test_identical_images_have_an_empty_map(distance):
-    m = found(astronaut(), astronaut(), "st_alexnet", distance, protocol="corrected")
+    m = result(astronaut(), astronaut(), "st_alexnet", distance, protocol="corrected")
     assert abs(m.total).max() < 1e-5 and m.total.mean() == pytest.approx(m.score, abs=1e-6)
 
 
@@ -86,7 +86,7 @@ def test_identical_images_have_an_empty_map(distance):
 )
 def test_the_map_lies_where_the_damage_is(damage, method, distance):
     image, box = astronaut(), (64, 56, 160, 152)
-    m = found(image, examples.local(image, damage, box), method, distance, protocol="corrected")
+    m = result(image, examples.local(image, damage, box), method, distance, protocol="corrected")
     inside = m.total[box[1] : box[3], box[0] : box[2]].sum() / m.total.sum()
     assert inside > 0.6
 
@@ -95,7 +95,7 @@ def test_the_map_lies_where_the_damage_is(damage, method, distance):
 def test_psnr_is_the_squared_error():
     image = astronaut(120, 90)
     changed = image.filter(ImageFilter.GaussianBlur(1))
-    m = found(image, changed, "psnr")
+    m = result(image, changed, "psnr")
     squares = ((np.asarray(image, float) - np.asarray(changed, float)) / 255) ** 2
     assert np.allclose(m.total, squares.mean(2), atol=1e-7) and m.mean_is == "mse"
     assert m.score == pytest.approx(10 * np.log10(1 / (squares.mean() + 1e-8)), rel=1e-6)
@@ -104,7 +104,7 @@ def test_psnr_is_the_squared_error():
 @pytest.mark.numeric
 def test_stlpips_adds_up(tmp_path):
     image, changed = astronaut(100, 90), astronaut(100, 90).filter(ImageFilter.GaussianBlur(1))
-    m = found(image, changed, "stlpips_alex")
+    m = result(image, changed, "stlpips_alex")
     assert m.total.mean() == pytest.approx(score(tmp_path, image, changed, "-m", "stlpips_alex"), rel=1e-6)
 
 
@@ -199,7 +199,7 @@ def test_picture_and_raw_map(tmp_path, files, capsys):
 
 
 @pytest.mark.parametrize(
-    "argv, told",
+    "argv, message",
     [
         (["-m", "st_alexnet", "-d", "cos"], "--protocol corrected"),
         (["-m", "dinov1", "-d", "skld", "--weights", "random"], "l2 or cos, and for psnr, lpips"),
@@ -211,8 +211,8 @@ def test_picture_and_raw_map(tmp_path, files, capsys):
         (["-m", "embed_clip_vitb32", "-d", "cos", "--weights", "random"], "no square grid"),
     ],
 )
-def test_what_has_no_map_says_so(tmp_path, files, argv, told):
-    with pytest.raises(UsageError, match=told):
+def test_what_has_no_map_says_so(tmp_path, files, argv, message):
+    with pytest.raises(UsageError, match=message):
         run_single_img.main([*files, *(["--map", str(tmp_path / "m.png")] if "--map" not in argv else []), *argv])
     assert not (tmp_path / "m.png").exists()
 

@@ -160,8 +160,8 @@ def published(path, names, perturbations):
 def image(name, role, perturbation):
     from PIL import Image
 
-    found = next(p for p in (SHARED / "data" / "TID2013").rglob("*") if p.name.lower() == name.lower())
-    pixels = np.array(robustness.perturb(Image.open(found).convert("RGB"), role, perturbation, 1))
+    result = next(p for p in (SHARED / "data" / "TID2013").rglob("*") if p.name.lower() == name.lower())
+    pixels = np.array(robustness.perturb(Image.open(result).convert("RGB"), role, perturbation, 1))
     return torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
 
 

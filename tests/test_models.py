@@ -35,12 +35,12 @@ def test_blocks_are_the_outputs_of_the_blocks_prefix_tokens_first(small):
     caught = []
     hooks = [b.register_forward_hook(lambda m, i, o: caught.append(o)) for b in small.trunk.model.blocks]
     with torch.inference_mode():
-        found = small(windows(), embedding=True)
+        result = small(windows(), embedding=True)
         last = small.trunk.model.forward_features(windows())
     for hook in hooks:
         hook.remove()
-    assert all(torch.equal(a, b) for a, b in zip(found.blocks, caught)) and len(found.blocks) == small.layers
-    assert torch.allclose(found.embedding, torch.nn.functional.normalize(last, dim=-1), atol=1e-6)
+    assert all(torch.equal(a, b) for a, b in zip(result.blocks, caught)) and len(result.blocks) == small.layers
+    assert torch.allclose(result.embedding, torch.nn.functional.normalize(last, dim=-1), atol=1e-6)
 
 
 def test_blocks_after_the_last_one_needed_are_not_run(small):
@@ -48,10 +48,10 @@ def test_blocks_after_the_last_one_needed_are_not_run(small):
     calls = []
     hooks = [b.register_forward_hook(lambda *_, i=i: calls.append(i)) for i, b in enumerate(some.trunk.model.blocks)]
     with torch.inference_mode():
-        found, whole = some(windows()), small(windows())
+        result, whole = some(windows()), small(windows())
     [hook.remove() for hook in hooks]
-    assert calls == [0, 1, 2] and len(found.blocks) == 2
-    assert torch.equal(found.blocks[0], whole.blocks[0]) and torch.equal(found.blocks[1], whole.blocks[2])
+    assert calls == [0, 1, 2] and len(result.blocks) == 2
+    assert torch.equal(result.blocks[0], whole.blocks[0]) and torch.equal(result.blocks[1], whole.blocks[2])
 
 
 @pytest.mark.parametrize(
@@ -60,9 +60,9 @@ def test_blocks_after_the_last_one_needed_are_not_run(small):
 def test_any_timm_model_with_intermediates(name):
     backbone = load_backbone(name, weights="random")
     with torch.inference_mode():
-        found = backbone(windows(), embedding=True)
-    assert backbone.kind == "maps" and len(found.blocks) == backbone.layers > 1
-    assert torch.allclose(found.embedding.norm(dim=-1), torch.ones(2, 1), atol=1e-5)
+        result = backbone(windows(), embedding=True)
+    assert backbone.kind == "maps" and len(result.blocks) == backbone.layers > 1
+    assert torch.allclose(result.embedding.norm(dim=-1), torch.ones(2, 1), atol=1e-5)
 
 
 def test_the_seed_decides_random_weights():
@@ -94,25 +94,25 @@ def test_clip_is_rounded_to_float16_and_computes_in_it_only_under_paper():
     assert torch.equal(paper.trunk.visual.conv1.weight.float(), full.trunk.visual.conv1.weight)
     assert paper.trunk.visual.bn1.weight.dtype == torch.float32
     with torch.inference_mode():
-        found = full(windows(1), embedding=True)
-    assert [b.shape[1:] for b in found.blocks] == [
+        result = full(windows(1), embedding=True)
+    assert [b.shape[1:] for b in result.blocks] == [
         (64, 56, 56),
         (256, 56, 56),
         (512, 28, 28),
         (1024, 14, 14),
         (2048, 7, 7),
     ]
-    assert found.embedding.shape == (1, 1, 1024)
+    assert result.embedding.shape == (1, 1, 1024)
 
 
 def huggingface(state):
     """timm's keys of a ViT as Hugging Face's ViTModel names them, q, k, v apart."""
-    found = {}
+    result = {}
     for key, value in state.items():
         if ".attn.qkv." in key:
             block, kind = key.split(".")[1], key.split(".")[-1]
             for name, part in zip(("query", "key", "value"), value.chunk(3)):
-                found[f"vit.encoder.layer.{block}.attention.attention.{name}.{kind}"] = part
+                result[f"vit.encoder.layer.{block}.attention.attention.{name}.{kind}"] = part
             continue
         for ours, theirs in (
             ("cls_token", "embeddings.cls_token"),
@@ -127,8 +127,8 @@ def huggingface(state):
         ):
             key = key.replace(ours, theirs)
         key = key.replace("norm.", "layernorm.") if key.startswith("norm.") else key
-        found[("classifier" + key[4:]) if key.startswith("head") else f"vit.{key}"] = value
-    return found
+        result[("classifier" + key[4:]) if key.startswith("head") else f"vit.{key}"] = value
+    return result
 
 
 def test_huggingface_checkpoints_are_accepted():
@@ -144,11 +144,11 @@ def test_huggingface_checkpoints_are_accepted():
 
 def test_dinov2_positions_are_resized_by_the_scale_factor_without_antialias():
     state = {"pos_embed": torch.randn(1, 1 + 37 * 37, 8, generator=torch.Generator().manual_seed(0))}
-    found = trunks.resize_dinov2(state, 224)["pos_embed"]
-    assert found.shape == (1, 257, 8) and torch.equal(found[:, 0], state["pos_embed"][:, 0])
+    result = trunks.resize_dinov2(state, 224)["pos_embed"]
+    assert result.shape == (1, 257, 8) and torch.equal(result[:, 0], state["pos_embed"][:, 0])
     grid = state["pos_embed"][0, 1:].T.reshape(1, 8, 37, 37)
     by_size = torch.nn.functional.interpolate(grid, size=(16, 16), mode="bicubic")  # what later libraries do
-    assert 1e-3 < (found[0, 1:].T.reshape(1, 8, 16, 16) - by_size).abs().max() < 2
+    assert 1e-3 < (result[0, 1:].T.reshape(1, 8, 16, 16) - by_size).abs().max() < 2
 
 
 def test_a_checkpoint_of_another_architecture_names_its_keys(tmp_path):
@@ -236,9 +236,9 @@ def test_the_hubs_copies_of_clip_give_openais_scores(tmp_path, monkeypatch, kind
         loaded = load_backbone("small", weights_dir=tmp_path / name, precision="fp32", window=window)
         with torch.inference_mode():
             f, g = loaded(x, embedding=True), loaded(y, embedding=True)
-            found = distances.compare(["l2", "cos"], f, g, "paper")
+            result = distances.compare(["l2", "cos"], f, g, "paper")
         scores.append(
-            torch.stack([found["l2"], found["cos"], (f.embedding - g.embedding).square().sum((1, 2))]).double()
+            torch.stack([result["l2"], result["cos"], (f.embedding - g.embedding).square().sum((1, 2))]).double()
         )
     assert (scores[0] - scores[1]).abs().max() <= 1e-6 * scores[0].abs().max() and (scores[0][:2] > 1e-4).all()
 
@@ -256,13 +256,13 @@ def test_own_weights_are_loaded_from_the_folder(tmp_path):
     model = timm.create_model("test_vit", img_size=224).eval()
     torch.save(model.state_dict(), tmp_path / "timm-test_vit.r160_in1k.pth")
     with torch.inference_mode():
-        found = load_backbone(SMALL, weights_dir=tmp_path)(windows(), embedding=True)
+        result = load_backbone(SMALL, weights_dir=tmp_path)(windows(), embedding=True)
         want = torch.nn.functional.normalize(model.forward_features(windows()), dim=-1)
-    assert torch.allclose(found.embedding, want, atol=1e-5)
+    assert torch.allclose(result.embedding, want, atol=1e-5)
 
 
 @pytest.mark.parametrize(
-    "arguments, told",
+    "arguments, message",
     [
         (dict(name="dinov3"), "unknown backbone 'dinov3'; nearest known: dinov"),
         (dict(name="timm:vit_giant_nonsense"), "unknown timm model"),
@@ -271,6 +271,6 @@ def test_own_weights_are_loaded_from_the_folder(tmp_path):
         (dict(name="dinov1", weights_dir="/nowhere"), "/nowhere"),
     ],
 )
-def test_what_is_refused(arguments, told):
-    with pytest.raises(UsageError, match=told):
+def test_what_is_refused(arguments, message):
+    with pytest.raises(UsageError, match=message):
         load_backbone(**arguments)

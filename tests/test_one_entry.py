@@ -1,7 +1,7 @@
 """CONTRIBUTING.md's promise: one entry in a registry adds a backbone, a distance, a dataset or a metric everywhere.
 
-A copy of the project gets one toy entry of each kind and is asked, as a person would: does it know them? The lines that are
-added to it are those that CONTRIBUTING.md shows, where it shows them.
+A copy of the project gets one toy entry of each kind and is asked, as a person would: does it know them? The lines that
+are added to it are those that CONTRIBUTING.md shows, where it shows them.
 """
 
 import os
@@ -56,8 +56,8 @@ def copy(tmp_path_factory):
         "\nDATASETS = {",
         'def toys(root):\n    from loaders.pairs import Row\n\n    yield Row(str(root), "d.png", "r.png", 1.0)',
         "    for entry in (",
-        'Entry("toys", toys, code_in_name("(d).png", "d.png"), 1, "worse", "a toy", ("toys",), ("d.png",), ("d.png, r.png",), '
-        '"nowhere", "-", no_spread="none")',
+        'Entry("toys", toys, code_in_name("(d).png", "d.png"), 1, "worse", "a toy", ("toys",), ("d.png",), '
+        '("d.png, r.png",), "nowhere", "-", no_spread="none")',
     )
     return root
 
@@ -103,8 +103,8 @@ def test_the_command_line_knows_them(copy, tmp_path):
 
 
 def test_the_tests_know_them(copy):
-    """The registries are what the property tests run over: their parametrisation has the toys. (Of a dataset test_datasets.py
-    asks for a folder in its layout, and fails until layouts.MAKERS has one.)"""
+    """The registries are what the property tests run over: their parametrisation has the toys. (Of a dataset
+    test_datasets.py asks for a folder in its layout, and fails until layouts.MAKERS has one.)"""
     shutil.copytree(ROOT / "scripts", copy / "scripts", dirs_exist_ok=True)
     shutil.copytree(ROOT / "tests", copy / "tests", ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
     for name in ("pyproject.toml", "CONTRIBUTING.md"):

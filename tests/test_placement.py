@@ -47,9 +47,9 @@ def asked_of(name):
 def check(method_names, distance_names, files, monkeypatch, **options):
     with fake_cuda(monkeypatch):
         [model] = build(method_names, distance_names, Options(weights="random", device="cuda", **options))
-        found = scores(model, files)
-    assert {name for _, _, values in found for name in values} == {column.name for column in model.columns}
-    assert sum(len(unit) for _, unit, _ in found) == len(files) * len(PERTURBATIONS)
+        result = scores(model, files)
+    assert {name for _, _, values in result for name in values} == {column.name for column in model.columns}
+    assert sum(len(unit) for _, unit, _ in result) == len(files) * len(PERTURBATIONS)
 
 
 @pytest.mark.parametrize("name", models.BACKBONES)

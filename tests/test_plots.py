@@ -53,9 +53,9 @@ def test_what_cannot_be_drawn(tmp_path):
 
 
 def test_formats(tmp_path):
-    found = {"a": (np.array([1, 2.0]), np.array([30, 31.0])), "b": (np.array([1, 3.0]), np.array([29, 33.0]))}
+    result = {"a": (np.array([1, 2.0]), np.array([30, 31.0])), "b": (np.array([1, 3.0]), np.array([29, 33.0]))}
     for name in ("c.png", "c.svg", "c.pdf"):
-        plots.curves(tmp_path / name, "psnr", "better", found)
+        plots.curves(tmp_path / name, "psnr", "better", result)
     assert (tmp_path / "c.svg").read_text().lstrip().startswith("<?xml") and (tmp_path / "c.pdf").read_bytes()[
         :4
     ] == b"%PDF"

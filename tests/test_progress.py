@@ -82,6 +82,6 @@ def test_a_log_gets_a_line_of_progress_every_30_seconds(tmp_path, capsys, monkey
 def test_a_run_says_how_far_it_is(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(terminal, "EVERY", 0.0)
     argv = ["-dat", make(tmp_path / "data"), "-m", "psnr", "-sdir", tmp_path / "out"]
-    code, printed, told = call(capsys, *argv)
+    code, printed, message = call(capsys, *argv)
     assert code == 0 and "left" not in printed
-    assert re.search(r"^tiny pixels: \d+ of 10 \(\d+%\), about \d+ s left$", told, re.M), told
+    assert re.search(r"^tiny pixels: \d+ of 10 \(\d+%\), about \d+ s left$", message, re.M), message

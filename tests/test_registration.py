@@ -50,10 +50,10 @@ DAMAGES = {
 def test_what_needs_nothing_is_given_back_as_it_is(photographs, damage, kind):
     for image in photographs.values():
         reference, distorted = kind(image), kind(DAMAGES[damage](image))
-        found = align(reference, distorted)
-        assert not found.done and found.why
-        assert found.reference is reference and found.distorted is distorted
-        assert (found.dx, found.dy, found.scale, found.angle, found.corner) == (0, 0, 1, 0, 0)
+        result = align(reference, distorted)
+        assert not result.done and result.why
+        assert result.reference is reference and result.distorted is distorted
+        assert (result.dx, result.dy, result.scale, result.angle, result.corner) == (0, 0, 1, 0, 0)
 
 
 @pytest.mark.parametrize("mode", registration.MODES)
@@ -68,11 +68,11 @@ def test_a_whole_pixel_shift_is_undone_by_cropping(photographs, mode, shift):
         def view(picture, left, top, width=width, height=height):
             return picture.crop((left, top, left + width, top + height))
 
-        found = align(view(image, max(0, dx), max(0, dy)), view(moved, max(0, -dx), max(0, -dy)), mode)
-        assert found.done and found.why == ""
-        assert (found.dx, found.dy, found.scale, found.angle) == (dx, dy, 1, 0)
+        result = align(view(image, max(0, dx), max(0, dy)), view(moved, max(0, -dx), max(0, -dy)), mode)
+        assert result.done and result.why == ""
+        assert (result.dx, result.dy, result.scale, result.angle) == (dx, dy, 1, 0)
         both = abs(dx), abs(dy), width, height  # what the two views share, in the picture's pixels
-        for aligned, picture in ((found.reference, image), (found.distorted, moved)):
+        for aligned, picture in ((result.reference, image), (result.distorted, moved)):
             assert np.array_equal(np.asarray(aligned), np.asarray(picture.crop(both)))
 
 
@@ -81,10 +81,10 @@ def test_a_whole_pixel_shift_is_undone_by_cropping(photographs, mode, shift):
 def test_the_perturbations_are_found(photographs, perturbation, size):
     """Odd sizes, too: there the dilation's last resize moves things by a part of a pixel."""
     small = [(name, image.crop((0, 0, *size)), noisy(image.crop((0, 0, *size)))) for name, image in photographs.items()]
-    for name, found, error, _ in registration_error.measure(perturbation, 2.0, small):
-        assert found.done, name
+    for name, result, error, _ in registration_error.measure(perturbation, 2.0, small):
+        assert result.done, name
         assert error < (0.01 if perturbation == "tra" else 0.4), name
-        assert found.reference.size == found.distorted.size and found.ratio < registration.RATIO
+        assert result.reference.size == result.distorted.size and result.ratio < registration.RATIO
 
 
 def test_the_true_maps_are_true():
@@ -107,18 +107,18 @@ def test_what_is_resampled_is_the_reference(photographs):
     """The distorted image's pixels stay as they are; the resampled reference is near what it was made from."""
     image = photographs["astronaut"]
     distorted = perturb(image, "distorted", "rot", 2.0)
-    found = align(image, distorted)
+    result = align(image, distorted)
     left, top = next(
         (x, y)
         for x in range(40)
         for y in range(40)
         if np.array_equal(
-            np.asarray(distorted)[y : y + found.distorted.height, x : x + found.distorted.width],
-            np.asarray(found.distorted),
+            np.asarray(distorted)[y : y + result.distorted.height, x : x + result.distorted.width],
+            np.asarray(result.distorted),
         )
     )
     assert left > 0 and top > 0  # the black corners are gone
-    apart = np.abs(np.asarray(found.reference, float) - np.asarray(found.distorted, float)).mean()
+    apart = np.abs(np.asarray(result.reference, float) - np.asarray(result.distorted, float)).mean()
     plain = np.abs(np.asarray(image, float) - np.asarray(distorted, float)).mean()
     assert apart < plain / 2
 
@@ -126,16 +126,16 @@ def test_what_is_resampled_is_the_reference(photographs):
 def test_a_half_pixel_shift_is_found_to_a_tenth(photographs):
     for name, image in photographs.items():
         half = registration.resampled(image, np.array([[1, 0, 0.5], [0, 1, 0]]))
-        found = align(image, noisy(half, 3))
-        assert found.done and abs(found.dx + 0.5) < 0.1 and abs(found.dy) < 0.1, name
+        result = align(image, noisy(half, 3))
+        assert result.done and abs(result.dx + 0.5) < 0.1 and abs(result.dy) < 0.1, name
 
 
 def test_sides_of_different_scale(photographs):
     """192 x 160 grown by 3 and by 1 pixels, and cut again: a similarity alone would be wrong by half a pixel."""
     image = photographs["coffee"]
-    found = align(image, image.resize((195, 161), Image.Resampling.BICUBIC).crop((0, 0, 192, 160)))
+    result = align(image, image.resize((195, 161), Image.Resampling.BICUBIC).crop((0, 0, 192, 160)))
     truth = np.array([[195 / 192, 0, 1.5 / 192], [0, 161 / 160, 0.5 / 160]])
-    assert found.done and registration.farthest(found.map, truth, 192, 160) < 0.1
+    assert result.done and registration.farthest(result.map, truth, 192, 160) < 0.1
 
 
 def hostile(image, other):
@@ -170,9 +170,9 @@ def test_hostile_pairs_stay_as_they_are(photographs):
         warnings.simplefilter("error")
         for image, other in zip(images, images[1:] + images[:1]):
             for number, (reference, distorted) in enumerate(hostile(image, other)):
-                found = align(reference, distorted)
-                assert not found.done and found.why, (number, found.map)
-                assert found.reference is reference and found.distorted is distorted
+                result = align(reference, distorted)
+                assert not result.done and result.why, (number, result.map)
+                assert result.reference is reference and result.distorted is distorted
 
 
 def test_too_little_left_is_not_done(photographs, monkeypatch):
@@ -180,19 +180,19 @@ def test_too_little_left_is_not_done(photographs, monkeypatch):
     half = np.array([[1.0, 0, 100], [0, 1, 0]])
     monkeypatch.setattr(registration, "estimate", lambda *_: (half, 0.5, ""))
     image = photographs["coffee"]
-    found = align(image, image)
-    assert not found.done and "half" in found.why and found.reference is image and found.corner == 0
+    result = align(image, image)
+    assert not result.done and "half" in result.why and result.reference is image and result.corner == 0
 
 
 @pytest.mark.parametrize(
-    "found", ([[1, 0, 0.5], [0, 1, 0]], [[1.02, 0, -2], [0, 1.02, -1]], [[0.999, -0.05, 4], [0.05, 0.999, -3]])
+    "matrix", ([[1, 0, 0.5], [0, 1, 0]], [[1.02, 0, -2], [0, 1.02, -1]], [[0.999, -0.05, 4], [0.05, 0.999, -3]])
 )
-def test_the_area_kept_is_covered_and_the_largest(found):
+def test_the_area_kept_is_covered_and_the_largest(matrix):
     """Against every rectangle of a small image."""
     width, height = 24, 17
-    found = np.array(found, float)
-    inside = registration.within(found, width, height, 0)
-    left, top, right, bottom = registration.covered(found, width, height)
+    matrix = np.array(matrix, float)
+    inside = registration.within(matrix, width, height, 0)
+    left, top, right, bottom = registration.covered(matrix, width, height)
     assert inside[top:bottom, left:right].all()
     best = max(
         (r - x) * (b - t)
@@ -225,11 +225,11 @@ def test_the_figures_on_demo():
     """What scripts/registration_error.py prints: nothing moved that needs nothing, 95 % within half a pixel (tra:
     0.3)."""
     images = registration_error.pairs()
-    for asked in registration_error.ASKED:
-        name, pct = asked.split("-")
-        found = registration_error.measure(name, float(pct), images)
-        errors = np.array([error for _, _, error, _ in found])
+    for flags in registration_error.ASKED:
+        name, pct = flags.split("-")
+        result = registration_error.measure(name, float(pct), images)
+        errors = np.array([error for _, _, error, _ in result])
         if name == "none":
-            assert sum(alignment.done for _, alignment, _, _ in found) <= 1
-        assert np.percentile(errors, 95) <= (0.3 if name == "tra" else 0.5), asked
-        assert sum(error > 3 for (_, alignment, _, _), error in zip(found, errors) if alignment.done) <= 1, asked
+            assert sum(alignment.done for _, alignment, _, _ in result) <= 1
+        assert np.percentile(errors, 95) <= (0.3 if name == "tra" else 0.5), flags
+        assert sum(error > 3 for (_, alignment, _, _), error in zip(result, errors) if alignment.done) <= 1, flags

@@ -28,9 +28,9 @@ def test_a_disk_that_takes_no_more_of_a_file(tiny, tmp_path, capsys):
     """The system cuts a write short in the middle of a line, as a full disk does."""
     make(tmp_path / "data", pairs=40)
     process = spawn(*tiny, preexec_fn=lambda: limit_file_size(1100))  # the JSON is smaller, the 40 rows are not
-    printed, told = process.communicate()
-    assert process.returncode == 1 and printed == "" and len(told.splitlines()) == 1, told
-    assert "cannot be written: File too large" in told and "start again" in told
+    printed, message = process.communicate()
+    assert process.returncode == 1 and printed == "" and len(message.splitlines()) == 1, message
+    assert "cannot be written: File too large" in message and "start again" in message
     assert not (tmp_path / "out/tiny_psnr.csv").exists()
     assert call(capsys, *tiny)[0] == 0
     assert call(capsys, *tiny[:-1], tmp_path / "undisturbed")[0] == 0
@@ -75,9 +75,9 @@ def test_savedirs_that_cannot_be_written(tiny, tmp_path, capsys, monkeypatch):
         raise NotImplementedError("FileSystem does not appear to support flock")
 
     tiny[-1] = tmp_path / "out"
-    for refusal, told in ((forbidden, "Permission denied"), (without_locks, "support flock")):
+    for refusal, message in ((forbidden, "Permission denied"), (without_locks, "support flock")):
         monkeypatch.setattr(FileLock, "acquire", refusal)
-        assert told in refused(capsys, *tiny)
+        assert message in refused(capsys, *tiny)
 
 
 def test_limit_is_continued_and_finished_files_are_used(tiny, tmp_path, capsys, monkeypatch):
@@ -128,9 +128,11 @@ def test_skip_bad_scores_the_rest_and_lists_what_was_left_out(tiny, tmp_path, ca
     (tmp_path / "data/d7.png").unlink()
     assert "2 of 10 images can't be used" in refused(capsys, *tiny) or "d7.png" in refused(capsys, *tiny)
     assert call(capsys, *tiny, "--skip-bad", "--limit", "3")[0] == 0
-    code, printed, told = call(capsys, *tiny, "--skip-bad")  # what is left out does not depend on --limit: it goes on
+    code, printed, message = call(
+        capsys, *tiny, "--skip-bad"
+    )  # what is left out does not depend on --limit: it goes on
     assert code == 0 and "6/8" in printed and "2 pairs left out (--skip-bad), named in the JSON" in printed
-    assert "2 of 8 pairs left out" in told
+    assert "2 of 8 pairs left out" in message
     about = json.loads((tmp_path / "out/tiny_psnr.json").read_text())
     assert (
         about["settings"]["left_out"] == ["d2.png", "d7.png"]
@@ -151,15 +153,17 @@ def test_a_broken_correlations_file(broken, tiny, tmp_path, capsys):
     assert call(capsys, *tiny)[0] == 0
     good = (tmp_path / "out/correlations.csv").read_bytes()
     (tmp_path / "out/correlations.csv").write_bytes(broken)
-    code, _, told = call(capsys, *tiny)
+    code, _, message = call(capsys, *tiny)
     if code == 0:
         assert (tmp_path / "out/correlations.csv").read_bytes() == good
     else:
-        assert code == 2 and "correlations.csv: " in told and "delete it" in told and len(told.splitlines()) == 1
+        assert (
+            code == 2 and "correlations.csv: " in message and "delete it" in message and len(message.splitlines()) == 1
+        )
 
 
 def test_noise_floors_keep_to_their_own_names(tiny, tmp_path, capsys):
-    asked = [
+    flags = [
         *tiny[:2],
         "-m",
         "psnr * st_alexnet_l2^0.5",
@@ -172,11 +176,11 @@ def test_noise_floors_keep_to_their_own_names(tiny, tmp_path, capsys):
         "--device",
         "cpu",
     ]
-    assert call(capsys, *asked, "--noise-floor")[0] == 0
+    assert call(capsys, *flags, "--noise-floor")[0] == 0
     names = {p.name for p in (tmp_path / "floors").glob("*.csv")}
     assert len(names) == 3 and all(name.endswith("_tra-1.floor.csv") for name in names)
-    assert call(capsys, *asked)[0] == 0
-    assert "no label to draw" in refused(capsys, *asked, "--noise-floor", "--plot")
+    assert call(capsys, *flags)[0] == 0
+    assert "no label to draw" in refused(capsys, *flags, "--noise-floor", "--plot")
 
 
 def test_what_is_left_out_may_be_drawn(tiny, tmp_path, capsys):

@@ -43,18 +43,18 @@ def test_dilation_is_resize_and_centre_crop(width, height, pct):
         [height, width],
         InterpolationMode.BILINEAR,
     )
-    found = perturb(image, "distorted", "sca", pct)
-    assert found.size == image.size
+    result = perturb(image, "distorted", "sca", pct)
+    assert result.size == image.size
     if width % 2 == height % 2 == 0:  # where a side is odd torchvision rounds the crop's corner another way
-        assert np.array_equal(np.asarray(found), np.asarray(want))
+        assert np.array_equal(np.asarray(result), np.asarray(want))
 
 
 @pytest.mark.parametrize("width, height", SIZES)
 def test_rotation_is_clockwise_nearest_and_black_outside(width, height):
     image = photograph(width, height)
-    found = np.asarray(perturb(image, "distorted", "rot", 1))
-    assert np.array_equal(found, np.asarray(functional.rotate(image, -1, InterpolationMode.NEAREST)))
-    assert not found[0, -1].any() or not found[0, 0].any()
+    result = np.asarray(perturb(image, "distorted", "rot", 1))
+    assert np.array_equal(result, np.asarray(functional.rotate(image, -1, InterpolationMode.NEAREST)))
+    assert not result[0, -1].any() or not result[0, 0].any()
 
 
 def test_what_is_left_alone():
@@ -73,7 +73,7 @@ def test_released_images_to_the_byte():
         rows = list(csv.DictReader(file))
     for row in rows:
         image = Image.open(SHARED / "data" / "TID2013" / folders[row["role"]] / row["image"]).convert("RGB")
-        found = perturb(image, row["role"], row["perturbation"], float(row["pct"]))
-        assert found.size == (int(row["width"]), int(row["height"]))
-        assert hashlib.sha256(found.tobytes()).hexdigest() == row["sha256_rgb"], row
+        result = perturb(image, row["role"], row["perturbation"], float(row["pct"]))
+        assert result.size == (int(row["width"]), int(row["height"]))
+        assert hashlib.sha256(result.tobytes()).hexdigest() == row["sha256_rgb"], row
     assert len(rows) >= 28

@@ -44,8 +44,8 @@ def test_it_scores_as_the_terminal_does(tmp_path, capsys, method, distance, size
     files = ["-ref", saved(tmp_path, "r.png", reference), "-dis", saved(tmp_path, "d.png", distorted)]
     options = ["-d", distance or "cos"] if distance or method.startswith("embed") else []
     text = printed(capsys, *files, "-m", method, *options, "--weights", "random")
-    found = Scorer(method, distance, weights="random")(reference, distorted)
-    assert found.shape == () and float(found) == pytest.approx(float(text.split()[-1]), rel=1e-5, abs=1e-9)
+    result = Scorer(method, distance, weights="random")(reference, distorted)
+    assert result.shape == () and float(result) == pytest.approx(float(text.split()[-1]), rel=1e-5, abs=1e-9)
 
 
 def test_every_kind_of_input_gives_the_same_score():
@@ -125,7 +125,7 @@ X = torch.rand(3, 40, 30, generator=torch.Generator().manual_seed(0))
 
 
 @pytest.mark.parametrize(
-    "image, told",
+    "image, message",
     [
         (X * 255, r"found 0\.\d+ to 25\d.*: in \[0, 255\]\? Divide by 255"),
         ((X * 255).long(), "a tensor of int64: which range"),
@@ -146,8 +146,8 @@ X = torch.rand(3, 40, 30, generator=torch.Generator().manual_seed(0))
         ([], "found list"),
     ],
 )
-def test_what_is_refused_is_named(image, told):
-    with pytest.raises(ValueError, match=told):
+def test_what_is_refused_is_named(image, message):
+    with pytest.raises(ValueError, match=message):
         Scorer("psnr")(X, image)
 
 
@@ -277,9 +277,9 @@ def test_autocast_and_compile_leave_the_score_as_it_is(distance):
         assert float(loss(reference, distorted)) == score
     network = torch.compile(lambda x: loss(reference, x * 1.0) * 2, backend="eager")
     image = distorted.clone().requires_grad_()
-    found = network(image)
-    found.backward()
-    assert found.item() == pytest.approx(2 * score, rel=1e-6)
+    result = network(image)
+    result.backward()
+    assert result.item() == pytest.approx(2 * score, rel=1e-6)
     assert torch.isfinite(image.grad).all() and image.grad.abs().max() > 0
 
 

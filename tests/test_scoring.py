@@ -49,13 +49,13 @@ def model(distances=("l2", "cos", "skld", "jsd", "wsd"), names=(SMALL,), **optio
     return build(list(names), list(distances), Options(weights="random", **options))[0]
 
 
-def scores(made, pairs, asked=(NONE,), batch=8, workers=0, wanted=None):
+def scores(made, pairs, flags=(NONE,), batch=8, workers=0, wanted=None):
     """{(column, perturbation): (pairs, values)}"""
-    plan, found = Plan(made, pairs, list(asked), None, batch), {}
+    plan, result = Plan(made, pairs, list(flags), None, batch), {}
     for perturbation, unit, values in score_plan(plan, wanted or (lambda p, u: made.columns), workers=workers):
         for name, numbers in values.items():
-            found.setdefault((name, perturbation), np.full((len(pairs), numbers.shape[1]), np.nan))[unit] = numbers
-    return found
+            result.setdefault((name, perturbation), np.full((len(pairs), numbers.shape[1]), np.nan))[unit] = numbers
+    return result
 
 
 def test_window_starts_as_in_the_golden_table():
@@ -70,10 +70,10 @@ def test_window_starts_as_in_the_golden_table():
 
 def test_engine_equals_the_naive_path(photographs):
     made = model(names=[SMALL])
-    found = scores(made, photographs[2:6], [NONE, TRA, SCA, ROT], batch=3)
+    result = scores(made, photographs[2:6], [NONE, TRA, SCA, ROT], batch=3)
     features = made.load()
     for i, (distorted, reference) in enumerate(photographs[2:6]):
-        for (column, perturbation), values in found.items():
+        for (column, perturbation), values in result.items():
             if i in (0, 3) or perturbation in (TRA, ROT):
                 want = naive.score(
                     lambda x: features(x).blocks,
@@ -146,20 +146,20 @@ def test_per_layer_columns_add_up_and_layers_pick_them(photographs):
 
 def test_whole_image_metrics_share_the_engine(photographs):
     made = build(["psnr", "msssim"], [], Options())[0]
-    found = scores(made, photographs, [NONE, TRA])
+    result = scores(made, photographs, [NONE, TRA])
     for i, (distorted, reference) in enumerate(photographs):
         a, b = (np.asarray(Image.open(x.path), dtype=float) / 255 for x in (distorted, reference))
-        assert found["psnr", NONE][i, 0] == pytest.approx(-10 * np.log10(((a - b) ** 2).mean() + 1e-8), abs=1e-4)
+        assert result["psnr", NONE][i, 0] == pytest.approx(-10 * np.log10(((a - b) ** 2).mean() + 1e-8), abs=1e-4)
 
 
 @pytest.mark.parametrize(
-    "size, asked, told",
+    "size, flags, message",
     [((220, 300), NONE, "the smallest -r that works is 224"), ((226, 300), TRA, "the smallest -r that works is 227")],
 )
-def test_too_small_an_image_names_the_side_that_works(size, asked, told):
+def test_too_small_an_image_names_the_side_that_works(size, flags, message):
     image = ImageFile("a.png", *size)
-    with pytest.raises(UsageError, match=told):
-        check_sizes(model(["l2"]), [(image, image)], ["a.png"], [asked])
+    with pytest.raises(UsageError, match=message):
+        check_sizes(model(["l2"]), [(image, image)], ["a.png"], [flags])
 
 
 def test_features_that_are_not_finite_stop_with_the_pair_s_name(photographs):

@@ -73,10 +73,10 @@ def test_a_signal_ends_what_is_stuck(where, number, tmp_path):
     process = start(tmp_path, STUCK[where])
     process.send_signal(number)
     try:
-        _, told = process.communicate(timeout=60)  # far above the 5 seconds, far below the 600 that it would wait
+        _, message = process.communicate(timeout=60)  # far above the 5 seconds, far below the 600 that it would wait
     finally:
         process.kill()
-    assert told == "script.py: stopped; what was scored is kept\n"
+    assert message == "script.py: stopped; what was scored is kept\n"
     assert process.returncode == 128 + number
 
 

@@ -128,13 +128,13 @@ def test_equivalence_needs_both_one_sided_tests():
 
 
 def test_the_detectable_difference_is_detected_four_times_in_five():
-    rng, found, error = np.random.default_rng(0), 0, 1 / np.sqrt(30)
+    rng, result, error = np.random.default_rng(0), 0, 1 / np.sqrt(30)
     wide = judge([Contrast(linear(np.random.default_rng(1).normal(size=(30, 1))), 0)])
     difference = wide.detectable[0] / wide.error[0] * error
     for _ in range(400):
         x = rng.normal(size=30) + difference
-        found += abs(x.mean()) > wide.critical * stats.sem(x)
-    assert 0.74 < found / 400 < 0.86
+        result += abs(x.mean()) > wide.critical * stats.sem(x)
+    assert 0.74 < result / 400 < 0.86
 
 
 def test_equal_metrics_and_refused_ones():

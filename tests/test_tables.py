@@ -25,7 +25,7 @@ RELEASED = pytest.mark.skipif(
 )
 
 
-def found(capsys, *argv):
+def result(capsys, *argv):
     """{(scores_file, statistic): cell} and the summary, through --format json."""
     code, out = run(capsys, *argv, "--format", "json")
     record = json.loads(out)
@@ -177,7 +177,7 @@ def test_cells_against_scipy_and_their_states(tmp_path, capsys, paper):
     printed["tid2013", "rotation", "dinov1_l2"] += 0.1
     printed["pipal", "translation", "psnr"] = 0.2
     paper(printed)
-    code, cells, summary = found(capsys, "--table", "3", "--scores", tmp_path / "s")
+    code, cells, summary = result(capsys, "--table", "3", "--scores", tmp_path / "s")
     assert code == 0 and all(value > 0.5 for value in truth.values())
     equal, differs = cells["tid2013_dinov1_l2.csv", "srcc"], cells["tid2013_dinov1_l2_rot-1.csv", "srcc"]
     assert (
@@ -198,7 +198,7 @@ def test_a_reversed_sign_shows(tmp_path, capsys, paper):
     table = scores("tid2013")
     put(tmp_path / "s", "tid2013_dinov1_l2.csv", table.assign(pred=-table["pred"]))
     paper({("tid2013", "original", "dinov1_l2"): 0.8})
-    assert found(capsys, "--scores", tmp_path / "s")[1]["tid2013_dinov1_l2.csv", "srcc"]["score"] < -0.5
+    assert result(capsys, "--scores", tmp_path / "s")[1]["tid2013_dinov1_l2.csv", "srcc"]["score"] < -0.5
 
 
 @pytest.mark.parametrize(
@@ -268,7 +268,7 @@ def test_partial_files_never_fill_a_cell(tmp_path, capsys, paper):
     put(tmp_path / "s", "tid2013_psnr_rot-1.csv", scores("tid2013", rows=7), pairs_expected=7)
     put(tmp_path / "s", "tid2013_psnr_sca-1.csv", scores("tid2013"))
     put(tmp_path / "s", "tid2013_psnr_sca-1.csv.partial", scores("tid2013", rows=4))
-    _, cells, summary = found(capsys, "--scores", tmp_path / "s")
+    _, cells, summary = result(capsys, "--scores", tmp_path / "s")
     states = [(c["state"], c["pairs"], c["expected"], c["score"] is None) for c in cells.values()]
     assert states == [("partial", 4, 3000, True), ("partial", 7, 3000, True), ("differs", 3000, 3000, False)]
     assert summary["commands"] == ["-dat tid2013 -m psnr -rob none rot"]
@@ -283,11 +283,11 @@ def test_random_weights_never_fill_a_cell(tmp_path, capsys, paper):
     put(
         tmp_path / "s", "tid2013_dinov1_l2_rot-1.csv", scores("tid2013"), settings=random
     )  # run.py --saveas can do that
-    _, cells, summary = found(capsys, "--scores", tmp_path / "s")
+    _, cells, summary = result(capsys, "--scores", tmp_path / "s")
     assert {c["state"] for c in cells.values()} == {"missing"}
     assert len(summary["ignored"]) == 1 and "random weights" in summary["ignored"][0]
     put(tmp_path / "t", "tid2013_dinov1_l2_rot-1.csv", scores("tid2013"))  # a later folder may hold the real one
-    cells = found(capsys, "--scores", tmp_path / "s", tmp_path / "t")[1]
+    cells = result(capsys, "--scores", tmp_path / "s", tmp_path / "t")[1]
     assert cells["tid2013_dinov1_l2_rot-1.csv", "srcc"]["state"] == "differs"
 
 
@@ -298,7 +298,7 @@ def test_live_by_order_and_label(tmp_path, capsys, paper):
     ours["dis"] = [f"folder{i // 229}/{name}" for i, name in enumerate(ours["dis"])]
     put(tmp_path / "s", "live_psnr.csv", scores("live"))
     put(tmp_path / "s", "live_psnr_rot-1.csv", ours)
-    assert {c["pairs"] for c in found(capsys, "--scores", tmp_path / "s")[1].values()} == {779}
+    assert {c["pairs"] for c in result(capsys, "--scores", tmp_path / "s")[1].values()} == {779}
     put(tmp_path / "s", "live_psnr_rot-1.csv", ours[::-1])
     with pytest.raises(UsageError, match=r"live_psnr_rot-1.csv: line 2: folder3/img91.bmp is not where it should be"):
         tables.main(["--scores", str(tmp_path / "s")])
@@ -340,11 +340,11 @@ def test_a_file_of_no_use_is_a_missing_cell_with_a_footnote(kind, first, tmp_pat
     assert "1 equal to the printed digit, 0 differ" in out and "1 missing" in out
     assert re.search(rf" -\|{value:.3f}a\b", out), out
     assert err.count("\n") == 1 and re.search(rf"left out: {tmp_path}/s/{names[broken]}: {reason}", err), err
-    code, cells, summary = found(capsys, "--scores", tmp_path / "s", "--strict")
+    code, cells, summary = result(capsys, "--scores", tmp_path / "s", "--strict")
     assert code == 1 and summary["missing"] == 1 and cells[names[good], "srcc"]["state"] == "equal"
     assert cells[names[broken], "srcc"]["reason"].startswith(names[broken])
     put(tmp_path / "t", names[broken], table)  # a later folder may hold a good one
-    assert found(capsys, "--scores", tmp_path / "s", tmp_path / "t", "--strict")[0] == 0
+    assert result(capsys, "--scores", tmp_path / "s", tmp_path / "t", "--strict")[0] == 0
 
 
 BAD = {  # what is done to a good file, its settings, the error after the file's name: files that contradict each other
@@ -381,7 +381,7 @@ def test_tid2013_in_another_order_is_the_same(tmp_path, capsys, paper):
     paper({("tid2013", "original", "psnr"): 0.1, ("tid2013", "rotation", "psnr"): 0.1})
     put(tmp_path / "s", "tid2013_psnr.csv", scores("tid2013"))
     put(tmp_path / "s", "tid2013_psnr_rot-1.csv", scores("tid2013").sample(frac=1, random_state=0))
-    one, two = found(capsys, "--scores", tmp_path / "s")[1].values()
+    one, two = result(capsys, "--scores", tmp_path / "s")[1].values()
     assert one["score"] == pytest.approx(two["score"], abs=1e-12)
 
 

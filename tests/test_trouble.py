@@ -32,11 +32,11 @@ def backbone(monkeypatch):
 
 
 def scores(folder):
-    found = {}
+    result = {}
     for path in sorted(folder.glob("tiny_*.csv")):
         with open(path, newline="") as file:
-            found[path.name] = np.array([float(row["pred"]) for row in csv.DictReader(file)])
-    return found
+            result[path.name] = np.array([float(row["pred"]) for row in csv.DictReader(file)])
+    return result
 
 
 # ---- memory
@@ -77,10 +77,10 @@ def test_what_lack_of_memory_is_told_by():
 def test_batches_are_halved_with_a_warning_and_scores_stay(error, tiny, tmp_path, capsys, backbone):
     assert call(capsys, *tiny[:-1], tmp_path / "whole")[0] == 0
     backbone(holds(1, error))
-    code, _, told = call(capsys, *tiny)
+    code, _, message = call(capsys, *tiny)
     assert code == 0
     assert [
-        line for line in told.splitlines() if "out of memory" in line
+        line for line in message.splitlines() if "out of memory" in line
     ] == [  # not for each batch; the references come first
         "warning: out of memory on cpu: batches of 4 are halved to 2; scores stay within 1e-5",
         "warning: out of memory on cpu: batches of 2 are halved to 1; scores stay within 1e-5",
@@ -98,8 +98,8 @@ def test_no_memory_for_a_single_window(tiny, tmp_path, capsys, backbone):
 
 def test_other_errors_are_not_taken_for_it(tiny, capsys, backbone):
     backbone(holds(3, lambda: RuntimeError("shapes do not match")))
-    code, _, told = call(capsys, *tiny)
-    assert code == 1 and "unexpected RuntimeError: shapes do not match" in told and "halved" not in told
+    code, _, message = call(capsys, *tiny)
+    assert code == 1 and "unexpected RuntimeError: shapes do not match" in message and "halved" not in message
 
 
 # ---- numbers that are none
@@ -161,7 +161,7 @@ def test_a_score_that_is_no_number(value, tmp_path, capsys):
         "def far(reference, distorted):\n    marked = distorted[:, 0, 0].tolist() == [1, 0, 1]\n"
         f"    return float('{value}') if marked else (reference - distorted).abs().mean()\n"
     )
-    asked = ["-dat", data, "-m", f"{tmp_path / 'mine.py'}:far", "-sdir", tmp_path / "out", "--batch-size", "1"]
-    line = refused(capsys, *asked, code=1)
+    flags = ["-dat", data, "-m", f"{tmp_path / 'mine.py'}:far", "-sdir", tmp_path / "out", "--batch-size", "1"]
+    line = refused(capsys, *flags, code=1)
     assert f"{tmp_path / 'data/d6.png'} under none: the score mine-far of mine-far is NaN or infinite" in line
     assert not scores(tmp_path / "out") and value not in (tmp_path / "out/tiny_mine-far.csv.partial").read_text()

@@ -177,23 +177,25 @@ def test_signals_end_cleanly_and_say_how_to_go_on(number, code, group, start, wh
     process = spawn(*argv_of(data / "tiny.csv", out), *["--workers", "2"] * group, start_new_session=True)
     assert wait_for(process, lambda: rows(out) > 500)
     os.killpg(process.pid, number) if group else process.send_signal(number)
-    printed, told = process.communicate(timeout=60)
+    printed, message = process.communicate(timeout=60)
     assert process.returncode == code and printed == ""
-    assert told.splitlines() == ["run.py: stopped; what was scored is kept: start again with the same command to go on"]
+    assert message.splitlines() == [
+        "run.py: stopped; what was scored is kept: start again with the same command to go on"
+    ]
     go_on(start, out, whole)
 
 
 def children(pid):
     """Processes whose parent is pid."""
-    found = []
+    result = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = stat.read_text().rpartition(")")[2].split()
         except OSError:  # it has just ended
             continue
         if int(fields[1]) == pid and fields[0] != "Z":
-            found.append(int(stat.parent.name))
-    return found
+            result.append(int(stat.parent.name))
+    return result
 
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="tells processes by /proc")
@@ -205,10 +207,10 @@ def test_a_worker_that_dies(start, whole, data, tmp_path):
     process = spawn(*argv_of(data / "tiny.csv", out), "--workers", "2")
     assert wait_for(process, lambda: rows(out) > 500)
     os.kill(max(children(process.pid)), signal.SIGKILL)
-    _, told = process.communicate(timeout=60)
-    line = told.strip()
-    assert "\n" not in line, told
-    assert process.returncode == 1 and line.startswith("run.py: error: a process that reads images died;"), told
+    _, message = process.communicate(timeout=60)
+    line = message.strip()
+    assert "\n" not in line, message
+    assert process.returncode == 1 and line.startswith("run.py: error: a process that reads images died;"), message
     assert "start again to go on" in line
     go_on(start, out, whole)
 
@@ -225,14 +227,14 @@ def test_a_killed_run_with_workers_leaves_no_lasting_lock(start, whole, data, tm
 
 
 @pytest.mark.parametrize(
-    "loss, told",
+    "loss, message",
     [
         (lambda path: path.unlink(), "cannot be read (No such file or directory)"),
         (lambda path: path.write_bytes(path.read_bytes()[:500]), "broken image"),
         (lambda path: shutil.copy(path.with_name("larger.png"), path), "80 x 72 pixels, 72 x 64 when the run began"),
     ],
 )
-def test_a_file_that_vanishes_or_changes(loss, told, start, whole, data, tmp_path):
+def test_a_file_that_vanishes_or_changes(loss, message, start, whole, data, tmp_path):
     from PIL import Image
 
     Image.new("RGB", (80, 72)).save(data / "larger.png")
@@ -243,7 +245,7 @@ def test_a_file_that_vanishes_or_changes(loss, told, start, whole, data, tmp_pat
     process.join()
     [line] = process.log().splitlines()
     assert (
-        process.exitcode == 1 and f"{data / 'd39.png'}" in line and told in line and "start again to go on" in line
+        process.exitcode == 1 and f"{data / 'd39.png'}" in line and message in line and "start again to go on" in line
     ), line
     (data / "d39.png").write_bytes(kept)
     go_on(start, tmp_path / "out", whole)
@@ -288,10 +290,10 @@ def test_shards_at_once_make_one_file(start, whole, data, tmp_path):
     for process in shards:
         process.join()
     assert [process.exitcode for process in shards] == [0, 0, 0], [process.log() for process in shards]
-    found = finished(tmp_path / "out")
-    assert set(found) == set(whole[1])
-    for name in scores_of(found):
-        for a, b in zip(found[name].splitlines()[1:], whole[1][name].splitlines()[1:], strict=True):
+    result = finished(tmp_path / "out")
+    assert set(result) == set(whole[1])
+    for name in scores_of(result):
+        for a, b in zip(result[name].splitlines()[1:], whole[1][name].splitlines()[1:], strict=True):
             assert a.split(b",")[:3] == b.split(b",")[:3]
             assert float(a.split(b",")[3]) == pytest.approx(float(b.split(b",")[3]), rel=1e-5)
 

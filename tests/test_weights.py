@@ -58,9 +58,9 @@ def test_find_names_file_sources_and_remedy(tmp_path):
         rf"--fetch-weights {tmp_path} -m embed_some`",
     ):
         find(some, tmp_path, "embed_some")
-    with pytest.raises(UsageError, match="--fetch-weights .* -m` with the method that needs it") as told:
+    with pytest.raises(UsageError, match="--fetch-weights .* -m` with the method that needs it") as message:
         find(some, tmp_path)
-    assert "METHOD" not in str(told.value)
+    assert "METHOD" not in str(message.value)
     (tmp_path / "model.safetensors").write_bytes(b"x")
     with pytest.raises(UsageError, match="model.safetensors is there: if it is some, rename it to some.safetensors$"):
         find(some, tmp_path)
@@ -115,7 +115,7 @@ def test_what_is_published_is_known_by_its_hash(tmp_path):
     path = tmp_path / "a.pth"
     path.write_bytes(b"one")
     this, other, unknown = Source("a", sha256=weights.sha256(path)[:8]), Source("b", sha256="00000000"), Source("c")
-    for sources, told in (
+    for sources, message in (
         ((this,), True),
         ((other, this), True),
         ((unknown, this), True),
@@ -123,7 +123,7 @@ def test_what_is_published_is_known_by_its_hash(tmp_path):
         ((other, unknown), None),
         ((unknown,), None),
     ):
-        assert weights.is_published(Weights("a", sources), path) is told
+        assert weights.is_published(Weights("a", sources), path) is message
 
 
 # ---- reading
@@ -197,16 +197,16 @@ def test_torchscript_opens_only_with_its_published_hash(tmp_path):
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 def test_the_conversion_that_the_refusal_names_works(tmp_path):
     path = scripted(tmp_path / "clip.pt")
-    with pytest.raises(UsageError) as told:
+    with pytest.raises(UsageError) as message:
         read_state(path)
-    code = re.search(r'python -c "(.*)"', str(told.value))[1]
+    code = re.search(r'python -c "(.*)"', str(message.value))[1]
     code = code.replace("IN.pt", str(path)).replace("OUT.pth", str(tmp_path / "new.pth"))
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)
     assert read_state(tmp_path / "new.pth").keys() == {"weight", "bias"}
 
 
 @pytest.mark.parametrize(
-    "content, told",
+    "content, message",
     [
         (b"", "empty"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n", "git-LFS pointer"),
@@ -217,10 +217,10 @@ def test_the_conversion_that_the_refusal_names_works(tmp_path):
         ((2**40).to_bytes(8, "little") + b'{"a":', "half a download"),
     ],
 )
-def test_what_is_no_checkpoint_is_named(tmp_path, content, told):
+def test_what_is_no_checkpoint_is_named(tmp_path, content, message):
     path = tmp_path / "net.pth"
     path.write_bytes(content)
-    with pytest.raises(UsageError, match=rf"net\.pth.*({told})"):
+    with pytest.raises(UsageError, match=rf"net\.pth.*({message})"):
         read_state(path)
 
 
@@ -256,7 +256,7 @@ def test_a_damaged_file_gives_tensors_or_one_error(tmp_path, kind, edits):
 
 
 @pytest.mark.parametrize(
-    "content, told",
+    "content, message",
     [
         ([torch.ones(2)], "expected a dict of tensors, found list"),
         ({}, "empty"),
@@ -267,9 +267,9 @@ def test_a_damaged_file_gives_tensors_or_one_error(tmp_path, kind, edits):
         ({"a": torch.eye(3).to_sparse()}, "plain dense tensor"),
     ],
 )
-def test_what_is_no_dict_of_plain_tensors_is_refused(tmp_path, content, told):
+def test_what_is_no_dict_of_plain_tensors_is_refused(tmp_path, content, message):
     torch.save(content, tmp_path / "net.pth")
-    with pytest.raises(UsageError, match=told):
+    with pytest.raises(UsageError, match=message):
         read_state(tmp_path / "net.pth")
 
 

@@ -136,7 +136,7 @@ def test_remains_beside_a_finished_file_are_cleared(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "settings, told",
+    "settings, message",
     [
         ({"precision": "fp32"}, 'precision: "paper" there, "fp32" now'),
         ({"protocol": "corrected"}, 'protocol: "paper" there'),
@@ -147,7 +147,7 @@ def test_remains_beside_a_finished_file_are_cleared(tmp_path):
         ({"left_out": ["e.png"]}, 'left_out: null there, ["e.png"] now'),
     ],
 )
-def test_changed_settings_are_noticed_before_anything_is_written(settings, told, tmp_path):
+def test_changed_settings_are_noticed_before_anything_is_written(settings, message, tmp_path):
     for finish in (False, True):
         one = filled(tmp_path, 4 if finish else 2) if not finish else output(tmp_path).open()
         if finish:
@@ -156,7 +156,7 @@ def test_changed_settings_are_noticed_before_anything_is_written(settings, told,
         before = bytes_of(tmp_path)
         with pytest.raises(UsageError, match="made with other settings") as caught:
             output(tmp_path, **settings).open()
-        assert told in str(caught.value) and "\n" not in str(caught.value) and bytes_of(tmp_path) == before
+        assert message in str(caught.value) and "\n" not in str(caught.value) and bytes_of(tmp_path) == before
 
 
 def test_a_partial_file_of_another_machine_is_not_continued(tmp_path):
@@ -167,7 +167,8 @@ def test_a_partial_file_of_another_machine_is_not_continued(tmp_path):
 
 
 def test_what_an_unfinished_file_is_bound_to_is_what_the_docs_promise(tmp_path):
-    """The keys of docs/reproducibility.md, and no other: each of them another, the file is refused and the line names it."""
+    """The keys of docs/reproducibility.md, and no other:
+    each of them another, the file is refused and the line names it."""
     from methods.build import build
     from methods.model import Options
 
@@ -240,7 +241,8 @@ def test_shards_are_joined_by_the_last(tmp_path):
 
 
 def test_shards_that_end_together_leave_no_row_of_a_part_that_is_gone(tmp_path):
-    """The first shard ends while the second still writes, and comes to the table after the second has joined the file."""
+    """The first shard ends while the second still writes,
+    and comes to the table after the second has joined the file."""
     directions = {"label_higher_is": "worse", "pred_higher_is": "worse", "pairs_expected": 4}
     shards = filled(tmp_path, 3, (1, 2)), filled(tmp_path, 1, (2, 2), first=3)
     named = SimpleNamespace(name="x")

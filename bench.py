@@ -5,6 +5,7 @@
     python bench.py --only pipeline naive --rounds 5 --json
     python bench.py --only memory --pairs 2000        peak memory of a run of so many pairs
     python bench.py --only startup --weights-dir DIR  run_single_img.py, with weights from a file
+    python bench.py --only tables compare fuse        what is made of score files
     python bench.py --only tables --scores DIR        tables.py, the reading of compare.py and fuse.py, against pandas
 
 Speeds are medians of interleaved rounds. "of matmul" is the share of this machine's own matrix rate (the best of a few
@@ -168,8 +169,8 @@ def images(args):
     )
 
 
-def made_images(folder, n):
-    """n + 1 seeded BMP files, a reference first: smooth noise, then with more noise."""
+def made_images(folder, n, kind="bmp"):
+    """n + 1 seeded image files, a reference first: smooth noise, then with more noise."""
     import numpy as np
     from PIL import Image
 
@@ -180,7 +181,7 @@ def made_images(folder, n):
     pixels, paths = np.asarray(base, dtype=float), []
     for i in range(n + 1):
         noisy = pixels + random.normal(0, i, pixels.shape)
-        paths.append(str(folder / f"{i:05d}.bmp"))
+        paths.append(str(folder / f"{i:05d}.{kind}"))
         Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(paths[-1])
     return paths
 
@@ -204,7 +205,7 @@ def pipeline(args):
     """One distance over a PIPAL-shaped reference and its distorted images,
     against bare forward passes and the naive path."""
     with tempfile.TemporaryDirectory() as folder:
-        paths = made_images(Path(folder), args.distorted)
+        paths = made_images(Path(folder), args.distorted, args.images)
         run, features, windows = engine(args, paths, ["l2"], [("none", 0.0)])
         x = torch.rand(args.batch_size or default_batch(args.device), 3, 224, 224, device=args.device)
 
@@ -420,6 +421,55 @@ def made_scores(folder, cells):
         pd.DataFrame(rows).to_csv(folder / name, index=False)
 
 
+def comparing(args):
+    """compare.py on 11 metrics of LIVE's size and on 20 of PIPAL's: whole processes on made-up files."""
+    here = Path(__file__).parent
+    for dataset, metrics in (("live", 11), ("pipal", 20)):
+        with tempfile.TemporaryDirectory() as folder:
+            files = many_scores(Path(folder), [dataset], metrics, [""])
+            page = str(Path(folder, "page.html"))
+            seconds = timed([str(here / "compare.py"), *files, "--resamples", "2000", "-o", page])
+        yield f"compare.py, {dataset}, {metrics} metrics, 2,000 resamples", f"{seconds:.0f} s", {"seconds": seconds}
+
+
+def searching(args):
+    """fuse.py --search over `--methods` methods and 12 cells of the sizes of LIVE, TID2013 and PIPAL: a whole process."""
+    here = Path(__file__).parent
+    with tempfile.TemporaryDirectory() as folder:
+        files = many_scores(
+            Path(folder), ["live", "tid2013", "pipal"], args.methods, ["", "_tra-1", "_sca-1", "_rot-1"]
+        )
+        seconds = timed([str(here / "fuse.py"), folder, "--search"])
+    text = f"{seconds:.0f} s for {args.methods} methods in {len(files) // args.methods} cells"
+    yield "fuse.py --search", text, {"seconds": seconds, "methods": args.methods}
+
+
+def many_scores(folder, names, metrics, perturbations):
+    """Paths of made-up score files of so many metrics, better and worse ones, that share a part of their errors."""
+    import numpy as np
+    import pandas as pd
+
+    from datasets import DATASETS
+
+    random, paths = np.random.default_rng(0), []
+    references = {"live": 29, "tid2013": 25, "pipal": 200}
+    for name in names:
+        count = DATASETS[name].pairs
+        label, shared = random.normal(size=(2, count))
+        sign = -1 if name == "pipal" else 1  # PIPAL's label is higher for better images
+        rows = {
+            "dis": [f"i{i}.bmp" for i in range(count)],
+            "ref": [f"r{i % references[name]}.bmp" for i in range(count)],
+        }
+        for perturbation in perturbations:
+            for metric in range(metrics):
+                error = (0.3 + metric / metrics) * (random.normal(size=count) + shared / 2)
+                paths.append(str(folder / f"{name}_m{metric}{perturbation}.csv"))
+                score = np.exp(sign * label + error)
+                pd.DataFrame(rows | {"mos": label, "pred": score}).to_csv(paths[-1], index=False)
+    return paths
+
+
 SECTIONS = {
     "forward": forward,
     "distances": each_distance,
@@ -430,6 +480,8 @@ SECTIONS = {
     "ranks": ranks,
     "startup": startup,
     "tables": reading,
+    "compare": comparing,
+    "fuse": searching,
 }
 
 
@@ -447,11 +499,13 @@ def main(argv):
     )
     parser.add_argument("--batch-size", type=int, help="of the engine (default: run.py's)")
     parser.add_argument("--workers", type=int, default=0)
+    parser.add_argument("--images", choices=("bmp", "png"), default="bmp", help="of the pipeline")
     parser.add_argument("--distorted", type=int, default=20, help="distorted images a reference")
     parser.add_argument("--pairs", type=int, default=80, help="of the memory and ranks sections")
     parser.add_argument(
         "--scores", metavar="DIR", help="of the tables section: a folder of score files (default: made up)"
     )
+    parser.add_argument("--methods", type=int, default=41, help="of the fuse section")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")

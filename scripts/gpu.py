@@ -1,0 +1,311 @@
+"""Does this run on a GPU as on a CPU, and how fast? The parts of scripts/gpu.sh, in the order of PARTS.
+
+Each part yields (what, text, numbers); numbers["ok"] is False where a check did not hold. A part is small enough to be
+run on a CPU: --rehearse runs them all there, and writes no file. What is measured is measured by bench.py.
+"""
+
+import argparse
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+import torch  # noqa: E402
+
+import distances  # noqa: E402
+import models  # noqa: E402
+from common.errors import UsageError, WorkError  # noqa: E402
+from common.terminal import run_main  # noqa: E402
+from methods.metrics import METRICS  # noqa: E402
+from scoring import score_dataset  # noqa: E402
+
+GOLDEN = ROOT / "tests" / "golden" / "demo.csv"
+FP32, HALF = 1e-4, 0.02  # relative: float32 without TF32 against a CPU; OpenAI's CLIP in float16
+GOALS = {"share of bare forward passes": 0.9, "share of the matrix rate": 0.6, "times naive": 10}
+SMALL = "timm:vit_tiny_patch16_224.augreg_in21k_ft_in1k"  # stands for every transformer in a rehearsal
+
+
+def scores(args, methods, names, limit=2, perturbations=("none",), device=None, **flags):
+    """{(column, perturbation, distorted image): score} of the first pairs of demo."""
+    with tempfile.TemporaryDirectory() as folder:
+        weights = {"weights_dir": args.weights_dir} if args.weights_dir else {"weights": "random"}
+        result = score_dataset(
+            "demo",
+            methods=methods,
+            distances=names,
+            perturbations=perturbations,
+            limit=limit,
+            device=device or args.device,
+            savedir=folder,
+            progress=False,
+            **(weights | {"precision": "fp32"} | flags),
+        )
+        found = {}
+        for row in result.rows:
+            for line in row.output.done.values():
+                found[row.column.name, row.perturbation[0], line[0]] = float(line[3])
+        return found
+
+
+def worst(one, other):
+    """The largest relative difference of two dicts of scores of the same keys, and where it is."""
+    if one.keys() != other.keys():
+        raise WorkError(f"expected the same scores twice, found {sorted(one.keys() ^ other.keys())[:3]} once")
+    gaps = {key: abs(one[key] - other[key]) / max(abs(one[key]), abs(other[key]), 1e-2) for key in one}
+    key = max(gaps, key=gaps.get)
+    return gaps[key], " ".join(key)
+
+
+def held(what, one, other, limit):
+    gap, where = worst(one, other)
+    text = f"{len(one)} scores, the largest difference {gap:.1e} ({where}), expected {limit:g} at most"
+    return what, text, {"ok": gap <= limit, "difference": gap, "scores": len(one)}
+
+
+# ---- (a) the same scores
+
+
+def golden(args):
+    """Carried scores of a CPU; every backbone, distance, embedding and metric against a CPU here; CLIP in float16."""
+    with open(GOLDEN, newline="", encoding="utf-8") as file:
+        lines = list(csv.DictReader(file))
+    carried = {(line["column"], line["perturbation"], line["dis"]): float(line["pred"]) for line in lines}
+    methods = ["psnr", "msssim", "fsim", "stlpips_alex", "st_alexnet"]
+    found = scores(args, methods, ["l2", "cos"], limit=3, perturbations=("none", "tra"))
+    yield held("carried scores", {key: found[key] for key in carried}, carried, FP32)
+    tokens = [name for name, entry in models.BACKBONES.items() if entry.kind == "tokens"]
+    maps = [name for name, entry in models.BACKBONES.items() if entry.kind == "maps"]
+    embedded = [f"embed_{name}" for name, entry in models.BACKBONES.items() if entry.embedding]
+    metrics = list(METRICS)
+    if args.rehearse:
+        tokens, maps, embedded, metrics = [SMALL], ["st_alexnet"], [f"embed_{SMALL}"], ["psnr", "stlpips_alex", "vif"]
+    kinds = {
+        "transformers": (tokens, list(distances.DISTANCES)),
+        "CNNs": (maps, distances.of_blocks()),
+        "embeddings": (embedded, ["cos"]),
+        "metrics": (metrics, []),
+    }
+    for kind, (methods, names) in kinds.items():
+        here, cpu = (scores(args, methods, names, limit=1, device=device) for device in (args.device, "cpu"))
+        yield held(f"{kind} against the CPU", here, cpu, FP32)
+    half = [SMALL] if args.rehearse else ["clip_vitb32", "clip_rn50"]
+    precision = "fp16" if args.rehearse else "paper"
+    here, cpu = (
+        scores(args, half, ["l2", "cos"], limit=1, device=d, precision=precision) for d in (args.device, "cpu")
+    )
+    yield held("float16 against the CPU", here, cpu, HALF)
+
+
+# ---- (b) out of memory
+
+
+def memory(args):
+    """A batch that memory does not hold is halved, and the scores stay. On a GPU the allocator is given 3 GiB."""
+    from scoring import engine
+
+    name = SMALL if args.rehearse else "dinov1"
+    expected, warned, warn = scores(args, [name], ["l2"], limit=6), [], engine.warn
+    engine.warn = warned.append
+    try:
+        if args.rehearse:  # the error is made by hand: a CPU's memory is not to be filled
+            features = engine.Engine.pixels
+
+            def pixels(self, images, batch):
+                if len(batch) > 2:
+                    raise torch.OutOfMemoryError("made by hand")
+                return features(self, images, batch)
+
+            engine.Engine.pixels = pixels
+            found = scores(args, [name], ["l2"], limit=6, batch_size=8)
+            engine.Engine.pixels = features
+        else:
+            torch.cuda.empty_cache()
+            total = torch.cuda.get_device_properties(args.device).total_memory
+            torch.cuda.set_per_process_memory_fraction(3 * 2**30 / total)
+            found = scores(args, [name], ["l2"], limit=60, batch_size=512)
+            torch.cuda.set_per_process_memory_fraction(1.0)
+            found = {key: found[key] for key in expected}
+    finally:
+        engine.warn = warn
+    what, text, numbers = held("out of memory", found, expected, FP32)
+    text = f"{len(warned)} halvings ({warned[0] if warned else 'none'}); {text}"
+    yield what, text, numbers | {"ok": numbers["ok"] and bool(warned), "halvings": len(warned)}
+
+
+# ---- (c) killed and resumed
+
+
+def resume(args):
+    """kill -9 in the middle of a run, and the same command again, against an undisturbed run."""
+    name = "st_alexnet" if args.rehearse else "st_vgg16"
+    command = [
+        sys.executable,
+        ROOT / "run.py",
+        "-dat",
+        "demo",
+        "-m",
+        name,
+        "-d",
+        "l2",
+        "--batch-size",
+        "1",
+        "--limit",
+        "16",
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        calls = {where: [*command, "--device", args.device, "-sdir", f"{folder}/{where}"] for where in ("a", "b")}
+        process = subprocess.Popen(calls["a"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        rows = 0
+        while process.poll() is None and not rows:
+            rows = sum(len(path.read_text().splitlines()) - 1 for path in Path(folder).glob("a/*.csv.partial"))
+            time.sleep(0.01)
+        killed = process.poll() is None
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        for call in calls.values():
+            done = subprocess.run(call, capture_output=True, text=True)
+            if done.returncode:
+                raise WorkError(f"run.py failed: {done.stderr.strip()[-300:]}")
+        [a], [b] = (list(Path(folder, w).glob("*.csv.partial")) for w in calls)  # --limit ends there
+        same = a.read_bytes() == b.read_bytes()
+    text = f"killed after {rows} rows, finished by a second call, " + ("the same bytes" if same else "OTHER BYTES")
+    yield (
+        "killed and resumed",
+        text if killed else "NOT KILLED: it had ended before",
+        {"ok": same and killed, "rows": rows},
+    )
+
+
+# ---- (d) how fast
+
+
+def bench(args, *flags, wait=True):
+    """bench.py's results as a dict, or the process where it is not waited for."""
+    weights = ["--weights-dir", args.weights_dir] if args.weights_dir else []
+    command = [sys.executable, ROOT / "bench.py", "--device", args.device, "--json", "--rounds", "2", *weights, *flags]
+    process = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return finished(process) if wait else process
+
+
+def finished(process):
+    out, err = process.communicate()
+    if process.returncode:
+        raise WorkError(f"bench.py failed: {err.strip()[-300:]}")
+    return json.loads(out)["results"]
+
+
+def shape(args):
+    """bench.py's flags for the backbone that is measured, and how much of it."""
+    if args.rehearse:
+        return ["--backbones", SMALL, "--batches", "2", "4", "--distorted", "2"]
+    return ["--backbones", "dinov1", "--batches", "16", "64", "128", "256", "--distorted", "40"]
+
+
+def speed(args):
+    """Bare forward passes, the pipeline and naive.py, in each precision, and what the precision does to the scores."""
+    name = SMALL if args.rehearse else "dinov1"
+    exact = scores(args, [name], ["l2", "cos"], limit=2 if args.rehearse else 10)
+    for precision in ("fp32", "bf16") if args.rehearse else ("fp32", "tf32", "fp16", "bf16"):
+        flags = [*shape(args), "--precision", precision, "--workers", 2 if args.rehearse else 8]
+        for what, numbers in bench(args, "--only", "forward", "pipeline", *flags).items():
+            texts = []
+            for key, value in numbers.items():
+                texts.append(f"{key} {value:.3g}")
+            yield f"{what} {precision}", ", ".join(texts), numbers
+        gap, where = worst(
+            scores(args, [name], ["l2", "cos"], limit=2 if args.rehearse else 10, precision=precision), exact
+        )
+        yield f"effect of {precision} on scores", f"{gap:.1e} at most ({where})", {"difference": gap}
+
+
+def readers(args):
+    """Is reading images the limit? The pipeline with more and more processes that read, from BMP and from PNG."""
+    for kind in ("bmp", "png"):
+        for workers in (0, 2) if args.rehearse else (0, 4, 8, 16):
+            flags = [*shape(args), "--precision", "fp32" if args.rehearse else "fp16", "--workers", workers]
+            found = bench(args, "--only", "pipeline", "--images", kind, *flags)
+            numbers = next(numbers for what, numbers in found.items() if what.startswith("pipeline"))
+            text = f"{numbers['windows_per_s']:.1f} windows/s, {numbers['share']:.0%} of bare forward passes"
+            yield f"{workers} workers, {kind}", text, numbers
+
+
+def two(args):
+    """Two processes on one device at once, against one."""
+    flags = ["--only", "pipeline", *shape(args)]
+    one = next(iter(bench(args, *flags).values()))["windows_per_s"]
+    both = [bench(args, *flags, wait=False) for _ in range(2)]
+    together = sum(next(iter(finished(process).values()))["windows_per_s"] for process in both)
+    yield "two processes at once", f"{together / one:.2f} times the windows/s of one", {"ratio": together / one}
+
+
+PARTS = {"golden": golden, "memory": memory, "resume": resume, "speed": speed, "readers": readers, "two": two}
+
+
+# ---- (e) what is kept
+
+
+def machine(args):
+    with open("/proc/cpuinfo", encoding="utf-8") as file:
+        flags = set(re.search(r"^flags\s*:(.*)$", file.read(), re.M)[1].split())
+    sets = [name for name in ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8") if name in flags]
+    found = {"torch": torch.__version__, "cores": os.cpu_count(), "instruction_sets": sets}
+    if not args.rehearse:
+        properties = torch.cuda.get_device_properties(args.device)
+        found |= {"device": properties.name, "memory_gib": round(properties.total_memory / 2**30, 1)}
+        found |= {"capability": f"{properties.major}.{properties.minor}", "cuda": torch.version.cuda}
+    return found
+
+
+def keep(result, texts):
+    """docs/gpu.json, and the table of docs/speed.md."""
+    (ROOT / "docs" / "gpu.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    page = ROOT / "docs" / "speed.md"
+    device = result["machine"]["device"]
+    table = f"| on {device} | |\n|---|---|\n" + "".join(f"| {what} | {text} |\n" for what, text in texts.items())
+    begin, end = "<!-- gpu.sh -->\n", "<!-- end of gpu.sh -->"
+    before, after = page.read_text(encoding="utf-8").split(begin)
+    page.write_text(before + begin + table + end + after.partition(end)[2], encoding="utf-8")
+
+
+def main(argv):
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--weights-dir", metavar="DIR", help="weight files (default: seeded random weights)")
+    parser.add_argument("--rehearse", action="store_true", help="on a CPU, with small networks; nothing is written")
+    parser.add_argument(
+        "--only", nargs="+", choices=tuple(PARTS), default=list(PARTS), help="default: all; else no file"
+    )
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    args = parser.parse_args(argv)
+    args.device = "cpu" if args.rehearse else "cuda"
+    if not args.rehearse and not torch.cuda.is_available():
+        raise UsageError("no CUDA device here; --rehearse runs every part on a CPU with small networks")
+    start, result, texts = time.perf_counter(), {"machine": machine(args), "goals": GOALS, "parts": {}}, {}
+    for name in args.only:
+        for what, text, numbers in PARTS[name](args):
+            result["parts"].setdefault(name, {})[what] = numbers
+            texts[what] = text
+            print(f"{name:8} {'' if numbers.get('ok', True) else 'FAILED '}{what}: {text}", flush=True)
+    print(f"{time.perf_counter() - start:.0f} s")
+    if args.rehearse:
+        print("A rehearsal on a CPU: nothing was measured on a GPU, and no file was written.")
+    elif args.only == list(PARTS):
+        keep(result, texts)
+        print("written: docs/gpu.json and the table of docs/speed.md")
+    failed = [what for part in result["parts"].values() for what, n in part.items() if not n.get("ok", True)]
+    if failed:
+        raise WorkError(f"did not hold: {', '.join(failed)}")
+
+
+if __name__ == "__main__":
+    run_main(main)

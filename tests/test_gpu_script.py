@@ -1,0 +1,72 @@
+"""scripts/gpu.py: the carried scores hold on a CPU, its parts notice what does not hold, and without a GPU it writes nothing."""
+
+import argparse
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from common.errors import WorkError
+
+ROOT = Path(__file__).parents[1]
+spec = importlib.util.spec_from_file_location("gpu", ROOT / "scripts" / "gpu.py")
+gpu = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(gpu)
+
+
+@pytest.mark.numeric
+def test_a_cpu_gives_the_carried_scores():
+    args = argparse.Namespace(device="cpu", weights_dir=None, rehearse=True)
+    what, text, numbers = next(gpu.golden(args))
+    assert numbers["ok"] and numbers["scores"] == 36, text
+
+
+def test_scores_that_differ_are_noticed_and_named():
+    one, other = {("psnr", "none", "a.png"): 30.0, ("psnr", "none", "b.png"): 20.0}, {}
+    other = one | {("psnr", "none", "b.png"): 20.1}
+    assert gpu.held("x", one, one, 1e-4)[2]["ok"]
+    what, text, numbers = gpu.held("x", one, other, 1e-4)
+    assert not numbers["ok"] and "psnr none b.png" in text
+    with pytest.raises(WorkError, match="expected the same scores twice"):
+        gpu.worst(one, {})
+
+
+def rehearsed(monkeypatch, capsys, ok):
+    monkeypatch.setitem(gpu.PARTS, "two", lambda args: [("a check", "some text", {"ok": ok})])
+    before = {p: p.read_bytes() for p in (ROOT / "docs").iterdir() if p.is_file()}
+    try:
+        gpu.main(["--rehearse", "--only", "two"])
+    finally:
+        assert before == {p: p.read_bytes() for p in (ROOT / "docs").iterdir() if p.is_file()}
+    return capsys.readouterr().out
+
+
+def test_a_rehearsal_says_that_nothing_was_measured_on_a_gpu(monkeypatch, capsys):
+    assert "A rehearsal on a CPU: nothing was measured on a GPU, and no file was written." in rehearsed(
+        monkeypatch, capsys, True
+    )
+
+
+def test_what_does_not_hold_fails_the_command(monkeypatch, capsys):
+    with pytest.raises(WorkError, match="did not hold: a check"):
+        rehearsed(monkeypatch, capsys, False)
+
+
+def test_the_table_goes_between_its_marks(tmp_path, monkeypatch):
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs/speed.md").write_text("before\n<!-- gpu.sh -->\nold\n<!-- end of gpu.sh -->\nafter\n")
+    monkeypatch.setattr(gpu, "ROOT", tmp_path)
+    gpu.keep({"machine": {"device": "a GPU"}}, {"a check": "held"})
+    assert (tmp_path / "docs/speed.md").read_text() == (
+        "before\n<!-- gpu.sh -->\n| on a GPU | |\n|---|---|\n| a check | held |\n<!-- end of gpu.sh -->\nafter\n"
+    )
+    assert "<!-- gpu.sh -->\n" in (ROOT / "docs/speed.md").read_text()
+
+
+def test_no_gpu_is_said_in_one_line():
+    if gpu.torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    done = subprocess.run([sys.executable, ROOT / "scripts/gpu.py"], capture_output=True, text=True)
+    assert done.returncode == 2 and "no CUDA device here; --rehearse" in done.stderr and done.stdout == ""

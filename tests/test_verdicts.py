@@ -1,0 +1,100 @@
+"""What compare.py says of differences: one family a table, words that fit the intervals, and more resamples where they matter."""
+
+import json
+
+import numpy as np
+import pytest
+from test_compare import FAST, results, run, table, write
+
+from reports.compare.audit import overall
+from reports.compare.report import p_text, verdict_text
+
+
+@pytest.fixture
+def four(tmp_path):
+    """One clearly worse metric and three of equal noise."""
+    return [write(tmp_path, f"toy_m{k}", table(noise, seed=k)) for k, noise in enumerate((0.1, 0.1, 0.1, 0.6))]
+
+
+def rows(*arguments):
+    return results(*arguments)["groups"][0]["pairwise"]
+
+
+def test_verdict_p_interval_and_letters_agree_everywhere(four):
+    group = results(*four)["groups"][0]
+    for row in group["pairwise"]:
+        for scope in ("pooled", "per_reference", "within"):
+            for name, cell in row[scope].items():
+                if (
+                    scope == "within" and "refused" in cell
+                ):  # a reference whose ten images are in perfect order has no z
+                    continue
+                low, high = cell["interval"]
+                assert (cell["p"] <= 0.05) == (low > 0 or high < 0)
+                shared = set(group["letters"][name][row["a"]]) & set(group["letters"][name][row["b"]])
+                if scope == "pooled":
+                    assert bool(shared) == (cell["verdict"] not in ("better", "worse"))
+    assert group["best"]["srcc"] == ["m0", "m1", "m2"] and group["families"]["pooled"]["differences"] == 24
+
+
+def test_against_one_metric_takes_fewer_differences_and_shorter_intervals(four):
+    def width(found, a, b):
+        [row] = [row for row in found if {row["a"], row["b"]} == {a, b}]
+        return np.ptp(row["pooled"]["srcc"]["interval"])
+
+    everything, one = rows(*four), rows(*four, "--against", "m3")
+    assert len(one) == 3 and width(one, "m0", "m3") < width(everything, "m0", "m3")
+    assert "it is not among m0, m1, m2, m3" in run(*four, *FAST, "--against", "m9").stderr
+
+
+def test_equivalent_within_a_margin(four):
+    verdicts = {(row["a"], row["b"]): row["pooled"]["srcc"]["verdict"] for row in rows(*four, "--margin", ".1")}
+    assert verdicts["m0", "m1"] == "equivalent" and verdicts["m0", "m3"] == "better"
+    assert rows(*four)[0]["pooled"]["srcc"]["verdict"] == "not shown different"
+    assert "between 0 and 1" in run(*four, "--margin", "2").stderr
+
+
+def test_resamples_are_raised_until_the_verdict_stands_or_the_limit_is_said(four, tmp_path):
+    """A metric so much noisier than another that the interval's end is nearly zero."""
+    found = []
+    for noise in np.linspace(0.11, 0.2, 10):
+        pair = four[0], write(tmp_path, "toy_near", table(noise, seed=5))
+        done = json.loads(run(*pair, *FAST, "--most-resamples", 1600, "--format", "json").stdout)
+        family = done["groups"][0]["families"]["pooled"]
+        found.append((family["resamples"], family["undecided"]))
+        assert family["resamples"] in (200, 400, 800, 1600)
+        assert not family["undecided"] or family["resamples"] == 1600  # given up only at the limit
+    assert {resamples for resamples, _ in found} - {200}
+    assert "expected at least --resamples" in run(*four, "--resamples", 500, "--most-resamples", 200).stderr
+
+
+def test_words():
+    assert p_text(1 / 2001, 1 / 2001) == "<=.0005" and p_text(0.0004) == "<.001" and p_text(0.03, 1 / 2001) == "0.030"
+    tie = {"verdict": "not shown different", "detectable": 0.0123}
+    assert verdict_text(tie) == "not shown different (detectable: 0.012)"
+    assert verdict_text({"verdict": "undecided"}, {"resamples": 8000}) == "undecided at 8000 resamples"
+    assert overall(["holds", "holds"]) == "holds" and overall(["holds", None, "undecided"]) == "holds in part"
+    assert overall(["holds", "reverses"]) == "reverses" and overall([None]) == "refused"
+    assert overall(["not shown different"] * 3) == "not shown different"
+
+
+def test_every_format_shows_letters_ceiling_and_detectable_difference(four, tmp_path):
+    options = (*four, *FAST, "--html", tmp_path / "out.html")
+    for path in four:
+        path.write_text("\n".join(f"{line},{8.0 if k else 'std'}" for k, line in enumerate(path.read_text().split())))
+    text, latex, flat = (
+        run(*options, "--std-kind", "se", "--format", form).stdout for form in ("text", "latex", "csv")
+    )
+    page = (tmp_path / "out.html").read_text()
+    assert "] a" in text and "(noise ceiling)" in text and "detectable" in text
+    assert r"\textsuperscript{a}" in latex and "Noise ceiling &" in latex
+    assert "noise ceiling" in flat and ",letters," in flat and ",detectable," in flat
+    assert "<b>a</b>" in page and "noise ceiling</a>" in page and "detectable 0." in page
+
+
+def test_a_metric_that_disagrees_with_people_has_no_fitted_coefficient_but_all_others(four, tmp_path):
+    """The best curve that rises is flat then: its correlation was asked for, and the whole group refused."""
+    frame = table(0.1, seed=8)
+    wrong = write(tmp_path, "toy_wrong", frame.assign(pred=-frame["pred"]))
+    found = results(four[0], wrong)["groups"][0]["coefficients"]["wrong"]["pooled"]
+    assert found["srcc"]["value"] < -0.8 and "no monotonic fit" in found["plcc_fit"]["refused"]

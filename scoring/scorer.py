@@ -45,10 +45,10 @@ from scoring.inputs import to_tensor
 class Scorer(torch.nn.Module):
     """One score of run.py as a function of images: Scorer("dinov1", "l2"), Scorer("embed_dinov1"), Scorer("psnr").
 
-    device, weights ("pretrained" or "random"), weights_dir, precision, protocol, layers: as run.py's options.
-    check=False leaves out the check of the range, which costs a look at every pixel and stops at a network's output
-    that leaves [0, 1]. It stays on `device` (images are brought there) and has no trainable parameters. Attributes:
-    column (the score's name), higher_is. Raises UsageError: unknown names, missing weights.
+    device, weights ("pretrained" or "random"), weights_dir, precision, protocol, layers: as run.py's options; align,
+    too (docs/align.md). check=False leaves out the check of the range, which costs a look at every pixel and stops at
+    a network's output that leaves [0, 1]. It stays on `device` (images are brought there) and has no trainable
+    parameters. Attributes: column (the score's name), higher_is. Raises UsageError: unknown names, missing weights.
     """
 
     def __init__(
@@ -63,9 +63,10 @@ class Scorer(torch.nn.Module):
         layers=None,
         batch_size=8,
         check=True,
+        align="none",
     ):
         super().__init__()
-        options = Options(weights, weights_dir, device, precision, protocol, layers=layers)
+        options = Options(weights, weights_dir, device, precision, protocol, layers=layers, align=align)
         default = ["cos"] if method.startswith("embed_") else []
         models = build([method], [distance] if distance else default, options)
         if len(models) != 1 or len(models[0].columns) != 1:
@@ -81,8 +82,6 @@ class Scorer(torch.nn.Module):
         Inside torch.autocast it computes in its own precision all the same, and torch.compile leaves it as it is.
         Raises ValueError naming the likely mistake: two sizes, too small, not in [0, 1], another layout or dtype.
         """
-        from scoring.plan import tiles
-
         x, y = (
             to_tensor(image, role, self.check).to(self.model.options.device)
             for image, role in ((distorted, "distorted"), (reference, "reference"))
@@ -97,7 +96,38 @@ class Scorer(torch.nn.Module):
                 f"{width} x {height} pixels, too small for {self.column}, which needs {self.model.min_side} a side"
             )
         single = x.ndim == 3
-        x, y = (self.short_side(t[None] if single else t) for t in (x, y))
+        if self.model.options.align != "none":
+            pairs = [self.aligned(b, a) for a, b in zip(x[None] if single else x, y[None] if single else y)]
+            scores = torch.stack([self.score(a[None], b[None])[0] for b, a in pairs])
+        else:
+            scores = self.score(*(t[None] if single else t for t in (x, y)))
+        return scores[0] if single else scores
+
+    def aligned(self, reference, distorted):
+        """Two images (3, H, W) as --align leaves them; the very tensors given where nothing is done. ValueError for
+        images that are to have a gradient: what is undone is found on their 8-bit selves, and the reference is
+        resampled there."""
+        from PIL import Image
+
+        from scoring.aligning import fits
+        from scoring.registration import register
+
+        if torch.is_grad_enabled() and (reference.requires_grad or distorted.requires_grad):
+            raise ValueError(f"{self.column} gives no gradient: it is aligned before it is scored")
+        images = [
+            Image.fromarray(t.mul(255).round().clamp(0, 255).byte().permute(1, 2, 0).cpu().numpy())
+            for t in (reference, distorted)
+        ]
+        found = register(*images, self.model.options.align)
+        if not fits(found, self.model):
+            return reference, distorted
+        return [to_tensor(i, "aligned", False).to(reference.device) for i in found.apply(*images)]
+
+    def score(self, x, y):
+        """Batches of distorted images and references (B, 3, H, W) -> scores (B,), float32."""
+        from scoring.plan import tiles
+
+        x, y = (self.short_side(t) for t in (x, y))
         tiles = tiles(x.shape[-1], x.shape[-2], self.model)
         x, y = (torch.stack([t[..., r : r + h, c : c + w] for r, c, h, w in tiles], 1).flatten(0, 1) for t in (x, y))
         with torch.autocast(x.device.type, enabled=False):
@@ -108,7 +138,7 @@ class Scorer(torch.nn.Module):
         scores = torch.cat(values).unflatten(0, (-1, len(tiles))).mean(1).float()
         if (x.requires_grad or y.requires_grad) and torch.is_grad_enabled() and not scores.requires_grad:
             raise ValueError(f"{self.column} gives no gradient: it leaves torch on the way to its number")
-        return scores[0] if single else scores
+        return scores
 
     def short_side(self, x):
         """Brought down as the protocol wants it (DISTS, corrected); to within a rounding to 8 bits as for files."""

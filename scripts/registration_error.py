@@ -2,6 +2,7 @@
 
     python scripts/registration_error.py                     none, and tra sca rot at 0.5 1 2 3 %
     python scripts/registration_error.py tra-1 rot-2         these
+    python scripts/registration_error.py --scores sca-1 rot-1     SRCC of psnr, msssim and fsim under the true map
 
 A line a perturbation: pairs moved; the largest error at a corner, in pixels, of the map found (the identity where
 nothing was done): median, 95 %, largest; pairs moved in a wrong way by more than 3 pixels; seconds a pair of one
@@ -78,13 +79,37 @@ def measure(name, pct, images, mode="similarity"):
     return rows
 
 
+def scores(name, pct, images):
+    """{method: SRCC with the strength} when the true map is undone: what is lost now, the perturbation itself did."""
+    from agreement.correlations import srcc
+    from scoring import Scorer
+    from scoring.registration import Registration
+
+    found = {}
+    for method in ("psnr", "msssim", "fsim"):
+        scorer, values = Scorer(method), []
+        for _, reference, distorted in images:
+            truth = true_map(name, pct, *reference.size)
+            seen = perturb(reference, "reference", name, pct), perturb(distorted, "distorted", name, pct)
+            seen = Registration(truth, *seen[0].size, 1.0, True, "").apply(*seen)
+            values.append(scorer(*seen).item() * (-1 if scorer.higher_is == "better" else 1))
+        found[method] = srcc(np.array(values), np.array([float(pair[-1]) for pair, _, _ in images]))
+    return found
+
+
 def main(argv=None):
     import cv2
 
     cv2.setNumThreads(1)
     images = pairs()
+    asked_for = sys.argv[1:] if argv is None else argv
+    if asked_for[:1] == ["--scores"]:
+        for asked in asked_for[1:]:
+            name, _, pct = asked.partition("-")
+            print(asked, *(f"{m} {v:.3f}" for m, v in scores(name, float(pct or 0), images).items()), flush=True)
+        return
     print(f"{'':8}{'moved':>9}{'median':>8}{'95 %':>8}{'largest':>9}{'wrong':>7}{'seconds':>9}")
-    for perturbation in (sys.argv[1:] if argv is None else argv) or ASKED:
+    for perturbation in asked_for or ASKED:
         name, _, pct = perturbation.partition("-")
         rows = measure(name, float(pct or 0), images)
         errors = np.array([error for _, _, error, _ in rows])

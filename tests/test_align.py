@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from small_dataset import bytes_of, call, refused, spawn
 
@@ -187,6 +188,17 @@ def test_single_images_say_what_was_found(capsys, turned):
     found = align(Image.open(turned / "a.png"), Image.open(turned / "b.png"))
     assert document["scores"][0]["alignment"] == found.document and document["settings"]["align"] == "similarity"
     assert Scorer("psnr")(found.reference, found.distorted).item() == document["scores"][0]["psnr-aligned"]
+
+
+def test_scorer_aligns_images_in_memory(turned):
+    a, b, c = (Image.open(turned / f"{name}.png") for name in "abc")
+    found, scorer = align(a, b), Scorer("psnr", align="similarity")
+    assert scorer.column == "psnr-aligned"
+    assert scorer(a, b).item() == Scorer("psnr")(found.reference, found.distorted).item()
+    assert torch.equal(scorer([a, a], [b, a]), torch.stack([scorer(a, b), scorer(a, a)]))
+    tensor = torch.rand(3, 64, 64, requires_grad=True)
+    with pytest.raises(ValueError, match="no gradient"):
+        scorer(tensor, tensor.detach())
 
 
 def test_folders_count_and_maps_are_of_the_aligned_pair(capsys, turned):

@@ -33,7 +33,7 @@ import torch
 
 import distances
 from common.errors import UsageError, unknown
-from common.terminal import run_main
+from common.terminal import Parser, run_main
 from methods.build import build
 from methods.model import Options
 from scoring import naive
@@ -486,9 +486,7 @@ SECTIONS = {
 
 
 def main(argv):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     parser.add_argument("--only", nargs="+", default=list(SECTIONS), metavar="SECTION", help=" ".join(SECTIONS))
     parser.add_argument("--backbones", nargs="+", default=["dinov1"], metavar="NAME")
     parser.add_argument("--weights-dir", metavar="DIR", help="load these weights instead of random ones: for startup")

@@ -21,7 +21,7 @@ import numpy as np
 
 from agreement.fits import MAPPINGS
 from common.errors import UsageError
-from common.terminal import check_writable, run_main
+from common.terminal import Parser, check_writable, run_main
 from loaders.spread import KINDS, Spread
 from reports.compare import Settings, compare
 from reports.compare.grouping import no_spread, numbers_by_name, read_groups
@@ -110,7 +110,7 @@ def given_spread(args):
 
 
 def parse(argv):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="+", help="score files; perturbed ones together with their plain ones")
     parser.add_argument("--format", choices=FORMATS, default="text", help="of what is printed (default text)")
     parser.add_argument("-o", "--output", metavar="FILE", help="write it to FILE instead")

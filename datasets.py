@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from common.errors import UsageError, unknown
 from common.files import list_folder
-from common.terminal import run_main, warn
+from common.terminal import Parser, run_main, warn
 from loaders import csiq, demo, kadid, lists, live, livemd, pipal, tid
 from loaders.pairs import Dataset, Pair, code_in_name, refuse_doubled, spelt_as_on_disk
 from loaders.spread import Spread
@@ -415,7 +415,7 @@ def main(argv=None):
     import csv
     import sys
 
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", nargs="?", help="a dataset or the path of a CSV file")
     parser.add_argument("--data-root", default=os.environ.get("IQA_DATA", "data"))
     parser.add_argument("--debug", action="store_true")

@@ -26,7 +26,7 @@ import numpy as np
 
 from agreement.correlations import coefficients
 from common.errors import UsageError, unknown
-from common.terminal import check_writable, progress, run_main
+from common.terminal import Parser, check_writable, progress, run_main
 from methods import fused
 from reports.fuse.cells import Folder, enough, shared_content
 from reports.fuse.choice import KINDS, agreement_of, curves, leaving_one_out
@@ -165,9 +165,7 @@ def report(choices, agreement, cells, lacking, folder, args, tried=None):
 
 
 def arguments(argv):
-    parser = argparse.ArgumentParser(
-        description=__doc__, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(description=__doc__, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", metavar="DIR", help="folder of score files")
     parser.add_argument(
         "--factors",

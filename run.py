@@ -19,7 +19,7 @@ from functools import partial
 import datasets
 from common import torchrun
 from common.errors import UsageError
-from common.terminal import flags_of, number_type, positive, processes, run_main, say, whole
+from common.terminal import Parser, flags_of, number_type, positive, processes, run_main, say, whole
 from distances import of_blocks
 from methods import options
 from methods.model import Options
@@ -27,9 +27,7 @@ from scoring.settings import Run, perturbations
 
 
 def arguments(argv):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     usual, what = Run(), parser.add_argument_group("what to score")
     what.add_argument(
         "-dat", "--dataset", nargs="+", default=[], metavar="NAME", help="live tid2013 pipal demo ..., or a CSV file"
@@ -108,7 +106,10 @@ def arguments(argv):
     )
     also.add_argument("--fetch-weights", metavar="DIR", help="download what the methods of -m need into DIR")
     also.add_argument(
-        "--verify", type=whole, metavar="N", help="recompute N random pairs of each finished FILE and compare"
+        "--verify",
+        type=whole,
+        metavar="N",
+        help="recompute N random pairs of each finished FILE and compare; 0: only see whether rows were altered",
     )
     also.add_argument("files", nargs="*", metavar="FILE", help="score files for --verify")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")

@@ -16,16 +16,14 @@ import json
 from pathlib import Path
 
 from common.errors import UsageError
-from common.terminal import check_writable, flags_of, run_main
+from common.terminal import Parser, check_writable, flags_of, run_main
 from methods import options
 from methods.model import Options
 from scoring import folders
 
 
 def arguments(argv):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     what = parser.add_argument_group("which images")
     what.add_argument("-ref", "--reference", metavar="FILE|DIR")
     what.add_argument("-dis", "--distorted", nargs="+", default=[], metavar="FILE|DIR")

@@ -9,7 +9,6 @@ Which score file fills a cell is said by reports/tables/paper/tables.csv (report
 makes the score files, too.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -19,7 +18,7 @@ if __name__ == "__main__":
     need("numpy")  # before the imports that fail without
 
 from common.errors import UsageError
-from common.terminal import check_writable, run_main
+from common.terminal import Parser, check_writable, run_main
 from reports.tables.cells import EXTRA, TITLES, calls, extra_cells, fill, published, select, summarise, tables_of
 from reports.tables.check import CHECK_FORMATS, check
 from reports.tables.render import FORMATS
@@ -27,9 +26,7 @@ from scorefiles.folder import Folders
 
 
 def main(argv):
-    parser = argparse.ArgumentParser(
-        description="Tables 1-3 of the paper from score files, each cell beside the printed number."
-    )
+    parser = Parser(description="Tables 1-3 of the paper from score files, each cell beside the printed number.")
     parser.add_argument(
         "--table", nargs="+", choices=[*TITLES, "all"], default=["all"], help="which tables (default: all)"
     )

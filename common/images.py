@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import functools
 import queue
+import re
 import sys
 import threading
 import time
@@ -31,7 +32,7 @@ from typing import TYPE_CHECKING
 
 from common.errors import UsageError, one_line
 from common.files import check_regular, some, why
-from common.terminal import progress, run_main
+from common.terminal import Parser, progress, run_main
 
 if TYPE_CHECKING:  # named in annotations only
     from PIL import Image
@@ -70,6 +71,11 @@ def reading(path):
 def reason(path, error):
     from PIL import UnidentifiedImageError
 
+    if isinstance(
+        error, pillow().DecompressionBombError
+    ):  # more than twice the limit: Pillow itself stops, and names twice
+        pixels = re.search(r"\((\d+) pixels\)", str(error))
+        return f"{pixels[1] if pixels else 'its'} pixels, over the limit of {pillow().MAX_IMAGE_PIXELS}"
     if isinstance(error, UnidentifiedImageError):
         with open(path, "rb") as file:
             return kind_of_file(file.read(512))
@@ -267,7 +273,7 @@ def next_of(done, began, limit):
 def main(argv=None):
     import argparse
 
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="+")
     parser.add_argument("--debug", action="store_true")
     sizes, bad = check_all(parser.parse_args(argv).files, skip_bad=True)

@@ -33,6 +33,13 @@ def warn(text: str) -> None:
     tqdm.write(f"warning: {one_line(text)}", file=sys.stderr)
 
 
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser whose errors are one line, as all others are: --help has the usage."""
+
+    def error(self, message):
+        raise UsageError(message)
+
+
 EVERY = 30.0  # seconds between two lines of progress where stderr is no terminal
 
 

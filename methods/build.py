@@ -40,10 +40,9 @@ def build(methods: Sequence[str], distances: Sequence[str], options: Options) ->
         apart = METRICS[name].min_side if options.align != "none" and name in METRICS else None
         passes.setdefault((*pass_of(name), apart), []).append(name)
     if distances and not any(kind == "backbone" for kind, *_ in passes):
-        raise UsageError(
-            f"-d {' '.join(distances)}: {', '.join(dict.fromkeys(methods)) or 'fused metrics'} take no distance; "
-            "leave -d out"
-        )
+        named = list(dict.fromkeys(methods)) or ["fused metrics"]
+        take = "takes" if len(named) == 1 and methods else "take"
+        raise UsageError(f"-d {' '.join(distances)}: {', '.join(named)} {take} no distance; leave -d out")
     ds = list(dict.fromkeys(distances))
     built = [MAKERS[kind](key, names, ds, options) for (kind, key, _), names in passes.items()]
     if options.align != "none":

@@ -6,6 +6,7 @@ shard: `.csv.partial.1of4`).
 """
 
 import csv
+import hashlib
 import io
 import json
 import re
@@ -81,6 +82,25 @@ class Unusable(UsageError):
     def __init__(self, path, reason):
         super().__init__(f"{path}: {reason}")
         self.path, self.reason = Path(path), reason
+
+
+class Altered(Unusable):
+    """A score file whose rows are not those that the JSON beside it was written for."""
+
+
+def digest(data: bytes) -> str:
+    """What a finished file's JSON holds of its bytes, as rows_sha256."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def check_digest(path: Path, data: bytes, document: dict) -> None:
+    """Altered where a finished score file holds other bytes than when it was written. Older files carry no digest."""
+    expected = document.get("rows_sha256")
+    if expected is not None and digest(data) != expected:
+        raise Altered(
+            path,
+            f"its rows were altered after they were written (sha256 {digest(data)[:12]}..., not {str(expected)[:12]}...)",
+        )
 
 
 @dataclass(frozen=True)
@@ -182,7 +202,9 @@ def read(path: Path | str, columns: dict[str, str] | None = None) -> ScoreFile:
         table = table_by_lines(path, data, header)
     dataset, method, perturbation, pct = parse_name(path) if columns is None else ("", path.stem, "none", None)
     check_labels_of_dataset(path, dataset, table)
-    return ScoreFile(path, dataset, method, perturbation, pct, table, read_document(path) if columns is None else {})
+    document = read_document(path) if columns is None else {}
+    check_digest(path, data, document)
+    return ScoreFile(path, dataset, method, perturbation, pct, table, document)
 
 
 def check_labels_of_dataset(path, dataset, table):

@@ -15,6 +15,7 @@ import io
 import json
 import math
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -23,10 +24,7 @@ from typing import TYPE_CHECKING
 from common.errors import UsageError, WorkError, one_line
 from common.terminal import check_stopped, warn
 from methods.model import Model
-from scorefiles.read import COLUMNS, beside
-
-if TYPE_CHECKING:  # named in annotations only
-    import numpy as np
+from scorefiles.read import COLUMNS, Altered, beside, check_digest, digest
 
 if TYPE_CHECKING:  # named in annotations only
     import numpy as np
@@ -159,8 +157,8 @@ class Output:
     def compare(self, path: Path, sections: Sequence[str]) -> None:
         """UsageError naming what differs between this run and the one that wrote `path`, by the JSON beside it."""
         try:
-            there = json.loads(beside(path).read_text(encoding="utf-8"))
-            label, there = there.get("label"), {s: dict(there.get(s, {})) for s in sections}
+            document = json.loads(beside(path).read_text(encoding="utf-8"))
+            label, there = document.get("label"), {s: dict(document.get(s, {})) for s in sections}
         except FileNotFoundError:
             raise UsageError(
                 f"{path}: there is no {beside(path).name} beside it that says how it was made; use --overwrite or "
@@ -180,6 +178,10 @@ class Output:
                 f"{path}: made with other settings ({'; '.join(changes[:4])}{'; ...' if len(changes) > 4 else ''}); "
                 "use --overwrite, another -sdir or another -s"
             )
+        try:
+            check_digest(path, path.read_bytes(), document)
+        except Altered as error:
+            raise UsageError(f"{error}; move it away or use --overwrite") from None
 
     def rows_of(self, path: Path) -> dict[int, list[str]]:
         """{pair index: row} of a file. The last line of a partial file may be torn: it is left out.
@@ -261,6 +263,15 @@ class Output:
         if not self.complete and self.final.exists() and self.final not in self.doomed:
             self.open()
 
+    def warn_of_divisions(self, missing: int) -> None:
+        """Parts 1/3 and 2/2 never make a whole: say so where parts of several divisions lie beside each other."""
+        divisions = [match[1] for path in self.partials() if (match := re.search(r"\.(\d+of\d+)$", path.name))]
+        if len({division.partition("of")[2] for division in divisions}) > 1:
+            parts = ", ".join(division.replace("of", "/") for division in divisions)
+            warn(
+                f"{self.final}: parts of different divisions ({parts}); {missing} of {len(self.needed)} pairs are in none"
+            )
+
     def finish(self) -> bool:
         """Give the file its name if all of its rows are there -> whether it is complete.
         Of several shards, the last to finish joins them."""
@@ -268,11 +279,14 @@ class Output:
         if not self.complete and self.needed - set(self.done):
             self.read_partials()
         if not self.complete:
-            if self.needed - set(self.done):
+            if missing := self.needed - set(self.done):
+                self.warn_of_divisions(len(missing))
                 return False
             self.drop()
-            write_atomically(beside(self.final), as_json(self.document | {"pairs_used": len(self.needed)}))
-            write_atomically(self.final, as_csv([self.header, *(self.done[i] for i in sorted(self.needed))]))
+            text = as_csv([self.header, *(self.done[i] for i in sorted(self.needed))])
+            finished = {"pairs_used": len(self.needed), "rows_sha256": digest(text.encode())}
+            write_atomically(beside(self.final), as_json(self.document | finished))
+            write_atomically(self.final, text)
             self.complete = True
         for path in self.partials():
             beside(path).unlink(missing_ok=True)  # this one first: nothing looks for it alone

@@ -213,7 +213,7 @@ class Result:
     rows: list
     lines: list
     missing: list  # [(what, why)]: with keep_going, what could not be had
-    estimates: list  # with dry_run, a line a model and dataset
+    estimates: list  # with dry_run, a line a model and dataset, and one in all
 
     @property
     def files(self):
@@ -291,7 +291,11 @@ def execute(names, models, fusions, run, say=None):
             done = attempt(name, fused_files.of_run, fusion, rows, prepared, run) or []
             report(done)
             rows += done
-    return Result(rows, lines, torchrun.together(missing), [line for line in estimates if line])
+    estimates = [estimated for estimated in estimates if estimated]
+    texts = [text for text, _ in estimates]
+    if len(estimates) > 1:
+        texts.append(f"in all {about(sum(seconds for _, seconds in estimates))}")
+    return Result(rows, lines, torchrun.together(missing), texts)
 
 
 def asked_as(model):
@@ -335,7 +339,7 @@ def workers(run, model):
 
 
 def estimate(model, weights, prepared, run):
-    """--dry-run: a line on what would be computed, and the time it would take by a few timed batches.
+    """--dry-run: a line on what would be computed, and the seconds it would take by a few timed batches.
     No file is touched."""
     import time
 
@@ -347,8 +351,10 @@ def estimate(model, weights, prepared, run):
         output.open(run.overwrite)
     todo = [(c, p) for c in model.columns for p in work.perturbations]
     references, distorted = work.windows(unfinished(model, outputs, chosen))
+    what = "forward passes" if model.weights or model.window or model.carried else "images to look at"
+    seconds = 0.0
     line = (
-        f"{model.name}: {len(work.pairs)} pairs, {references + distorted} forward passes ({references} of references, "
+        f"{model.name}: {len(work.pairs)} pairs, {references + distorted} {what} ({references} of references, "
         f"{distorted} of distorted images), {len(todo)} score files of about {len(work.pairs) * 80 / 2**20:.2f} MiB"
     )
     if references + distorted:
@@ -364,8 +370,12 @@ def estimate(model, weights, prepared, run):
                 sum(v.sum() for v in model.compare(f, f, model.columns)).item()
                 times.append(time.perf_counter() - start)
         seconds = min(times) / n * (references + distorted)
-        line += f"; about {seconds / 3600:.1f} h" if seconds > 3600 else f"; about {seconds / 60:.1f} min"
-    return line + f" on {model.options.device}"
+        line += f"; {about(seconds)}"
+    return line + f" on {model.options.device}", seconds
+
+
+def about(seconds):
+    return f"about {seconds / 3600:.1f} h" if seconds > 3600 else f"about {seconds / 60:.1f} min"
 
 
 # ---- the table

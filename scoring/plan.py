@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from common.errors import UsageError
+from common.files import some
 from robustness import PERTURBATIONS
 
 BATCHES = 4  # batches in a block of references, and in a unit of distorted images: enough to fill them, little to lose
@@ -129,14 +130,16 @@ def variant(perturbation):
 
 
 def check_same_size(pairs, names):
-    """UsageError for a pair whose images differ in size."""
-    for (distorted, reference), name in zip(pairs, names):
-        if (distorted.width, distorted.height) != (reference.width, reference.height):
-            raise UsageError(
-                f"{name}: the distorted image is {distorted.width} x {distorted.height}, its reference "
-                f"{reference.path} {reference.width} x {reference.height}; expected equal sizes (or -r N, which "
-                "resizes both)"
-            )
+    """UsageError that names the pairs whose images differ in size."""
+    unequal = [
+        f"{name} is {distorted.width} x {distorted.height}, its reference {reference.path} "
+        f"{reference.width} x {reference.height}"
+        for (distorted, reference), name in zip(pairs, names)
+        if (distorted.width, distorted.height) != (reference.width, reference.height)
+    ]
+    if unequal:
+        count = f"{len(unequal)} of {len(names)} pairs: " if len(unequal) > 1 else ""
+        raise UsageError(f"{count}expected equal sizes (or -r N, which resizes both): {some(unequal)}")
 
 
 def check_sizes(model, pairs, names, perturbations):

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.errors import UsageError, one_line
-from common.terminal import check_writable, run_main
+from common.terminal import Parser, check_writable, run_main
 
 if TYPE_CHECKING:  # named in annotations only
     import numpy as np
@@ -205,7 +205,7 @@ def score_files(paths: Sequence[Path | str]) -> list[Path]:
 def main(argv=None):
     import argparse
 
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="+", metavar="FILE", help="finished score files")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     for path in score_files(parser.parse_args(argv).files):

@@ -8,7 +8,7 @@ computed in 16 bits or TF32; the share is never taken of less than a hundredth o
 minus something has no digits left near zero. docs/reproducibility.md says what this promises between two machines.
 
 Prints one line a file. Exit code 1 if any differs, 2 if any can't be verified. A CSV dataset is named by -dat FILE.csv, one's
-own metric by -m FILE.py:FUNCTION.
+own metric by -m FILE.py:FUNCTION. --verify 0 scores nothing: it only looks whether the rows are those that were written.
 """
 
 import random
@@ -26,7 +26,7 @@ from methods.model import ALIGNED, PROTOCOLS, Options
 from models import PRECISIONS, backbone
 from robustness import PERTURBATIONS
 from scorefiles import write
-from scorefiles.read import beside, is_companion, of_noise_floor, of_random_weights, read
+from scorefiles.read import Altered, beside, is_companion, of_noise_floor, of_random_weights, read
 from scoring import experiment, fused_files
 from scoring.engine import score_plan
 from scoring.plan import default_batch
@@ -77,10 +77,18 @@ class Where:
 
 
 def verify(path, pairs, where):
-    """Recompute `pairs` pairs of one file -> 'N of M pairs ...'. Raises Differs, UsageError, WorkError."""
-    file = read(path)
+    """Recompute `pairs` pairs of one file -> 'N of M pairs ...'; 0: only whether its rows are those that were written.
+    Raises Differs, UsageError, WorkError."""
+    try:
+        file = read(path)
+    except Altered as error:
+        raise Differs(error.reason) from None
     if not file.document:
         raise UsageError(f"there is no {beside(path).name} beside it that says how it was made")
+    if not pairs:
+        if "rows_sha256" not in file.document:
+            raise UsageError(f"{beside(path).name} is of an older version, without a digest of the rows")
+        return f"{len(file.table)} rows as they were written"
     try:
         told, environment = file.document["settings"], file.document["environment"]
         options = options_of(told, of_random_weights(file.document), where.weights_dir, where.device)

@@ -76,7 +76,7 @@ def test_scores_a_real_pair(base, pair):
         (["dinov3"], ["l2"], "unknown method 'dinov3'; nearest known: dinov2, dinov1"),
         (["dinov1"], ["l3"], "unknown distance 'l3'"),
         (["dinov1"], [], "a backbone needs a distance"),
-        (["psnr"], ["l2"], "take no distance"),
+        (["psnr"], ["l2"], "takes? no distance"),
         (["embed_dinov1"], ["l2"], "takes the distance cos only"),
         (["embed_dinov1"], ["dc"], "takes the distance cos only"),
         (["clip_rn50"], ["skld"], "not defined for the maps of a CNN"),

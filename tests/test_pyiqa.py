@@ -56,5 +56,5 @@ def test_what_is_refused():
         build(["pyiqa:smis"], [], Options())
     with pytest.raises(UsageError, match="niqe takes no reference"):
         build(["pyiqa:niqe"], [], Options())
-    with pytest.raises(UsageError, match="take no distance"):
+    with pytest.raises(UsageError, match="takes? no distance"):
         build(["pyiqa:ssim"], ["l2"], Options())

@@ -5,15 +5,17 @@ import json
 import pytest
 from small_dataset import call, make, refused, spawn
 
+import compare
+import run
 from methods.build import build
 from methods.model import Options
+from scorefiles.read import digest
 from scoring import verify
 
 
 @pytest.fixture(scope="module")
 def scored(tmp_path_factory):
     """A folder with finished files of a backbone, metrics, a fused one and one's own, plain and perturbed."""
-    import run
     from common import terminal
 
     home = tmp_path_factory.mktemp("scored")
@@ -52,6 +54,9 @@ def edit(path, old, new):
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new, 1))
+    if path.parent.name == "out" and path.suffix == ".csv":  # as if it had been written so: the digest fits
+        about = json.loads(path.with_suffix(".json").read_text()) | {"rows_sha256": digest(path.read_bytes())}
+        path.with_suffix(".json").write_text(json.dumps(about))
 
 
 def test_all_kinds_of_files_agree(home, capsys):
@@ -218,3 +223,27 @@ def test_usage(home, capsys):
     (home / "out/tiny_psnr.csv").rename(home / "out/tiny_psnr.csv.partial")
     code, said = verified(capsys, home, home / "out/tiny_psnr.csv.partial")
     assert code == 2 and said["tiny_psnr.csv.partial"].startswith("cannot be verified: ")
+
+
+def test_a_score_that_was_altered_is_noticed_everywhere(tmp_path, capsys):
+    """One digit of one score: --verify 0 says so without the dataset, and no command takes the file."""
+    argv = ["-dat", make(tmp_path / "data"), "-m", "psnr", "-sdir", tmp_path / "out"]
+    assert call(capsys, *argv)[0] == 0
+    path = tmp_path / "out/tiny_psnr.csv"
+    code, out, _ = call(capsys, "--verify", "0", path)
+    assert code == 0 and out == f"{path}: agrees, 8 rows as they were written\n"
+    whole = path.read_text()
+    lines = whole.splitlines()
+    lines[3] = lines[3].rpartition(",")[0] + ",0.5"
+    path.write_text("\n".join(lines) + "\n")
+    code, out, _ = call(capsys, "--verify", "0", path)
+    assert code == 1 and out.startswith(f"{path}: DIFFERS: its rows were altered after they were written (sha256 ")
+    for main, command in ((run.main, argv), (compare.main, [path, path])):
+        assert "its rows were altered after they were written" in refused(capsys, *command, main=main)
+    assert call(capsys, *argv, "--overwrite")[0] == 0 and path.read_text() == whole
+    document = json.loads(path.with_suffix(".json").read_text())
+    del document["rows_sha256"]  # a file of an older version
+    path.with_suffix(".json").write_text(json.dumps(document))
+    assert call(capsys, *argv)[0] == 0
+    code, out, _ = call(capsys, "--verify", "0", path)
+    assert code == 2 and "of an older version, without a digest of the rows" in out

@@ -13,7 +13,7 @@ from pathlib import Path
 from methods import fused
 from scorefiles import write
 from scorefiles.fused import document
-from scorefiles.read import COLUMNS, stem
+from scorefiles.read import COLUMNS, digest, stem
 
 
 def factor_document(file):
@@ -50,7 +50,8 @@ def score_files(fusion, folder, target):
         values = fused.product(cell.distances, fusion.exponents)
         writer.writerows([r.dis, r.ref, repr(float(r.mos)), repr(float(v))] for r, v in zip(table.itertuples(), values))
         described = document(fusion, {f: factor_document(file) for f, file in zip(fusion.factors, cell.files)})
-        write.write_atomically(path.with_suffix(".json"), write.as_json(described | {"pairs_used": len(table)}))
+        finished = {"pairs_used": len(table), "rows_sha256": digest(text.getvalue().encode())}
+        write.write_atomically(path.with_suffix(".json"), write.as_json(described | finished))
         write.write_atomically(path, text.getvalue())
         written.append(path)
     return written, lacking

@@ -178,7 +178,10 @@ def text(tables, cells, summary, terminal):
         groups, columns = table.lines(), list(table.columns)
         rows = [row for _, lines in groups for row in lines]
         left = 6 + max(len(name) for name, _, _ in rows)
-        wide = 1 + max(sum(map(len, cell[:4])) for _, _, shown in rows for cell in shown)
+        heads = [
+            -(-(len(name) + 1) // n) for level in range(3) for name, n in spans(columns, level)
+        ]  # of one column's share
+        wide = max(1 + max(sum(map(len, cell[:4])) for _, _, shown in rows for cell in shown), *heads)
         panels = [[]]  # of column numbers
         for _, run in groupby(range(len(columns)), key=lambda number: columns[number][:2]):
             run = list(run)

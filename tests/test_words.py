@@ -1,0 +1,76 @@
+"""Error messages say what is wrong in the words of who typed the command."""
+
+import re
+
+import pytest
+from PIL import Image
+from small_dataset import call, make, refused
+
+import compare
+import tables
+from common import images
+from common.errors import UsageError
+from methods.build import build
+from methods.model import Options
+
+
+def test_pillows_own_limit_is_told_as_ours(tmp_path, monkeypatch):
+    """Over twice the limit Pillow stops by itself, and names twice the limit."""
+    Image.new("RGB", (50, 50)).save(tmp_path / "large.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    with pytest.raises(images.ImageError) as caught:
+        images.check(tmp_path / "large.png")
+    assert str(caught.value) == f"{tmp_path / 'large.png'}: 2500 pixels, over the limit of 1000"
+
+
+def test_one_metric_takes_and_two_take():
+    for names, told in ((["psnr"], "psnr takes no distance"), (["psnr", "fsim"], "psnr, fsim take no distance")):
+        with pytest.raises(UsageError, match=told):
+            build(names, ["l2"], Options())
+
+
+def test_all_pairs_of_unequal_size_are_named(tmp_path, capsys):
+    dataset = make(tmp_path / "data")
+    for name in ("d1.png", "d6.png"):
+        Image.new("RGB", (80, 64)).save(tmp_path / "data" / name)
+    line = refused(capsys, "-dat", dataset, "-m", "psnr", "-sdir", tmp_path / "out")
+    assert "2 of 8 pairs: expected equal sizes" in line
+    assert "d1.png is 80 x 64, its reference" in line and "d6.png is 80 x 64" in line and "72 x 64" in line
+
+
+def test_what_nobody_looked_for_is_not_called_missing(tmp_path, capsys):
+    """A spread asks for --data-root; that a file of LIVE's is not there would be a guess."""
+    from reports.compare.grouping import no_spread
+
+    assert "not there" not in no_spread("live", None) and "--data-root" in no_spread("live", None)
+    assert "PIPAL gives Elo ratings alone" in no_spread("pipal", None)  # known without looking
+
+
+def test_wrong_columns_are_one_line(tmp_path, capsys):
+    (tmp_path / "a.csv").write_text("dis,ref,mos,pred\n")
+    for columns in ("pred", "nonsense=x", "pred:x"):
+        line = refused(capsys, tmp_path / "a.csv", "--columns", columns, main=compare.main)
+        assert "--columns" in line
+
+
+def test_heads_do_not_run_together_where_all_cells_are_missing(tmp_path, capsys):
+    code, out, _ = call(capsys, "--table", "1", "--scores", tmp_path, main=tables.main)
+    assert code == 0
+    for line in out.splitlines():
+        for head in ("original", "translation", "dilation", "rotation"):
+            assert not re.search(rf"\w{head}|{head}\w", line), line
+
+
+def test_a_dry_run_calls_things_by_their_name_and_adds_up(tmp_path, capsys):
+    argv = ["-dat", make(tmp_path / "data"), "-m", "psnr", "st_alexnet", "-d", "l2", "--window", "64", "--dry-run"]
+    code, out, _ = call(capsys, *argv, "-sdir", tmp_path / "out")
+    pixels, alexnet, total = out.splitlines()
+    assert code == 0 and "10 images to look at" in pixels and "forward" not in pixels
+    assert "forward passes" in alexnet and re.fullmatch(r"in all about \d+\.\d min", total)
+
+
+def test_parts_that_cannot_make_a_whole_are_told(tmp_path, capsys):
+    argv = ["-dat", make(tmp_path / "data", pairs=12, references=6), "-m", "psnr", "-sdir", tmp_path / "out"]
+    assert "divisions" not in call(capsys, *argv, "--shard", "1/3")[2]
+    told = call(capsys, *argv, "--shard", "2/2")[2]
+    assert "parts of different divisions (1/3, 2/2); 2 of 12 pairs are in none" in told

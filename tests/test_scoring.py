@@ -1,7 +1,6 @@
 """scoring.py: the engine against the naive path, and what must change no score: batches, order, workers, caching."""
 
 import csv
-import io
 from pathlib import Path
 
 import numpy as np
@@ -62,9 +61,8 @@ def test_window_starts_as_in_the_golden_table():
     for line in WINDOWS.split():  # METHOD.md section 2
         length, places = line.split(":")
         assert starts(int(length), 224, 200) == [int(s) for s in places.split(",")]
-    golden = Path(__file__).parents[2] / "shared" / "golden" / "windows.csv"
-    if golden.exists():
-        for row in csv.DictReader(io.StringIO(golden.read_text())):
+    with open(Path(__file__).parents[1] / "tests" / "golden" / "windows.csv", newline="") as file:
+        for row in csv.DictReader(file):
             assert starts(int(row["length"]), 224, 200) == [int(s) for s in row["starts"].split()]
 
 

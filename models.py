@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import UsageError, unknown
+from common.terminal import warn
 from networks import weights as files
 from networks.download import resolve
 from networks.weights import STLPIPS_FILES, Source, Weights
@@ -311,6 +312,16 @@ def check_precision(precision: str, device: str) -> None:
         raise UsageError("--precision tf32 needs a CUDA device; on a CPU choose fp32, bf16 or fp16")
 
 
+def warn_of_bfloat16(precision: str, device) -> None:
+    """bfloat16 on a CPU without its matrix unit takes longer than float32 (docs/speed.md). device: torch.device."""
+    import torch
+
+    if precision == "bf16" and device.type == "cpu":
+        capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+        if not capabilities.get("amx_bf16", True):
+            warn("--precision bf16: this CPU has no AMX, without which bf16 is slower than fp32")
+
+
 def allow_tf32(allowed: bool) -> None:
     """PyTorch's two switches, of which one is on by default: float32 means float32 unless tf32 is asked for."""
     import torch
@@ -359,6 +370,7 @@ def load_backbone(
 
     entry, device = backbone(name), torch.device(device)
     check_precision(precision, device.type)
+    warn_of_bfloat16(precision, device)
     allow_tf32(precision == "tf32")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -1,4 +1,4 @@
-"""scripts/gpu.py: the carried scores hold on a CPU, its parts notice what does not hold, and without a GPU it writes nothing."""
+"""scripts/gpu.py: the carried scores hold on a CPU, its parts notice what does not hold, a rehearsal writes nothing."""
 
 import argparse
 import importlib.util

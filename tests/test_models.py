@@ -274,3 +274,11 @@ def test_own_weights_are_loaded_from_the_folder(tmp_path):
 def test_what_is_refused(arguments, message):
     with pytest.raises(UsageError, match=message):
         load_backbone(**arguments)
+
+
+@pytest.mark.parametrize("amx, warned", ((True, 0), (False, 1)))
+def test_bfloat16_on_a_cpu_without_its_matrix_unit_is_warned_of(amx, warned, monkeypatch, capsys):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": amx}, raising=False)
+    for precision, expected in (("bf16", warned), ("fp32", 0)):
+        models.warn_of_bfloat16(precision, torch.device("cpu"))
+        assert capsys.readouterr().err.count("no AMX") == expected

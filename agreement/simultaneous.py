@@ -13,7 +13,7 @@ p_stepdown the same among the differences that are not larger (never larger than
 Neither falls below 1 / (resamples + 1).
 
 With 25 references the interval of a single difference is about t(24) s. Drawn from PIPAL's, with 40 images each, it
-held the truth in 94 % of simulations, the percentile interval in 91 % (tests/test_simultaneous.py, --slow).
+held the truth in 94 % of simulations, the percentile interval in 91 % (tests/agreement/test_simultaneous.py, --slow).
 
 Sources: Romano, Wolf 2005 (Econometrica 73, 1237-1282; step-down max-t); Hothorn, Bretz, Westfall 2008 (Biometrical
 Journal 50, 346-363; simultaneous intervals); Cameron, Miller 2015 (Journal of Human Resources 50, 317-372; t with

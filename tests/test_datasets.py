@@ -25,13 +25,10 @@ from layouts import (
     touch,
     write,
 )
+from places import ROOT, SHARED
 
 import datasets
 from loaders import kadid, live
-
-ROOT = Path(__file__).parents[1]
-SHARED = ROOT.parent / "shared"
-
 
 # --- finding a dataset
 

@@ -3,12 +3,12 @@
 import math
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import ot
 import pytest
 import torch
+from places import ROOT
 
 import distances
 from distances import DISTANCES, Features, block_by_block, compare, of_blocks
@@ -148,7 +148,7 @@ def test_gradients_are_finite_where_channels_are_flat(name, dead):
 
 def test_the_registry_is_read_without_torch():
     code = "import sys, distances; distances.of_blocks(); sys.exit(bool({'torch', 'numpy'} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1]).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 
 @pytest.mark.parametrize("tokens", [197, 50, 257])  # padded to 200, cropped to 48, cropped to 256

@@ -19,12 +19,11 @@ import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
+from places import ROOT, SHARED
 
-ROOT = Path(__file__).parents[1]
-RELEASED = ROOT.parent / "shared/paper/scores"
+RELEASED = SHARED / "paper/scores"
 NUMBER = re.compile(r"(?<![\w.])[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?(?![\w])")
 
 

@@ -6,12 +6,10 @@ One backbone by default, all of them with --slow (2 GB of checkpoints are writte
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from places import ROOT, SHARED
 
-ROOT = Path(__file__).parents[1]
-SHARED = ROOT.parent / "shared"
 pytestmark = [
     pytest.mark.numeric,
     pytest.mark.skipif(

@@ -8,11 +8,10 @@ import ast
 import graphlib
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from places import ROOT
 
-ROOT = Path(__file__).parents[1]
 COMMANDS = {"run", "run_single_img", "tables", "compare", "fuse", "bench"}
 VOCABULARY = {"models", "distances", "datasets", "robustness"}
 # From top to bottom; what stands on one line does not know its neighbours, what stands below knows nothing above it

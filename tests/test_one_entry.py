@@ -9,11 +9,10 @@ import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from places import ROOT
 
-ROOT = Path(__file__).parents[1]
 ROOMS = ("common", "agreement", "networks", "loaders", "methods", "scorefiles", "scoring", "reports")
 PAGE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 
@@ -119,7 +118,7 @@ def test_the_tests_know_them(copy):
         "0",
         "-p",
         "no:cacheprovider",
-        *(f"tests/test_{name}.py" for name in ("metrics", "distances", "models", "scorer", "placement")),
+        *(f"tests/{name}.py" for name in ("methods/test_metrics", "test_distances", "scoring/test_scorer", "test_placement")),
     )
     for name in ("mae", "l1", "toy_vit"):
         assert re.search(rf"::test_\w+\[([^\]]*-)?{name}(-[^\]]*)?\]", collected), name

@@ -4,11 +4,10 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
+from places import ROOT
 from small_dataset import bytes_of
 
-ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "python.md"
 
 

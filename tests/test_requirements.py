@@ -5,11 +5,10 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from places import ROOT
 
-ROOT = Path(__file__).parents[1]
 COMMANDS = {
     "run.py": (["-dat", "demo", "-m", "psnr"], ["--fetch-weights", ".", "-m", "dinov1"], ["--verify", "2", "x.csv"]),
     "run_single_img.py": (["-ref", "a.png", "-dis", "b.png", "-m", "psnr"], ["-ref", ".", "-dis", ".", "-m", "psnr"]),

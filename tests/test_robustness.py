@@ -4,16 +4,15 @@ and what each perturbation leaves alone."""
 import csv
 import hashlib
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from places import SHARED
 from torchvision.transforms import InterpolationMode, functional
 
 from robustness import PERTURBATIONS, perturb
 
-SHARED = Path(__file__).parents[2] / "shared"
 SIZES = [(512, 384), (288, 288), (301, 255)]
 
 

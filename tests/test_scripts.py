@@ -4,12 +4,12 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from made_scores import put, scores
 from PIL import Image
+from places import ROOT
 from small_dataset import call, refused
 
 import run
@@ -18,7 +18,7 @@ from reports.tables import cells as paper
 from scorefiles.read import digest
 from scoring import experiment
 
-SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
+SCRIPTS = ROOT / "scripts"
 
 STUB = """#!/usr/bin/env bash
 # Stands for python: run.py is only noted down and answers as the test wants

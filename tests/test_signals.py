@@ -4,11 +4,10 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from places import ROOT
 
-ROOT = Path(__file__).parents[1]
 STUCK = {
     # where the work waits for what never comes: the code of a command's main(argv)
     "a library called by the main thread": """

@@ -63,7 +63,7 @@ def jumping_clock():
 def server():
     """multiprocessing's fork server, started with one thread and everything imported."""
     before = {key: os.environ.get(key) for key in ("OMP_NUM_THREADS", "PYTHONPATH")}
-    os.environ |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(ROOT), str(Path(__file__).parent)])}
+    os.environ |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests" / "support")])}
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
     yield context

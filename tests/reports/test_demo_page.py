@@ -2,14 +2,14 @@
 
 import csv
 import re
-from pathlib import Path
 
 import pytest
+from places import ROOT
 
 import run
 from scripts.demo_page import columns_of, without_download
 
-PAGE = Path(__file__).parents[1] / "docs" / "demo.md"
+PAGE = ROOT / "docs" / "demo.md"
 PERTURBATIONS = ("none", "tra", "sca", "rot")
 
 

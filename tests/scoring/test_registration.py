@@ -4,18 +4,17 @@
 import subprocess
 import sys
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
+from places import ROOT
 
 from loaders import demo
 from robustness import perturb
 from scoring import registration
 from scoring.registration import align
 
-ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
 import registration_error  # noqa: E402
 

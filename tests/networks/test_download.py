@@ -10,12 +10,11 @@ import threading
 from pathlib import Path
 
 import pytest
+from places import ROOT
 
 from common.errors import UsageError, WorkError
 from networks import download
 from networks.weights import Source, Weights, find, read_sums
-
-ROOT = Path(__file__).parents[1]
 
 
 def sha(content):

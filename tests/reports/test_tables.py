@@ -5,12 +5,12 @@ import json
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from made_scores import labelled, put, run, scores
+from places import ROOT, SHARED
 from scipy import stats
 
 import tables
@@ -18,8 +18,7 @@ from common.errors import UsageError
 from reports.tables import cells as paper_cells
 from scorefiles.read import parse_name, stem
 
-ROOT = Path(__file__).resolve().parents[1]
-RELEASED = ROOT.parent / "shared" / "paper"
+RELEASED = SHARED / "paper"
 RELEASED = pytest.mark.skipif(
     not RELEASED.is_dir(), reason="the authors' released score files are not beside the project"
 )

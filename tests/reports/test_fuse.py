@@ -7,12 +7,12 @@ import itertools
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from made_factors import REFERENCES, describe, held_out, made, put, report
+from places import ROOT, SHARED
 from scipy.stats import spearmanr
 
 import fuse
@@ -21,8 +21,7 @@ from common.errors import UsageError
 from reports.fuse.cells import Folder
 from reports.fuse.choice import agreement_of, leaving_one_out
 
-ROOT = Path(__file__).parents[1]
-RELEASED = ROOT.parent / "shared" / "paper" / "scores"
+RELEASED = SHARED / "paper" / "scores"
 
 
 # ---- leaving one dataset out

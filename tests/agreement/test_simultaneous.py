@@ -1,17 +1,17 @@
 """simultaneous.py: one method for interval, p and verdict, which holds what it promises for a whole table at once."""
 
 from itertools import combinations
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from places import SHARED
 from scipy import stats
 
 from agreement.bootstrap import Resampled, cluster_bootstrap
 from agreement.simultaneous import Contrast, jackknife_error, judge, letters, single
 
-SCORES = Path(__file__).parents[2] / "shared" / "paper" / "scores"
+SCORES = SHARED / "paper" / "scores"
 
 
 def made(metrics, clusters=30, size=8, seed=0, better=0.0):

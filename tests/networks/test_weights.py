@@ -7,19 +7,18 @@ import re
 import subprocess
 import sys
 import zipfile
-from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from places import ROOT
 from safetensors.torch import save_file
 
 from common.errors import UsageError
 from networks import weights
 from networks.weights import Source, Weights, find, match, read_state
 
-ROOT = Path(__file__).parents[1]
 STATE = {"layer.weight": torch.arange(12.0).reshape(3, 4), "layer.bias": torch.ones(3), "steps": torch.tensor(7)}
 
 

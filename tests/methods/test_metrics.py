@@ -5,12 +5,12 @@ import csv
 import importlib.metadata
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from made_photographs import pair
+from places import ROOT, SHARED
 from rounding import steps
 from scipy.signal import convolve2d
 from scipy.special import rel_entr, softmax
@@ -22,8 +22,6 @@ from methods.metrics import FEATURES, METRICS
 from networks.weights import package_file
 
 pytestmark = pytest.mark.numeric
-ROOT = Path(__file__).parents[1]
-SHARED = ROOT.parent / "shared"
 EFFICIENT = [name for name in METRICS if name.endswith("_eff")]
 ONE_MINUS = ("fsim", "dists")  # 1 minus something near 1, in float32 (msssim is, too, in float64)
 NAMES = list(METRICS)

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from places import ROOT
 
 import run
 from common import terminal
-
-ROOT = Path(__file__).parents[1]
 
 
 def make(folder, pairs=8, references=2, size=(72, 64)):

@@ -1,12 +1,12 @@
 """scoring.py: the engine against the naive path, and what must change no score: batches, order, workers, caching."""
 
 import csv
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from places import ROOT
 
 from common.errors import UsageError, WorkError
 from methods.build import build
@@ -61,7 +61,7 @@ def test_window_starts_as_in_the_golden_table():
     for line in WINDOWS.split():  # METHOD.md section 2
         length, places = line.split(":")
         assert starts(int(length), 224, 200) == [int(s) for s in places.split(",")]
-    with open(Path(__file__).parents[1] / "tests" / "golden" / "windows.csv", newline="") as file:
+    with open(ROOT / "tests" / "golden" / "windows.csv", newline="") as file:
         for row in csv.DictReader(file):
             assert starts(int(row["length"]), 224, 200) == [int(s) for s in row["starts"].split()]
 

@@ -4,17 +4,15 @@ import itertools
 import resource
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from made_factors import PAIRS, describe, put, report
+from places import ROOT
 
 from agreement.exponents import Agreement, rough_srccs
 from reports.fuse import search
-
-ROOT = Path(__file__).parents[1]
 
 
 def three(folder, n=PAIRS):

@@ -6,12 +6,12 @@ import io
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from places import ROOT
 
 import run as run_py
 import tables
@@ -24,7 +24,6 @@ from reports.fuse.write import score_files
 from scorefiles.read import parse_name, read, stem
 from scoring.engine import Engine
 
-ROOT = Path(__file__).parents[1]
 BOTH = "stlpips_alex * psnr^0.5"
 LABEL = "fused-stlpips_alex+psnr-0.5"
 

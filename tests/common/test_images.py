@@ -8,18 +8,17 @@ import struct
 import subprocess
 import sys
 import zlib
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from places import ROOT
 
 from common import images
 from common.errors import UsageError
 
-ROOT = Path(__file__).parents[1]
 RNG = np.random.default_rng(0)
 COLOUR = RNG.integers(0, 256, (24, 32, 3), dtype=np.uint8)
 GREY = COLOUR[..., 0]

@@ -1,13 +1,13 @@
 """scorefiles/join.py: joining two score files of one dataset, and `tables.py --check DIR1 DIR2`."""
 
 import json
-from pathlib import Path
 
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_scores import PAIRS, labelled, put, run, scores
+from places import SHARED
 from scipy import stats
 
 import tables
@@ -16,7 +16,7 @@ from reports.tables.check import check
 from scorefiles import join
 from scorefiles.read import ScoreFile
 
-RELEASED = Path(__file__).resolve().parents[2] / "shared" / "paper" / "scores"
+RELEASED = SHARED / "paper" / "scores"
 
 
 def test_check_finds_the_largest_differences(tmp_path, capsys):

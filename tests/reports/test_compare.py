@@ -8,19 +8,18 @@ import re
 import subprocess
 import sys
 from html.parser import HTMLParser
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from places import ROOT, SHARED
 from scipy import stats
 from small_dataset import call
 
 from common.terminal import run_main
 from compare import main
 
-ROOT = Path(__file__).parents[1]
-SCORES = ROOT.parent / "shared" / "paper" / "scores"
+SCORES = SHARED / "paper" / "scores"
 FAST = ("--resamples", "200")
 
 

@@ -4,10 +4,10 @@ import errno
 import json
 import os
 import threading
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from places import ROOT
 from small_dataset import bytes_of, finished
 
 from common.errors import UsageError, WorkError
@@ -176,7 +176,7 @@ def test_what_an_unfinished_file_is_bound_to_is_what_the_docs_promise(tmp_path):
     assert set(now) == {"python", "device", "batch_size", "cpu", "versions"} and {"torch", "numpy"} <= set(
         now["versions"]
     )
-    page = (Path(__file__).parents[1] / "docs" / "reproducibility.md").read_text()
+    page = (ROOT / "docs" / "reproducibility.md").read_text()
     assert all(f"`{key}`" in page for key in now if key != "versions")
     one = output(tmp_path, environment=now).open()
     one.append([0], [SCORES[0]])

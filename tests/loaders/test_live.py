@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from layouts import fails, make_live
 from PIL import Image
+from places import SHARED
 from small_dataset import call, refused
 
 import compare
@@ -16,7 +17,6 @@ import tables
 from loaders import live
 from scorefiles.read import read
 
-SHARED = Path(__file__).parents[2] / "shared"
 LABELS = SHARED / "data" / "labels" / "live"
 needs_labels = pytest.mark.skipif(
     not LABELS.is_dir(), reason="LIVE's label files (../shared/data/labels/live) are not there"

@@ -8,13 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from layouts import MAKERS
+from places import SHARED
 from test_compare import FAST, results, run, table, write
 
 import datasets
 from agreement.correlations import margin
 from loaders.spread import KINDS, Spread
 
-LABELS = Path(__file__).parents[2] / "shared" / "data" / "labels"
+LABELS = SHARED / "data" / "labels"
 needs_labels = pytest.mark.skipif(
     not LABELS.is_dir(), reason="the datasets' label files (../shared/data/labels) are not there"
 )

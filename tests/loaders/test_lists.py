@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import small_dataset
 from layouts import fails, touch, write
+from places import ROOT, SHARED
 from small_dataset import call, refused
 
 import datasets
 
-ROOT = Path(__file__).parents[1]
-LABELS = ROOT.parent / "shared/data/labels"
+LABELS = SHARED / "data/labels"
 PLAIN = "dis,ref,mos\na.png,r.png,1\n"
 
 # the header and the first line of the files as they are passed on

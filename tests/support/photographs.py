@@ -1,15 +1,14 @@
 """Photographs for the tests of single images:
 crops of the astronaut that scikit-image carries, of one window or two."""
 
-from pathlib import Path
-
 import numpy as np
 from PIL import Image
+from places import ROOT
 
 import run_single_img
 from loaders import demo
 
-HERE = Path(__file__).parents[1]
+HERE = ROOT
 
 
 def astronaut(width=224, height=224):

@@ -4,13 +4,12 @@ import argparse
 import importlib.util
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from places import ROOT
 
 from common.errors import WorkError
 
-ROOT = Path(__file__).parents[1]
 spec = importlib.util.spec_from_file_location("gpu", ROOT / "scripts" / "gpu.py")
 gpu = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(gpu)

@@ -7,13 +7,12 @@ from pathlib import Path
 
 import pytest
 from layouts import LAYOUTS, MAKERS, PIPAL_NAMES, fails, make_csiq, make_kadid, make_livemd, make_pipal, touch, write
+from places import ROOT, SHARED
 
 import datasets
 from common.files import same_content
 from loaders import lists
 
-ROOT = Path(__file__).parents[1]
-SHARED = ROOT.parent / "shared"
 LABELS = SHARED / "data/labels"
 EACH = [
     (name, i, make) for name in MAKERS if name in datasets.DATASETS

@@ -1,12 +1,12 @@
 """Every method of --list scores one small real pair; and the names that methods/build.py understands or refuses."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from places import ROOT
 from small_dataset import call, make
 
 import models
@@ -129,9 +129,7 @@ def test_the_page_of_methods_is_what_the_registries_say(capsys):
     licence."""
     listing.main([])
     page = capsys.readouterr().out
-    assert (Path(__file__).parents[1] / "docs" / "methods.md").read_text() == page, (
-        "python -m scoring.listing > docs/methods.md"
-    )
+    assert (ROOT / "docs" / "methods.md").read_text() == page, "python -m scoring.listing > docs/methods.md"
     rows = list(listing.weight_rows())
     assert all(sources and licence and citation for _, sources, licence, citation in rows)
     for entry in models.BACKBONES.values():

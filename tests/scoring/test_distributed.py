@@ -3,14 +3,13 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from places import ROOT
 
-ROOT = Path(__file__).parents[1]
 METHOD = ["-m", "timm:test_vit.r160_in1k", "--weights", "random", "-d", "l2", "-rob", "none", "tra"]
 FILES = ("made_timm-test_vit.r160_in1k-random_l2.csv", "made_timm-test_vit.r160_in1k-random_l2_tra-1.csv")
 

@@ -252,7 +252,7 @@ def report(
             else f"not compared: {common} references in common, expected at least 2"
         )
     if common < 10:
-        text.append(f"only {common} references: such intervals are rough, and too narrow rather than too wide")
+        text.append(f"only {common} references: such intervals are wide, and rough where scores are far from normal")
     return "\n".join(text)
 
 

@@ -118,7 +118,10 @@ def test_the_tests_know_them(copy):
         "0",
         "-p",
         "no:cacheprovider",
-        *(f"tests/{name}.py" for name in ("methods/test_metrics", "test_distances", "scoring/test_scorer", "test_placement")),
+        *(
+            f"tests/{name}.py"
+            for name in ("methods/test_metrics", "test_distances", "scoring/test_scorer", "test_placement")
+        ),
     )
     for name in ("mae", "l1", "toy_vit"):
         assert re.search(rf"::test_\w+\[([^\]]*-)?{name}(-[^\]]*)?\]", collected), name

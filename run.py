@@ -5,9 +5,9 @@
     python run.py -dat demo -m psnr msssim fsim stlpips_alex            photographs that come with a dependency
     python run.py --list                                                every dataset, method and distance
 
-Writes <savedir>/<dataset>_<method>[_<distance>][_<perturbation>-<pct>].csv with dis,ref,mos,pred, a JSON beside each with
-everything that decides the scores, and <savedir>/correlations.csv. What is there and complete is used, what is partial is
-continued. Exit code 0 only if all that was asked for is there.
+Writes <savedir>/<dataset>_<method>[_<distance>][_<perturbation>-<pct>].csv with dis,ref,mos,pred, a JSON beside each
+with everything that decides the scores, and <savedir>/correlations.csv. What is there and complete is used, what is
+partial is continued. Exit code 0 only if all that was asked for is there.
 """
 
 import argparse
@@ -102,7 +102,8 @@ def arguments(argv):
         "--table",
         nargs="+",
         choices=("1", "2", "3", "all"),
-        help="score what these tables of the paper need and print them; -m: only these rows; --verify N: then check N pairs a file",
+        help="score what these tables of the paper need and print them; -m: only these rows; with --verify N: then "
+        "score N pairs of each file again",
     )
     also.add_argument("--fetch-weights", metavar="DIR", help="download what the methods of -m need into DIR")
     also.add_argument(
@@ -192,8 +193,9 @@ def show(result, args):
 
 
 def make_tables(args):
-    """run.py --table: score what the paper's tables need, one dataset and backbone after the other, and print the tables beside
-    the published numbers. stdout has nothing else. What cannot be had is passed by and named at the end (exit code 1)."""
+    """run.py --table: score what the paper's tables need, one dataset and backbone after the other, and print them
+    beside the published numbers. stdout has nothing else. What cannot be had is passed by and named at the end (exit
+    code 1)."""
     from reports.tables import cells as paper
     from reports.tables.render import FORMATS
     from scorefiles.folder import Folders
@@ -233,13 +235,9 @@ def make_tables(args):
     code = 1 if missing else 0
     if args.verify and files:
         said = [f"{path}: {text}" for path, text, exit_code in verified(args, files) if exit_code]
-        agree = ", and they agree" if not said else ""
-        print(
-            f"\n{len(files) - len(said)} of {len(files)} score files verified: {args.verify} pairs of each scored again{agree}",
-            *said,
-            sep="\n",
-            file=sys.stderr,
-        )
+        agree = f"{len(files) - len(said)} of {len(files)} score files verified"
+        verdict = f"{agree}: {args.verify} pairs of each scored again"
+        print(f"\n{verdict}{'' if said else ', and they agree'}", *said, sep="\n", file=sys.stderr)
         code = 1 if said else code
     if missing:
         print("\nnot everything could be scored:", file=sys.stderr)
@@ -262,7 +260,7 @@ def verified(args, files):
 
 
 def verify(args):
-    """run.py --verify: print a line a score file. Returns the exit code: 1 if any differs, 2 if any cannot be verified."""
+    """run.py --verify: print a line a score file. Returns the exit code: 1 if any differs, 2 if one can't be told."""
     code = 0
     for path, text, exit_code in verified(args, args.files):
         print(f"{path}: {text}", flush=True)

@@ -99,7 +99,8 @@ def check_digest(path: Path, data: bytes, document: dict) -> None:
     if expected is not None and digest(data) != expected:
         raise Altered(
             path,
-            f"its rows were altered after they were written (sha256 {digest(data)[:12]}..., not {str(expected)[:12]}...)",
+            "its rows were altered after they were written "
+            f"(sha256 {digest(data)[:12]}..., not {str(expected)[:12]}...)",
         )
 
 

@@ -269,7 +269,8 @@ class Output:
         if len({division.partition("of")[2] for division in divisions}) > 1:
             parts = ", ".join(division.replace("of", "/") for division in divisions)
             warn(
-                f"{self.final}: parts of different divisions ({parts}); {missing} of {len(self.needed)} pairs are in none"
+                f"{self.final}: parts of different divisions ({parts}); "
+                f"{missing} of {len(self.needed)} pairs are in none"
             )
 
     def finish(self) -> bool:

@@ -2,13 +2,15 @@
 
     python run.py --verify 5 results/*.csv --data-root data --weights-dir weights
 
-N pairs a file, drawn at random with a fixed seed, are scored again from what the JSON beside the file says. A changed dataset
-or weight file is noticed by its sha256 before anything is scored. A score agrees within a relative 1e-4, or 2 % where it was
-computed in 16 bits or TF32; the share is never taken of less than a hundredth of the file's largest score, for a score that is 1
-minus something has no digits left near zero. docs/reproducibility.md says what this promises between two machines.
+N pairs a file, drawn at random with a fixed seed, are scored again from what the JSON beside the file says. A changed
+dataset or weight file is noticed by its sha256 before anything is scored. A score agrees within a relative 1e-4, or 2 %
+where it was computed in 16 bits or TF32; the share is never taken of less than a hundredth of the file's largest score,
+for a score that is 1 minus something has no digits left near zero. docs/reproducibility.md says what this promises
+between two machines.
 
-Prints one line a file. Exit code 1 if any differs, 2 if any can't be verified. A CSV dataset is named by -dat FILE.csv, one's
-own metric by -m FILE.py:FUNCTION. --verify 0 scores nothing: it only looks whether the rows are those that were written.
+Prints one line a file. Exit code 1 if any differs, 2 if any can't be verified. A CSV dataset is named by -dat FILE.csv,
+one's own metric by -m FILE.py:FUNCTION. --verify 0 scores nothing: it only looks whether the rows are those that were
+written.
 """
 
 import random
@@ -44,10 +46,10 @@ class Differs(Exception):
 
 
 def score_files(files, pairs, *, methods=(), datasets=(), data_root=None, weights_dir=None, device="cpu"):
-    """Recompute `pairs` random pairs of each finished score file -> yields (path, what is said of it, exit code) for each.
+    """Recompute `pairs` random pairs of each finished score file -> yields (path, what is said of it, exit code).
 
-    methods: one's own metrics (FILE.py:FUNCTION); datasets: CSV datasets (FILE.csv). Exit code 0: it agrees; 1: it differs or the
-    work failed; 2: it cannot be verified. Raises UsageError where there is no file to verify.
+    methods: one's own metrics (FILE.py:FUNCTION); datasets: CSV datasets (FILE.csv). Exit code 0: it agrees; 1: it
+    differs or the work failed; 2: it cannot be verified. Raises UsageError where there is no file to verify.
     """
     files = [path for path in map(Path, files) if path.name != "correlations.csv" and not is_companion(path)]
     if not files:
@@ -117,7 +119,7 @@ def verify(path, pairs, where):
     found = {}
     for model in models:
         work, chosen = experiment.plan(model, prepared, run, batch)
-        for _, unit, values in score_plan(work, lambda p, u: model.columns):
+        for _, unit, values in score_plan(work, lambda p, u, columns=model.columns: columns):
             for name, numbers in values.items():
                 found.setdefault(name, {}).update(zip([chosen[i] for i in unit], numbers))
     now = combine({name: [numbers[i] for i in prepared.chosen] for name, numbers in found.items()})
@@ -249,7 +251,7 @@ def rooted(told):
 
 
 def compare_scores(names, then, now, loose, steps, largest):
-    """Largest relative difference of scores; Differs naming the pair that is furthest off. then, now: a list of scores a pair."""
+    """Largest relative difference of scores (then, now: a list a pair). Raises Differs naming the pair furthest off."""
     tolerance = COARSE if loose else FINE
     floor, worst, wrong = SMALL * largest, 0.0, []
     for name, old, new in zip(names, then, now):

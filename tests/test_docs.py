@@ -1,4 +1,4 @@
-"""What README.md and docs/*.md show is what the commands print: every block with `$ ` commands is run, and its lines compared.
+"""What README.md and docs/*.md show is what the commands print: blocks with `$ ` commands are run, their lines compared.
 
     ```
     $ python run_single_img.py -ref a.png -dis b.png -m psnr
@@ -6,11 +6,12 @@
     ...
     ```
 
-Lines after a command are its stdout, all of it: `...` stands for any text within a line, a line of `...` for any lines. After a
-command without such lines only its exit code is looked at. Numbers agree to one step of their last printed digit, for they may
-come from another CPU, and so does text, however many spaces it has. Commands run in a folder with the project's files and with
-`examples/` of scripts/examples.py. <!-- slow --> in the line before a block: it takes more than a minute, and runs with --slow.
-Blocks of bench.py are times of one machine and are not compared. RELEASED stands for the authors' score files.
+Lines after a command are its stdout, all of it: `...` stands for any text within a line, a line of `...` for any lines.
+After a command without such lines only its exit code is looked at. Numbers agree to one step of their last printed
+digit, for they may come from another CPU, and so does text, however many spaces it has. Commands run in a folder with
+the project's files and with `examples/` of scripts/examples.py. <!-- slow --> in the line before a block: it takes more
+than a minute, and runs with --slow. Blocks of bench.py are times of one machine and are not compared. RELEASED stands
+for the authors' score files.
 """
 
 import os

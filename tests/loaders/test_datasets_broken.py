@@ -328,7 +328,7 @@ def test_fuzz_label_files_long(folders, name, text):
     "name, file", [("live", "refnames_all.mat"), ("tid2013", "mos_with_names.txt"), ("csiq", "csiq.DMOS.xlsx")]
 )
 def test_label_files_that_are_named_pipes(name, file, tmp_path):
-    pytest.importorskip("openpyxl")
+
     folder = MAKERS[name](tmp_path / name)
     (folder / "csiq_label.txt").unlink(missing_ok=True)
     (folder / file).unlink(missing_ok=True)

@@ -45,8 +45,9 @@ def output(folder, shard=None, environment=(), **settings):
     return write.Output(folder, "x_m", document(environment, **settings), PAIRS, shard)
 
 
-def filled(folder, n=len(PAIRS), shard=None, first=0, **settings):
-    """An Output with the rows first ... first + n - 1, opened and written one by one."""
+def filled(folder, n=None, shard=None, first=0, **settings):
+    """An Output with the rows first ... first + n - 1 (all), opened and written one by one."""
+    n = len(PAIRS) if n is None else n
     one = output(folder, shard, **settings).open()
     for i in range(first, first + n):
         one.append([i], [SCORES[i]])

@@ -151,7 +151,8 @@ def test_what_does_not_go_together(manifest, argv, message):
 
 
 def test_the_figures_of_the_package_bjontegaard():
-    bjontegaard = pytest.importorskip("bjontegaard")
+    import bjontegaard
+
     for interpolation in bdrate.INTERPOLATIONS:
         theirs = bjontegaard.bd_rate(*ANCHOR, *TEST, method=interpolation)
         assert bdrate.bd_rate(*ANCHOR, *TEST, interpolation) == pytest.approx(theirs, rel=1e-10)

@@ -5,8 +5,15 @@ A stack is a `Features`: blocks of tokens (B, T, C) or of maps (B, C, H, W), and
 command line, --list, the table of the docs and the tests read: importing this file imports no torch.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # named in annotations only
+    import torch
 
 EPSILON = 1e-7  # in the gradient, never in the value, of roots that may be taken at 0: about a step of s + 1 in float32
 ROWS = 64  # Liao et al. compare distributions of 64 samples; the flat memory is cut into that many rows
@@ -19,12 +26,12 @@ class Features:
     def __init__(self, blocks=(), embedding=None):
         self.blocks, self.embedding = list(blocks), embedding
 
-    def map(self, function):
+    def map(self, function: Callable) -> Features:
         """The same stack with every tensor replaced by function(tensor)."""
         return Features(map(function, self.blocks), None if self.embedding is None else function(self.embedding))
 
     @staticmethod
-    def gather(parts):
+    def gather(parts: Sequence[tuple[Features, int]]) -> Features:
         """One batch from [(features, index), ...]: the index-th window of each, in order."""
         import torch
 
@@ -35,11 +42,12 @@ class Features:
         embedded = parts[0][0].embedding is not None
         return Features(blocks, pick([(f.embedding, i) for f, i in parts]) if embedded else None)
 
-    def tensors(self):
+    def tensors(self) -> list[torch.Tensor]:
+        """All tensors: the blocks, then the embedding if there is one."""
         return self.blocks + ([] if self.embedding is None else [self.embedding])
 
     @cached_property
-    def columns(self):
+    def columns(self) -> torch.Tensor:
         """The token blocks as (B, 64, M): tokens padded with zeros or cropped to T' = 8 round(T / 8), then the flat
         memory of (L, T', C) cut into 64 rows (METHOD.md section 6: no spatial patches are formed)."""
         (batch, tokens, channels), rows = self.blocks[0].shape, 8 * round(self.blocks[0].shape[1] / 8)
@@ -50,7 +58,7 @@ class Features:
         return stack.view(batch, ROWS, -1)
 
     @cached_property
-    def weights(self):
+    def weights(self) -> torch.Tensor:
         """(B, 64, M) float32: the softmax of `columns` along M, of which wsd takes its columns (METHOD.md section
         6)."""
         import torch
@@ -212,7 +220,7 @@ def plain(total):
     return total.dtype != torch.float16 and not total.is_cuda and bool(torch.isfinite(total).all())
 
 
-def symmetric_kl(p, q, log_eps=0.0, logs=None):
+def symmetric_kl(p: torch.Tensor, q: torch.Tensor, log_eps: float = 0.0, logs: tuple | None = None) -> torch.Tensor:
     """(KL(p||q) + KL(q||p)) / 2 of each column; logs: (p.log(), q.log()) where they are there already."""
     if not log_eps:
         log_p, log_q = logs or (p.log(), q.log())
@@ -222,7 +230,7 @@ def symmetric_kl(p, q, log_eps=0.0, logs=None):
     return (kl(p, q, log_eps) + kl(q, p, log_eps)) / 2
 
 
-def jensen_shannon(p, q, log_eps=0.0, logs=None):
+def jensen_shannon(p: torch.Tensor, q: torch.Tensor, log_eps: float = 0.0, logs: tuple | None = None) -> torch.Tensor:
     """(KL(p||m) + KL(q||m)) / 2 of each column with m = (p + q) / 2; log_eps is added inside the log of m."""
     m = (p + q) / 2 + log_eps
     log_p, log_q = logs or (p.log(), q.log())
@@ -231,7 +239,7 @@ def jensen_shannon(p, q, log_eps=0.0, logs=None):
     return total if plain(total) else (kl(p, m) + kl(q, m)) / 2
 
 
-def wasserstein(u, v, p=1):
+def wasserstein(u: torch.Tensor, v: torch.Tensor, p: int = 1) -> torch.Tensor:
     """1-D Wasserstein cost of each column on the support 0..63, weights not normalised, no root (p = 1 or 2).
 
     As POT's wasserstein_1d gives it: the lighter column receives its missing mass at the last support point, so for
@@ -254,7 +262,7 @@ def wasserstein(u, v, p=1):
     return cost
 
 
-def with_euclid(d, squares):
+def with_euclid(d: torch.Tensor, squares: torch.Tensor) -> torch.Tensor:
     """d + w(d) * squares, w(d) = 1 / (sqrt(exp(-1 / (d + 10))) (d + 10)^2) (Liao et al. 2024); squares: ||x - y||^2 of
     each column."""
     weight = 1 / ((-1 / (d + 10)).exp().sqrt() * (d + 10) ** 2)
@@ -267,7 +275,7 @@ def root(t, power):
     return (t**power).detach() + (sloped - sloped.detach())  # adds exactly 0
 
 
-def squash(s):
+def squash(s: torch.Tensor) -> torch.Tensor:
     """log(s + 1)^0.25. log and not log1p, as published: in float32 s has a step of 1.2e-7 here. Its gradient is
     finite."""
     return root((s + 1).log(), 0.25)
@@ -359,7 +367,7 @@ def swd(f, g, protocol="paper", directions=12, seed=0):
     return total
 
 
-def embedding_cos(f, g, protocol="paper"):
+def embedding_cos(f: Features, g: Features, protocol: str = "paper") -> torch.Tensor:
     """Mean over tokens of 1 - cosine of the embeddings, in float64: nearly equal ones agree to 1e-7, where float32 has
     no digits left. The authors' float16 embeddings (CLIP, precision paper) keep float16, steps of 4.9e-4 and all."""
     import torch
@@ -419,13 +427,13 @@ DISTANCES = {
 }
 
 
-def of_blocks():
+def of_blocks() -> list[str]:
     """The names of the distances that are made of a number a block: defined for the maps of a CNN, and for
     --per-layer."""
     return [name for name, entry in DISTANCES.items() if entry.block]
 
 
-def block_by_block(names, f, g, protocol="paper"):
+def block_by_block(names: Sequence[str], f: Features, g: Features, protocol: str = "paper") -> dict[str, torch.Tensor]:
     """Distances of_blocks between the windows of f and g -> {name: (B, L)}; what they share of a block is computed
     once."""
     import torch
@@ -438,7 +446,7 @@ def block_by_block(names, f, g, protocol="paper"):
     return {name: torch.stack(blocks, 1) for name, blocks in values.items()}
 
 
-def compare(names, f, g, protocol="paper"):
+def compare(names: Sequence[str], f: Features, g: Features, protocol: str = "paper") -> dict[str, torch.Tensor]:
     """Distances between the windows of f (distorted) and g (reference) -> {name: (B,)}; what they share is computed
     once.
 

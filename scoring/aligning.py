@@ -7,6 +7,7 @@ dataset's fingerprint (a shard writes one of its own, and reads all); beside a f
 
 import csv
 import io
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -15,12 +16,13 @@ import numpy as np
 from common.errors import WorkError, one_line
 from common.images import open_rgb
 from common.terminal import check_stopped, progress
+from methods.model import Model
 from scorefiles import write
 from scorefiles.read import COMPANION, stem
 from scoring.loading import before_alignment, in_order
 from scoring.registration import VERSION, Registration, register
 
-KEPT = ("dis", "ref", "width", "height", "m00", "m01", "m02", "m10", "m11", "m12", "ratio", "why")
+COLUMNS = ("dis", "ref", "width", "height", "m00", "m01", "m02", "m10", "m11", "m12", "ratio", "why")
 SHOWN = ("dis", "dx", "dy", "scale", "angle", "corner", "ratio", "done", "why")
 BESIDE = 32  # pairs between two writes
 
@@ -30,14 +32,14 @@ def register_files(request, perturbations, mode, resize):
     one_thread()
     try:
         images = [open_rgb(path) for path in request]
-        found = []
+        outcomes = []
         for perturbation in perturbations:
             distorted, reference = (
                 before_alignment(image, role, perturbation, resize)
                 for image, role in zip(images, ("distorted", "reference"))
             )
-            found.append(register(reference, distorted, mode))
-        return found
+            outcomes.append(register(reference, distorted, mode))
+        return outcomes
     except Exception as error:  # it crosses the border of a process as text
         text = one_line(error)
         return text if str(request[0]) in text or str(request[1]) in text else f"{request[0]}: {text}"
@@ -53,8 +55,16 @@ def one_thread():
         cv2.setNumThreads(1)
 
 
-def registrations(files, perturbations, mode, resize=None, workers=0, shown=None, done=lambda i, found: None):
-    """[(distorted path, reference path)] -> [[Registration a perturbation] a pair]; done(i, found) is called after
+def registrations(
+    files: Sequence[tuple[str, str]],
+    perturbations: Sequence[tuple],
+    mode: str,
+    resize: int | None = None,
+    workers: int = 0,
+    shown: bool | None = None,
+    done: Callable = lambda i, outcome: None,
+) -> list[list]:
+    """[(distorted path, reference path)] -> [[Registration a perturbation] a pair]; done(i, outcome) is called after
     each.
 
     Raises WorkError for a file that cannot be read.
@@ -62,32 +72,32 @@ def registrations(files, perturbations, mode, resize=None, workers=0, shown=None
     results = []
     function = partial(register_files, perturbations=perturbations, mode=mode, resize=resize)
     with progress(len(files), "pair", "aligning", shown) as bar:
-        for i, found in enumerate(in_order(function, files, workers)):
-            if isinstance(found, str):
-                raise WorkError(found)
-            results.append(found)
-            done(i, found)
+        for i, outcome in enumerate(in_order(function, files, workers)):
+            if isinstance(outcome, str):
+                raise WorkError(outcome)
+            results.append(outcome)
+            done(i, outcome)
             bar.update()
     return results
 
 
-class Kept:
+class RegistrationCache:
     """The registrations of a dataset under one perturbation, as far as they are known in a folder."""
 
     def __init__(self, folder, dataset, perturbation, mode, resize=None, part=""):
         side = f"-r{resize}" if resize else ""
         name = f"{stem(dataset.name, mode, *perturbation)}{side}-{VERSION}-{dataset.fingerprint[:16]}.csv"
         self.folder, self.name, self.path = Path(folder) / ".align", name, Path(folder) / ".align" / (name + part)
-        self.found = {}
+        self.known = {}
 
     def read(self):
         """{(dis, ref): Registration} of all that is there; a torn last line is left out."""
-        self.found = {}
+        self.known = {}
         for path in sorted(self.folder.glob(self.name + "*")):
             for row in csv.DictReader(io.StringIO(write.whole_lines(path).decode(), newline="")):
                 try:
-                    numbers = [float(row[name]) for name in KEPT[4:11]]
-                    found = Registration(
+                    numbers = [float(row[name]) for name in COLUMNS[4:11]]
+                    registration = Registration(
                         np.array(numbers[:6]).reshape(2, 3),
                         int(row["width"]),
                         int(row["height"]),
@@ -97,8 +107,8 @@ class Kept:
                     )
                 except (ValueError, TypeError, KeyError):
                     continue  # not a row: it is computed anew
-                self.found[row["dis"], row["ref"]] = found
-        return self.found
+                self.known[row["dis"], row["ref"]] = registration
+        return self.known
 
     def add(self, rows):
         """Append [((dis, ref), Registration)]."""
@@ -110,10 +120,10 @@ class Kept:
             end = len(write.whole_lines(self.path))
             with open(self.path, "ab") as file:
                 file.truncate(end)
-                file.write((write.as_csv([] if end else [KEPT]) + write.as_csv(lines)).encode())
+                file.write((write.as_csv([] if end else [COLUMNS]) + write.as_csv(lines)).encode())
         except OSError as error:
             raise WorkError(f"{self.path}: cannot be written: {error.strerror or error}") from None
-        self.found |= dict(rows)
+        self.known |= dict(rows)
 
 
 def of_pairs(dataset, chosen, perturbations, mode, *, resize=None, workers=0, shown=None, folder=None, shard=None):
@@ -122,21 +132,21 @@ def of_pairs(dataset, chosen, perturbations, mode, *, resize=None, workers=0, sh
     With a folder what is kept there is used, and what is computed is kept there. Raises WorkError.
     """
     part = f".{shard[0]}of{shard[1]}" if shard and shard[1] > 1 else ""
-    kept = [Kept(folder or ".", dataset, p, mode, resize, part) for p in perturbations]
+    caches = [RegistrationCache(folder or ".", dataset, p, mode, resize, part) for p in perturbations]
     names = {i: (dataset.pairs[i].dis, dataset.pairs[i].ref) for i in chosen}
 
     def compute():
-        lacking = [i for i in chosen if any(names[i] not in k.found for k in kept)]
+        lacking = [i for i in chosen if any(names[i] not in cache.known for cache in caches)]
         waiting = []
 
-        def keep(number, found):
-            waiting.append((names[lacking[number]], found))
+        def keep(number, outcome):
+            waiting.append((names[lacking[number]], outcome))
             if len(waiting) == BESIDE or number == len(lacking) - 1:
-                for column, k in enumerate(kept):
-                    rows = [(name, regs[column]) for name, regs in waiting if name not in k.found]
+                for column, cache in enumerate(caches):
+                    rows = [(name, regs[column]) for name, regs in waiting if name not in cache.known]
                     if rows and folder is not None:
-                        k.add(rows)
-                    k.found |= dict(rows)
+                        cache.add(rows)
+                    cache.known |= dict(rows)
                 waiting.clear()
                 check_stopped()
 
@@ -147,14 +157,14 @@ def of_pairs(dataset, chosen, perturbations, mode, *, resize=None, workers=0, sh
     if folder is None:
         compute()
     else:
-        with write.locked(Path(folder), [k.path.name for k in kept]):
-            for k in kept:
-                k.read()
+        with write.locked(Path(folder), [cache.path.name for cache in caches]):
+            for cache in caches:
+                cache.read()
             compute()
-    return {(i, p): k.found[names[i]] for p, k in zip(perturbations, kept) for i in chosen}
+    return {(i, p): cache.known[names[i]] for p, cache in zip(perturbations, caches) for i in chosen}
 
 
-def fits(registration, model):
+def fits(registration: Registration | None, model: Model) -> bool:
     """Whether there is something to undo, and the model can score what is left."""
     return registration is not None and registration.done and min(registration.size) >= model.min_side
 
@@ -170,18 +180,18 @@ def is_there(path):
     return other.exists() and other.stat().st_mtime_ns >= Path(path).stat().st_mtime_ns
 
 
-def write_companion(path, dataset, indices, found, model, method):
-    """Write what was done to each pair of a finished score file: found {index: Registration}."""
+def write_companion(path, dataset, indices, registered, model, method):
+    """Write what was done to each pair of a finished score file: registered {index: Registration}."""
     rows = [SHOWN]
     for i in indices:
-        r, done = found[i], fits(found[i], model)
+        r, done = registered[i], fits(registered[i], model)
         why = "" if done else r.why or f"what is left is too small for {method}"
         numbers = [f"{value:.6g}" for value in list(r.document.values())[:6]]
         rows.append([dataset.pairs[i].dis, *numbers, int(done), why])
     write.write_atomically(companion(path), write.as_csv(rows))
 
 
-def summary(path):
+def summary(path: Path) -> str | None:
     """'123 of 125 pairs aligned; left as they are: 2 (...)' by the companion of a score file; None where there is
     none."""
     try:
@@ -192,12 +202,12 @@ def summary(path):
     return counted([(row["done"] == "1", row["why"]) for row in rows])
 
 
-def counted(outcomes):
+def counted(outcomes: Sequence[tuple[bool, str]]) -> str:
     """[(whether done, why not)] -> a sentence."""
     reasons = {}
     for done, why in outcomes:
         if not done:
             reasons[why] = reasons.get(why, 0) + 1
     moved = sum(done for done, _ in outcomes)
-    said = "; ".join(f"{n} left as they are: {why}" for why, n in sorted(reasons.items(), key=lambda r: -r[1]))
-    return f"{moved} of {len(outcomes)} pairs aligned" + (f"; {said}" if said else "")
+    unmoved = "; ".join(f"{n} left as they are: {why}" for why, n in sorted(reasons.items(), key=lambda r: -r[1]))
+    return f"{moved} of {len(outcomes)} pairs aligned" + (f"; {unmoved}" if unmoved else "")

@@ -50,15 +50,14 @@ class Calibration:
 
     def coverage(self, most=1000):
         """Share of labels that the intervals hold when their own reference's errors take no part in them: of all
-        pairs, or of
-        `most` evenly spaced in the score."""
-        asked = np.unique(np.linspace(0, len(self.scores) - 1, most).astype(int))
-        held = []
-        for i in asked:
+        pairs, or of `most` evenly spaced in the score."""
+        places = np.unique(np.linspace(0, len(self.scores) - 1, most).astype(int))
+        covered = []
+        for i in places:
             others = self.references != self.references[i]
             near = self.errors[others][nearest(self.scores[others], self.scores[i])]
-            held.append(abs(self.errors[i]) <= conformal(near))
-        return float(np.mean(held))
+            covered.append(abs(self.errors[i]) <= conformal(near))
+        return float(np.mean(covered))
 
     def statement(self):
         """Which dataset, which fit, how good: the line that stands under calibrated scores."""
@@ -125,11 +124,11 @@ def calibration(path, columns, settings):
         raise UsageError(
             f"--calibrate {path}: scores under {file.perturbation}-{file.pct:g}; give the unperturbed file"
         )
-    theirs = file.settings
+    stored = file.settings
     differ = [
-        f"{k}: {theirs[k]} there, {settings[file.method][k]} here"
+        f"{k}: {stored[k]} there, {settings[file.method][k]} here"
         for k in DECIDES
-        if k in theirs and theirs[k] != settings[file.method][k]
+        if k in stored and stored[k] != settings[file.method][k]
     ]
     if differ:
         raise UsageError(f"--calibrate {path}: made with other settings ({'; '.join(differ)}); score with the same")
@@ -155,12 +154,12 @@ def fitted(x, y, path, strict=False, near=None):
     from agreement.fits import fit
 
     try:
-        found = fit(MAPPING, x, y, near)
+        mapping = fit(MAPPING, x, y, near)
     except ValueError as error:
         raise UsageError(f"--calibrate {path}: {error}") from None
-    if strict and not found.usable:
+    if strict and not mapping.usable:
         raise UsageError(
             f"--calibrate {path}: the fitted curve does not rise with the score, so it predicts no opinion: this "
             "metric does not agree with the labels of this dataset"
         )
-    return found
+    return mapping

@@ -7,14 +7,13 @@ Every function takes predictions already oriented (ScoreFile.sign), so a positiv
 people". A sign is never dropped. Bad input raises ValueError, so a caller never gets a coefficient that means nothing.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
+from numpy.typing import ArrayLike
 
 COEFFICIENTS = ("plcc", "srcc", "krcc")
 
 
-def checked(prediction: Sequence[float], label: Sequence[float], least: int = 2) -> tuple[np.ndarray, np.ndarray]:
+def checked(prediction: ArrayLike, label: ArrayLike, least: int = 2) -> tuple[np.ndarray, np.ndarray]:
     """Both as float64 vectors of one length >= least, finite and not constant;
     ValueError says what was found instead."""
     x, y = np.asarray(prediction, dtype=float), np.asarray(label, dtype=float)
@@ -32,7 +31,7 @@ def checked(prediction: Sequence[float], label: Sequence[float], least: int = 2)
     return x, y
 
 
-def plcc(prediction: Sequence[float], label: Sequence[float]) -> float:
+def plcc(prediction: ArrayLike, label: ArrayLike) -> float:
     """Pearson's linear correlation coefficient of two vectors (N,) -> float in [-1, 1], without any fitted mapping.
 
     Raises ValueError for NaN, unequal lengths, fewer than 2 values, or a constant input.
@@ -43,7 +42,7 @@ def plcc(prediction: Sequence[float], label: Sequence[float]) -> float:
     return float(stats.pearsonr(*checked(prediction, label)).statistic)
 
 
-def srcc(prediction: Sequence[float], label: Sequence[float]) -> float:
+def srcc(prediction: ArrayLike, label: ArrayLike) -> float:
     """Spearman's rank correlation (N,), (N,) -> float in [-1, 1]; ties get mid-ranks. Raises as plcc.
     Source: Spearman 1904."""
     from scipy import stats
@@ -51,14 +50,14 @@ def srcc(prediction: Sequence[float], label: Sequence[float]) -> float:
     return float(stats.spearmanr(*checked(prediction, label)).statistic)
 
 
-def krcc(prediction: Sequence[float], label: Sequence[float]) -> float:
+def krcc(prediction: ArrayLike, label: ArrayLike) -> float:
     """Kendall's tau-b (N,), (N,) -> float in [-1, 1], corrected for ties. Raises as plcc. Source: Kendall 1945."""
     from scipy import stats
 
     return float(stats.kendalltau(*checked(prediction, label)).statistic)
 
 
-def coefficients(prediction: Sequence[float], label: Sequence[float]) -> dict[str, float]:
+def coefficients(prediction: ArrayLike, label: ArrayLike) -> dict[str, float]:
     """{"plcc": ..., "srcc": ..., "krcc": ...} of two vectors (N,). Raises as plcc."""
     return {"plcc": plcc(prediction, label), "srcc": srcc(prediction, label), "krcc": krcc(prediction, label)}
 

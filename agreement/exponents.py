@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 EQUAL = 1e-4
 COARSE = np.array([0, *np.geomspace(0.01, 100, 17)])  # 4 a decade
@@ -22,7 +23,7 @@ FINE = np.geomspace(1 / 1.8, 1.8, 25)  # around the best coarse one
 ROUNDS = 8
 
 
-def two_digits(values: Sequence[float] | float) -> np.ndarray:
+def two_digits(values: ArrayLike) -> np.ndarray:
     """The values rounded to two significant digits, each once, rising."""
     return np.unique([float(f"{v:.2g}") for v in np.atleast_1d(values)])
 

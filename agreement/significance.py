@@ -11,9 +11,8 @@ references (bootstrap.py), as compare.py does. They are derived for Pearson's co
 usual approximation (Myers and Sirois 2006), for Kendall's they do not hold.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
+from numpy.typing import ArrayLike
 
 
 def _checked(r12, r13, r23, n):
@@ -90,7 +89,7 @@ def zou(r12: float, r13: float, r23: float, n: int, level: float = 0.95) -> tupl
     return float(r12 - r13 - np.sqrt(max(below, 0))), float(r12 - r13 + np.sqrt(max(above, 0)))
 
 
-def holm(p_values: Sequence[float]) -> np.ndarray:
+def holm(p_values: ArrayLike) -> np.ndarray:
     """Adjusted p-values (n,) that keep the chance of any false alarm among n tests.
     Source: Holm 1979 (Scand. J. Statist. 6)."""
     p = np.asarray(p_values, dtype=float)

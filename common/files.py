@@ -170,7 +170,7 @@ def check_regular(path: Path | str) -> None:
             raise OSError(number_of_error, reason, str(path))
 
 
-def refuse_irregular(path: Path) -> None:
+def refuse_irregular(path: Path | str) -> None:
     """check_regular for readers of other packages, which open the file themselves: UsageError."""
     try:
         check_regular(path)
@@ -203,7 +203,7 @@ def list_folder(folder: Path | str) -> dict[str, bool]:
         raise UsageError(f"{folder}: this folder cannot be read ({why(error)})") from None
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path | str) -> str:
     """A text file as str: UTF-8, with or without a byte-order mark. UsageError if it can't be read or is no text."""
     try:
         check_regular(path)
@@ -213,7 +213,7 @@ def read_text(path: Path) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def read_fields(path: Path, count: int, separator: str | None = None) -> list[tuple[int, list[str]]]:
+def read_fields(path: Path | str, count: int, separator: str | None = None) -> list[tuple[int, list[str]]]:
     """Lines of `count` fields -> [(line number, [fields])]; blank lines are skipped.
     UsageError naming file and line."""
     lines = read_text(path).split("\n")
@@ -243,7 +243,7 @@ def spread(text: str, where: str) -> float:
     return value
 
 
-def read_table(path: Path, required: Sequence, optional: Sequence = ()) -> list[tuple[int, dict[str, str]]]:
+def read_table(path: Path | str, required: Sequence, optional: Sequence = ()) -> list[tuple[int, dict[str, str]]]:
     """A CSV file with a header -> [(line number, {column: text})]; columns in any case and order, others are ignored.
 
     required, optional: names of columns, or tuples of names of which one may stand for all. UsageError naming file and
@@ -284,7 +284,7 @@ def read_table(path: Path, required: Sequence, optional: Sequence = ()) -> list[
     return [(line, dict(zip(header, fields))) for line, fields in rows[1:]]
 
 
-def read_mat(path: Path, *wanted: str) -> list[np.ndarray]:
+def read_mat(path: Path | str, *wanted: str) -> list[np.ndarray]:
     """The named variables of a MATLAB file (version 4, 5 or 7; by scipy, no code runs). Raises UsageError."""
     from scipy.io import loadmat
 
@@ -308,7 +308,7 @@ def read_mat(path: Path, *wanted: str) -> list[np.ndarray]:
     return [variables[name] for name in wanted]
 
 
-def cell_strings(cell: np.ndarray, path: Path) -> list[str]:
+def cell_strings(cell: np.ndarray, path: Path | str) -> list[str]:
     """A MATLAB cell array of strings, flattened -> list[str]."""
     import numpy as np
 
@@ -318,7 +318,7 @@ def cell_strings(cell: np.ndarray, path: Path) -> list[str]:
     return [str(item[0]).strip() for item in items]
 
 
-def mat_numbers(array: np.ndarray, path: Path, name: str) -> list[float]:
+def mat_numbers(array: np.ndarray, path: Path | str, name: str) -> list[float]:
     """A MATLAB vector -> list[float], NaN and infinity included (the caller knows which entries count)."""
     import numpy as np
 

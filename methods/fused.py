@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -21,6 +21,7 @@ from common.errors import UsageError
 
 if TYPE_CHECKING:  # named in annotations only
     import numpy as np
+    from numpy.typing import ArrayLike
 
 FLOOR = 1e-6
 NAME = re.compile(r"[A-Za-z][\w:.\-]*")
@@ -110,7 +111,7 @@ def exponent(text, where):
 
 
 def distance(
-    values: Sequence[float],
+    values: ArrayLike,
     higher_is: str = "worse",
     floor: float = FLOOR,
     where: Callable = lambda i: f"value {i + 1}",
@@ -134,7 +135,7 @@ def distance(
     return np.maximum(1 / values, floor) if higher_is == "better" else values
 
 
-def product(distances: np.ndarray, exponents: Sequence[float]) -> np.ndarray:
+def product(distances: np.ndarray, exponents: ArrayLike) -> np.ndarray:
     """Oriented distances (F, N), exponents (F,) -> fused scores (N,), higher = worse."""
     import numpy as np
 
@@ -143,7 +144,7 @@ def product(distances: np.ndarray, exponents: Sequence[float]) -> np.ndarray:
 
 def combine(
     fused: Fused,
-    values: dict[str, Sequence[float]],
+    values: dict[str, ArrayLike],
     higher_is: dict[str, str],
     where: Callable = lambda factor, i: f"{factor}: value {i + 1}",
 ) -> np.ndarray:

@@ -58,7 +58,7 @@ def one_thread():
 def registrations(
     files: Sequence[tuple[str, str]],
     perturbations: Sequence[tuple],
-    mode: str,
+    mode: str | None,
     resize: int | None = None,
     workers: int = 0,
     shown: bool | None = None,

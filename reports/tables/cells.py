@@ -173,7 +173,7 @@ def summarise(cells: Sequence[Cell], folders: Folders) -> dict:
     }
 
 
-def select(cells: Sequence[Cell], only: Sequence[str]) -> list[Cell]:
+def select(cells: Sequence[Cell], only: Sequence[str]) -> Sequence[Cell]:
     """The cells of some methods, given as run.py's -m (dinov1) or as in a score file's name (dinov1_l2)."""
     names = {name for c in cells for name in (c.model_flag, c.method)}
     for name in only:

@@ -218,9 +218,8 @@ def pearson(label, predictions, sizes):
     """statistic(W) -> (K, M) of PLCC; label (N,), predictions (M, N) in the order of clusters of these sizes (C,)."""
     starts = np.cumsum(sizes) - sizes
     y, x = ((v - v.mean(-1, keepdims=True)) / v.std(-1, keepdims=True) for v in (label, predictions))
-    sums = [
-        np.add.reduceat(v, starts, axis=-1).T for v in (y, y * y, x, x * x, x * y)
-    ]  # (C,) twice, (C, M) three times
+    # (C,) twice, (C, M) three times
+    sums = [np.add.reduceat(v, starts, axis=-1).T for v in (y, y * y, x, x * x, x * y)]
 
     def statistic(W):
         n = W @ sizes

@@ -180,11 +180,14 @@ def refuse_irregular(path: Path | str) -> None:
 
 def why(error: Exception) -> str:
     """The reason of an OSError or ValueError without the path, which the message has already."""
-    return (
-        "not UTF-8 text"
-        if isinstance(error, UnicodeDecodeError)
-        else getattr(error, "strerror", None) or one_line(error)
-    )
+    if isinstance(error, UnicodeDecodeError):
+        return "not UTF-8 text"
+    return getattr(error, "strerror", None) or one_line(error)
+
+
+def leads_to_folder(entry):
+    """Whether an entry of os.scandir is a folder, or a link that leads to one (a link may lead nowhere)."""
+    return os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir()
 
 
 def list_folder(folder: Path | str) -> dict[str, bool]:
@@ -192,13 +195,8 @@ def list_folder(folder: Path | str) -> dict[str, bool]:
     into archives). Raises UsageError when the folder is missing, unreadable or a loop of links."""
     try:
         with os.scandir(folder) as entries:
-            return {
-                entry.name: os.path.isdir(entry.path)
-                if entry.is_symlink()
-                else entry.is_dir()  # a link may lead nowhere
-                for entry in entries
-                if not entry.name.startswith(".")
-            }
+            shown = [entry for entry in entries if not entry.name.startswith(".")]
+            return {entry.name: leads_to_folder(entry) for entry in shown}
     except (OSError, ValueError) as error:
         raise UsageError(f"{folder}: this folder cannot be read ({why(error)})") from None
 
@@ -252,15 +250,13 @@ def read_table(path: Path | str, required: Sequence, optional: Sequence = ()) ->
     """
     reader = csv.reader(io.StringIO(read_text(path), newline=""))
     try:
-        rows = [
-            (reader.line_num, [field.strip() for field in row]) for row in reader if any(field.strip() for field in row)
-        ]
+        rows = [(reader.line_num, [field.strip() for field in row]) for row in reader]
     except csv.Error as error:
         raise UsageError(f"{path}: line {reader.line_num}: not CSV ({error})") from None
+    rows = [(line, fields) for line, fields in rows if any(fields)]
     header = [column.lower() for column in rows[0][1]] if rows else []
-    required, optional = (
-        [(names,) if isinstance(names, str) else names for names in group] for group in (required, optional)
-    )
+    required = [(names,) if isinstance(names, str) else names for names in required]
+    optional = [(names,) if isinstance(names, str) else names for names in optional]
     there = {names: [column for column in header if column in names] for names in (*required, *optional)}
     missing = [names for names in required if not there[names]]
     doubled = [column for columns in there.values() if len(columns) > 1 for column in dict.fromkeys(columns)]

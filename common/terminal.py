@@ -124,9 +124,8 @@ def number_type(kind: type, sound: Callable, what: str) -> Callable:
 
 positive = number_type(int, lambda v: v > 0, "a whole number above 0")
 whole = number_type(int, lambda v: v >= 0, "a whole number, 0 or more")
-side = number_type(
-    int, lambda v: 0 < v <= 9459, "a whole number from 1 to 9459"
-)  # squared, the most pixels that Pillow reads
+# 9459 squared: the most pixels that Pillow reads
+side = number_type(int, lambda v: 0 < v <= 9459, "a whole number from 1 to 9459")
 processes = number_type(int, lambda v: 0 <= v <= 256, "a whole number from 0 to 256")
 
 

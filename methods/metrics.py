@@ -90,9 +90,8 @@ def rounded_luma(image):
     for channel, weight in zip(image.split(1, 1), image.new_tensor([0.299, 0.587, 0.114]).double()):
         y = (y + channel.double() * weight).float()
     y = y * 255
-    return (
-        y + (y.round() - y).detach()
-    )  # exactly y.round(): the difference of a number and its nearest integer is exact
+    # exactly y.round(): the difference of a number and its nearest integer is exact
+    return y + (y.round() - y).detach()
 
 
 def msssim(distorted, reference, protocol="paper"):

@@ -197,9 +197,8 @@ def build_clip(
             f"OpenAI's package `clip` cannot be imported ({error}); install it with: "
             "pip install 'setuptools>=77.0.3,<82' clip-anytorch==2.6.0 (the index's own `clip` is another program)"
         ) from None
-    model = CLIP(
-        embed_dim, window, layers, width, patch, 8, 32, 64, 1, 1
-    )  # the last five: a text tower of the least size
+    # the last five: a text tower of the least size
+    model = CLIP(embed_dim, window, layers, width, patch, 8, 32, 64, 1, 1)
     convert_weights(model)
     visual = model.visual.eval()
     if state is None:

@@ -36,9 +36,8 @@ WRAPPERS = ("state_dict", "model")  # {"state_dict": {name: tensor}, "epoch": ..
 MAX_BYTES = 32 * 2**30
 MAX_TENSORS = 100_000
 MAX_DIMS = 8
-STLPIPS_FILES = {
-    net: f"stlpips_pytorch/weights/vST0.0/{net}_shift_tolerant.pth" for net in ("alex", "vgg")
-}  # in its package
+# in its package
+STLPIPS_FILES = {net: f"stlpips_pytorch/weights/vST0.0/{net}_shift_tolerant.pth" for net in ("alex", "vgg")}
 
 
 @dataclass(frozen=True)

@@ -87,9 +87,8 @@ class Folders:
         Raises Unusable, or UsageError where they disagree."""
         table, template = file.table, self.templates.get(file.dataset)
         if template is None or not same_rows(table, template.table):
-            released_live = (
-                file.dataset == "live" and not table["dis"].str.contains("/").any()
-            )  # no folders, so names repeat
+            # no folders, so names repeat
+            released_live = file.dataset == "live" and not table["dis"].str.contains("/").any()
             twice = table.duplicated(["dis", "ref", "mos"] if released_live else ["dis"]).to_numpy().nonzero()[0]
             if len(twice):
                 raise Unusable(

@@ -125,9 +125,8 @@ def distance_map(model, column, distorted, reference, batch=8):
 
     def compute(part):
         f, g = (engine.features(engine.pixels([image], part)) for image in (distorted, reference))
-        g = Features.gather(
-            [(g, j) for j in range(len(part))]
-        )  # in the memory layout of the engine: the same last digit
+        # in the memory layout of the engine: the same last digit
+        g = Features.gather([(g, j) for j in range(len(part))])
         if not (all_finite(f) & all_finite(g)).all():
             raise not_finite(model, "the pair", ("none", 0.0))
         blocks = [(f.embedding, g.embedding)] if column.feature == "embedding" else list(zip(f.blocks, g.blocks))

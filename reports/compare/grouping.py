@@ -41,9 +41,8 @@ class Group:
     std: np.ndarray | None = None  # (N,) spread of each label, None where unknown
     spread: object = None  # loaders.spread.Spread: what kind of number std is, None with it
     no_std: str = ""  # why it is unknown
-    floors: dict = field(
-        default_factory=dict
-    )  # metric -> (references (F,), predictions (F,)) of references against themselves
+    # metric -> (references (F,), predictions (F,)) of references against themselves
+    floors: dict = field(default_factory=dict)
     no_floors: dict = field(default_factory=dict)  # metric -> why it has none
 
     @property

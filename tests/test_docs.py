@@ -1,4 +1,4 @@
-"""What README.md and docs/*.md show is what the commands print: blocks with `$ ` commands are run, their lines compared.
+"""What README.md and docs/*.md show is what commands print: blocks with `$ ` commands are run, their lines compared.
 
     ```
     $ python run_single_img.py -ref a.png -dis b.png -m psnr

@@ -1,4 +1,4 @@
-"""What compare.py says of differences: one family a table, words that fit the intervals, more resamples where it matters."""
+"""What compare.py says of differences: one family a table, words that fit the intervals, more resamples where needed."""
 
 import json
 

@@ -150,14 +150,14 @@ def main(argv):
         raise UsageError(f"{args.files[0]}: files go with --verify only")
     if args.noise_floor and args.plot:
         raise UsageError("--plot: a noise floor has no label to draw; leave --plot or --noise-floor out")
-    asked = perturbations(args.robustness, args.percent)
+    wanted = perturbations(args.robustness, args.percent)
     if not args.dataset:
         raise UsageError(f"-dat: expected one or more of {', '.join(datasets.DATASETS)}, or a CSV file (see --list)")
     for name in args.dataset:
         datasets.check_name(name)
     if args.higher_is and all(name in datasets.DATASETS for name in args.dataset):
         raise UsageError("--higher-is better or worse is for CSV files; leave it out")
-    run = Run(perturbations=asked, **flags_of(args, Run))
+    run = Run(perturbations=wanted, **flags_of(args, Run))
     if args.plot:
         from scoring import plots
 

@@ -193,9 +193,9 @@ def print_lines(pairs, scores, aligned, opinions):
         for column, value in found.items():
             line = f"{pair.distorted:{wide}}  {column}  {value:.6g}"
             if column in opinions:
-                told = opinions[column](value)
-                line += f"  predicted {told['label']:.4g} ({told['low']:.4g} to {told['high']:.4g})"
-                line += "  outside the range of the dataset's scores" if told["extrapolated"] else ""
+                opinion = opinions[column](value)
+                line += f"  predicted {opinion['label']:.4g} ({opinion['low']:.4g} to {opinion['high']:.4g})"
+                line += "  outside the range of the dataset's scores" if opinion["extrapolated"] else ""
             print(line)
 
 

@@ -36,8 +36,8 @@ def load(name, run):
     higher_is = None if name in datasets.DATASETS else run.higher_is  # the registry knows its own
     dataset = datasets.load(name, run.data_root, higher_is, keep_missing=run.skip_bad)
     if run.noise_floor:
-        own = [replace(p, dis=p.ref, label=0.0, std=None) for p in {p.ref: p for p in dataset.pairs}.values()]
-        dataset = replace(dataset, pairs=own, expected=len(own), label="none (noise floor)", spread=None)
+        references = [replace(p, dis=p.ref, label=0.0, std=None) for p in {p.ref: p for p in dataset.pairs}.values()]
+        dataset = replace(dataset, pairs=references, expected=len(references), label="none (noise floor)", spread=None)
     return dataset
 
 
@@ -160,11 +160,11 @@ def document(model, weights, column, prepared, perturbation, run):
 def open_outputs(model, weights, prepared, run):
     """-> ({(column name, perturbation): Output}, batch size): the batch size asked for, else that of a partial file
     that is to be continued, else the device's default."""
-    folder, found = Path(run.savedir), {}
+    folder, outputs = Path(run.savedir), {}
     for column in model.columns:
         for perturbation in run.perturbations:
             name = stem(prepared.dataset.name, run.saveas or column.name, *perturbation, floor=run.noise_floor)
-            found[column.name, perturbation] = write.Output(
+            outputs[column.name, perturbation] = write.Output(
                 folder,
                 name,
                 document(model, weights, column, prepared, perturbation, run),
@@ -172,12 +172,12 @@ def open_outputs(model, weights, prepared, run):
                 run.shard,
                 model.options.layers,
             )
-    batch = run.batch_size or next((b for o in found.values() if not run.overwrite and (b := o.batch_begun())), None)
+    batch = run.batch_size or next((b for o in outputs.values() if not run.overwrite and (b := o.batch_begun())), None)
     batch = batch or default_batch(model.options.device)
     environment = write.environment(model, batch)
-    for output in found.values():
+    for output in outputs.values():
         output.document["environment"] = environment
-    return found, batch
+    return outputs, batch
 
 
 def score(model, weights, prepared, run):
@@ -423,22 +423,22 @@ def correlate(rows, folder):
 
 def merge(lines, folder):
     """correlations.csv: these lines replace those of the same score file; lines of files that are gone leave."""
-    path, kept = folder / "correlations.csv", {}
+    path, lines_by_file = folder / "correlations.csv", {}
     if path.exists():
         try:
             with open(path, newline="", encoding="utf-8") as file:
-                kept = {
+                lines_by_file = {
                     line["file"]: line
                     for line in csv.DictReader(file)
                     if line.get("file") and (folder / line["file"]).exists()
                 }
         except (ValueError, csv.Error) as error:
             raise UsageError(f"{path}: not readable ({one_line(error)}); delete it, it is made anew") from None
-    kept |= {line["file"]: line for line in lines if line["n"]}
+    lines_by_file |= {line["file"]: line for line in lines if line["n"]}
     text = io.StringIO()
     writer = csv.DictWriter(text, TABLE, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(kept[name] for name in sorted(kept))
+    writer.writerows(lines_by_file[name] for name in sorted(lines_by_file))
     write.write_atomically(path, text.getvalue())
 
 

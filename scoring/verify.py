@@ -92,21 +92,21 @@ def verify(path, pairs, where):
             raise UsageError(f"{beside(path).name} is of an older version, without a digest of the rows")
         return f"{len(file.table)} rows as they were written"
     try:
-        told, environment = file.document["settings"], file.document["environment"]
-        options = options_of(told, of_random_weights(file.document), where.weights_dir, where.device)
-        models, combine = recipe(told, where.methods, options)
-        perturbation, left_out = (told["perturbation"], float(told["pct"])), list(told.get("left_out", ()))
+        settings, environment = file.document["settings"], file.document["environment"]
+        options = options_of(settings, of_random_weights(file.document), where.weights_dir, where.device)
+        models, combine = recipe(settings, where.methods, options)
+        perturbation, left_out = (settings["perturbation"], float(settings["pct"])), list(settings.get("left_out", ()))
         for key, known in KNOWN.items():
-            if told[key] not in known:
-                raise ValueError(f"{key} {told[key]!r}")
-        if told["resizeHW"] is not None and not 0 < int(told["resizeHW"]):
-            raise ValueError(f"resizeHW {told['resizeHW']!r}")
-        run = Run(perturbations=(perturbation,), resizeHW=told["resizeHW"])
+            if settings[key] not in known:
+                raise ValueError(f"{key} {settings[key]!r}")
+        if settings["resizeHW"] is not None and not 0 < int(settings["resizeHW"]):
+            raise ValueError(f"resizeHW {settings['resizeHW']!r}")
+        run = Run(perturbations=(perturbation,), resizeHW=settings["resizeHW"])
         batch = int(environment.get("batch_size") or default_batch(where.device))
-        dataset = dataset_of(told["dataset"], file.document, where)
+        dataset = dataset_of(settings["dataset"], file.document, where)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        told = f"{type(error).__name__}: {one_line(error)}"
-        raise UsageError(f"{beside(path)}: not a JSON of run.py's ({told})") from None
+        cause = f"{type(error).__name__}: {one_line(error)}"
+        raise UsageError(f"{beside(path)}: not a JSON of run.py's ({cause})") from None
     prepared = experiment.Prepared(dataset, [], {}, dict.fromkeys(left_out))
     compare_settings(file.document, models, prepared, perturbation, run)
     rows = rows_of(path, file.document, dataset)
@@ -116,26 +116,26 @@ def verify(path, pairs, where):
             dataset.path(rel) for i in prepared.chosen for rel in (dataset.pairs[i].dis, dataset.pairs[i].ref)
         )
     )
-    found = {}
+    scores = {}
     for model in models:
         work, chosen = experiment.plan(model, prepared, run, batch)
         for _, unit, values in score_plan(work, lambda p, u, columns=model.columns: columns):
             for name, numbers in values.items():
-                found.setdefault(name, {}).update(zip([chosen[i] for i in unit], numbers))
-    now = combine({name: [numbers[i] for i in prepared.chosen] for name, numbers in found.items()})
+                scores.setdefault(name, {}).update(zip([chosen[i] for i in unit], numbers))
+    now = combine({name: [numbers[i] for i in prepared.chosen] for name, numbers in scores.items()})
     then = [list(map(float, rows[i][3:])) for i in prepared.chosen]
     names, largest = [dataset.pairs[i].dis for i in prepared.chosen], max(abs(float(row[3])) for row in rows.values())
-    share = compare_scores(names, then, now, coarse(models), rooted(told), largest)
+    share = compare_scores(names, then, now, coarse(models), rooted(settings), largest)
     return f"{len(then)} of {len(rows)} pairs scored again, largest relative difference {share:.1g}"
 
 
 # ---- from the JSON to what is to be computed
 
 
-def options_of(told, random, weights_dir, device):
+def options_of(settings, random, weights_dir, device):
     """Options from a file's settings; those of a fused file are its factors', of which metrics have no windows and
     embeddings no layers."""
-    named = told.get("factors", {"": told})
+    named = settings.get("factors", {"": settings})
     parts = named.values()
     # a factor named -aligned is aligned anyhow: what the run said is in the others, where there are any
     align = [p for name, p in named.items() if not name.endswith(ALIGNED)] or list(parts)
@@ -147,8 +147,8 @@ def options_of(told, random, weights_dir, device):
         "random" if random else "pretrained",
         weights_dir,
         device,
-        told["precision"],
-        told["protocol"],
+        settings["precision"],
+        settings["protocol"],
         layers=layers,
         align=align[0].get("align", "none"),
         **windows,
@@ -215,9 +215,9 @@ def compare_settings(document, models, prepared, perturbation, run):
         if "factors" in told
         else {key: told for key in documents}
     )
-    found = [d for key, part in parts.items() for d in write.differences(part, documents[key]["settings"])]
-    if found:
-        raise Differs(f"{'; '.join(found[:3])}{'; ...' if len(found) > 3 else ''}")
+    changes = [d for key, part in parts.items() for d in write.differences(part, documents[key]["settings"])]
+    if changes:
+        raise Differs(f"{'; '.join(changes[:3])}{'; ...' if len(changes) > 3 else ''}")
 
 
 def rows_of(path, document, dataset):
@@ -240,13 +240,13 @@ def coarse(models):
     return any(map(half, models))
 
 
-def rooted(told):
+def rooted(settings):
     """Whether the score is log(s + 1)^0.25 of an s that has float32's steps, which the root makes large near zero."""
     import distances
 
-    if told["distance"]:
-        return distances.DISTANCES[told["distance"]].columns is not None
-    metric = metrics.METRICS.get(told["method"])
+    if settings["distance"]:
+        return distances.DISTANCES[settings["distance"]].columns is not None
+    metric = metrics.METRICS.get(settings["method"])
     return metric is not None and getattr(metric.distance, "func", None) is metrics.distribution
 
 

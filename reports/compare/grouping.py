@@ -51,7 +51,8 @@ class Group:
 
 
 def no_spread(dataset: str, table: pd.DataFrame) -> str:
-    """Why there is no spread when none was given. Nobody has looked into the dataset's files: nothing is said of them."""
+    """Why there is no spread when none was given. Nobody has looked into the dataset's files:
+    nothing is said of them."""
     from datasets import DATASETS
 
     known = DATASETS[dataset].no_spread if dataset in DATASETS and DATASETS[dataset].spread is None else ""

@@ -55,7 +55,10 @@ def judged_html(cell, wrapped=False):
     verdict = cell.get("verdict")
     text = cell_html(cell, wrapped)
     if verdict in ("not shown different", "undecided"):
-        text += f"<br><small>{'undecided; ' if verdict == 'undecided' else ''}detectable {number(cell['detectable'])}</small>"
+        text += (
+            f"<br><small>{'undecided; ' if verdict == 'undecided' else ''}detectable "
+            f"{number(cell['detectable'])}</small>"
+        )
     elif verdict == "equivalent":
         text += "<br><small>equivalent</small>"
     return COLOURS.get(verdict, "ties" if verdict else ""), text
@@ -72,7 +75,10 @@ def table(head, rows, style=""):
             + "</tr>"
         )
     head = "".join(f"<th>{entry}</th>" for entry in head)
-    return f'<div class="scroll"><table class="{style}"><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table></div>'
+    return (
+        '<div class="scroll"><table '
+        f'class="{style}"><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table></div>'
+    )
 
 
 def drawn(figure, caption):
@@ -102,7 +108,8 @@ def page(results, measured):
         parts += _stability(results["stability"], options)
     parts.append("<h2>Definitions and references</h2><dl>")
     parts += [
-        f'<dt id="def-{key}">{escape(d.name)}</dt><dd>{escape(d.meaning)} <span class="source">{escape(d.source)}</span></dd>'
+        f'<dt id="def-{key}">{escape(d.name)}</dt><dd>{escape(d.meaning)} <span '
+        f'class="source">{escape(d.source)}</span></dd>'
         for key, d in DEFINITIONS.items()
     ]
     parts.append("</dl>")
@@ -180,7 +187,9 @@ def _counted(checks):
 
 def _across(across):
     count = len(across["datasets"])
-    yield f"<h2>Across {count} datasets</h2><p>{escape(', '.join(across['datasets']))}. {FEW_DATASETS.format(count)}.</p>"
+    yield (
+        f"<h2>Across {count} datasets</h2><p>{escape(', '.join(across['datasets']))}. {FEW_DATASETS.format(count)}.</p>"
+    )
     given = {name: found for name, found in across["ranks"].items() if "refused" not in found}
     yield '<div class="figures">'
     yield "".join(

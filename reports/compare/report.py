@@ -98,7 +98,8 @@ def text(results):
         parts.append(
             "\n".join(
                 [
-                    'Audit: does "A beats B" survive? Every coefficient, pooled, per and within references, every type [..]'
+                    'Audit: does "A beats B" survive? Every coefficient, pooled, per and within references, every '
+                    "type [..]"
                 ]
                 + ["  " + audit_line(entry) for entry in results["audit"]]
             )
@@ -130,7 +131,10 @@ def audit_line(entry):
     text = f"{entry['a']} beats {entry['b']}: {entry['verdict']}. Decided in {decided} of {asked} checks"
     if by["reverses"]:
         text += f"; reverses in {len(by['reverses'])} ({places(by['reverses'])})"
-    text += f"; holds in {len(by['holds'])}; {entry['able']} would as a rule have shown a difference of {number(entry['claim'])}"
+    text += (
+        f"; holds in {len(by['holds'])}; {entry['able']} would as a rule have shown a difference of "
+        f"{number(entry['claim'])}"
+    )
     for kind in ("equivalent", "not shown different", "undecided"):
         if by[kind]:
             text += f"; {kind} in {len(by[kind])} ({places(by[kind])})"
@@ -156,7 +160,10 @@ def _group(group, settings):
     if any(group["letters"].values()):
         yield "  Metrics that share a letter are not shown different in that column."
     for name in STATISTICS:
-        yield f"  As good as the best in {COLUMNS[name]} (no other is shown better): {', '.join(group['best'][name]) or '-'}"
+        yield (
+            f"  As good as the best in {COLUMNS[name]} (no other is shown better): "
+            f"{', '.join(group['best'][name]) or '-'}"
+        )
     yield "Fits:"
     yield table(
         ["  metric", "mapping", "PLCC", "RMSE", "RMSE*", "outliers", "starts agree", "parameters"],
@@ -335,8 +342,10 @@ def latex(results):
         lines += [
             r"\bottomrule",
             r"\end{tabular}",
-            rf"\caption{{{escaped(group['name'])}: {group['pairs']} pairs of {group['references']} references. Bold: no other "
-            rf"metric is shown to be better.{shared} Verdicts: {escaped(family_text(group, 'pooled', settings))}. Brackets: "
+            rf"\caption{{{escaped(group['name'])}: {group['pairs']} pairs of {group['references']} references. "
+            r"Bold: no other "
+            rf"metric is shown to be better.{shared} Verdicts: {escaped(family_text(group, 'pooled', settings))}. "
+            r"Brackets: "
             rf"95\,\% intervals of each coefficient over references.}}",
             r"\end{table}",
         ]

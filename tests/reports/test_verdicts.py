@@ -1,4 +1,5 @@
-"""What compare.py says of differences: one family a table, words that fit the intervals, more resamples where needed."""
+"""What compare.py says of differences: one family a table, words that fit the intervals,
+more resamples where needed."""
 
 import json
 

@@ -9,6 +9,7 @@ from common.errors import UsageError
 from common.terminal import progress
 from reports.compare.audit import across, audit, stability
 from reports.compare.evidence import Settings, describe, measure
+from reports.compare.reviewers import reviewed
 
 __all__ = ["Settings", "compare"]
 
@@ -26,7 +27,10 @@ def compare(groups: list, settings: Settings) -> tuple[dict, dict]:
             except ValueError as error:
                 raise UsageError(f"{group.name}: {error}") from None
             bar.update()
-    described = [describe(measurement, settings) for measurement in measured.values()]
+    described = [
+        describe(measurement, settings) | {"reviewers": reviewed(measurement, settings)}
+        for measurement in measured.values()
+    ]
     for group in described:
         if group["references"] < FEW_REFERENCES:
             group["notes"].append(

@@ -175,6 +175,45 @@ DEFINITIONS = {
         "call the smallest difference significant.",
         "Steiger 1980. Tests for comparing elements of a correlation matrix. Psychological Bulletin 87(2), 245-251.",
     ),
+    "independent": Definition(
+        "pairs taken as independent",
+        "Times: the standard error of the statistic between references (jackknife) over the one that its formula "
+        "assumes. Above 1 the formula promises more certainty than there is; below 1 it sees less than there is, "
+        "as it does not know that both metrics saw the same images. p, references: what follows from the error "
+        "between references. !: the two p fall on two sides of .05.",
+        "Kish 1965. Survey sampling. Wiley, section 8.2 (the design effect); Efron, Stein 1981 (see 95 % interval).",
+    ),
+    "sheikh": Definition(
+        "F-test of residuals",
+        "Variance of what the fitted mapping leaves of the labels, B's over A's: above 1, A fits better. It needs normal residuals: "
+        "see kurtosis. Takes all pairs as independent, and the two metrics as seen on different images.",
+        "Sheikh, Sabir, Bovik 2006. A statistical evaluation of recent full reference image quality assessment "
+        "algorithms. IEEE Transactions on Image Processing 15(11), 3440-3451.",
+    ),
+    "kurtosis": Definition(
+        "kurtosis of residuals",
+        "Fourth central moment over the squared variance, 3 for a normal distribution. Residuals count as Gaussian "
+        "between 2 and 4; elsewhere the F-test is not valid.",
+        "Sheikh, Sabir, Bovik 2006 (see F-test of residuals).",
+    ),
+    "rmse_star_test": Definition(
+        "F-test of RMSE*",
+        "Squared RMSE*, B's over A's, each with the pairs minus the mapping's parameters as degrees of "
+        "freedom. What exceeds an interval is zero for many pairs and so never normal. Two-sided p.",
+        "ITU-T P.1401 (2020). Methods, metrics and procedures for statistical evaluation of objective quality "
+        "models, 7.6.4 and 7.7.",
+    ),
+    "outlier_test": Definition(
+        "test of outlier ratios",
+        "B's share of outliers minus A's over its standard error, both taken as binomial with one common share.",
+        "ITU-T P.1401 (2020), 7.6.2.",
+    ),
+    "fisher": Definition(
+        "Fisher's interval",
+        "95 % interval of a correlation of independent pairs: on Fisher's z, standard error 1 / sqrt(pairs - 3), for "
+        "SRCC times sqrt(1 + SRCC^2 / 2).",
+        "Fisher 1921. Metron 1, 3-32; Bonett, Wright 2000. Psychometrika 65(1), 23-28.",
+    ),
     "holm": Definition(
         "Holm's correction",
         "p-values adjusted so that the chance of any false alarm among all pairs of metrics stays below 5 %.",

@@ -33,6 +33,8 @@ def flat(results):
             "p": cell.get("p", ""),
             "p_stepdown": cell.get("p_stepdown", ""),
             "p_holm": cell.get("p_holm", ""),
+            "p_references": cell.get("p_references", ""),
+            "times": cell.get("times", ""),
             "verdict": cell.get("verdict", "") or "",
             "detectable": cell.get("detectable", ""),
             "end_error": cell.get("end_error", ""),
@@ -87,6 +89,14 @@ def flat(results):
                     for test, outcome in tests.items()
                     if isinstance(outcome, dict)
                 )
+        for metric, of in group["reviewers"]["metrics"].items():
+            yield from (row(name, "pairs independent", metric, "", key, cell) for key, cell in of.items())
+        for pair in group["reviewers"]["pairwise"]:
+            yield from (
+                row(name, "pairs independent", pair["a"], pair["b"], key, {"value": cell.get("statistic", "")} | cell)
+                for key, cell in pair.items()
+                if key not in ("a", "b")
+            )
         if "metrics" in group["krasula"]:
             for metric, cells in group["krasula"]["metrics"].items():
                 yield from (

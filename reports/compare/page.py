@@ -12,15 +12,21 @@ from reports.compare.definitions import COLUMNS, DEFINITIONS
 from reports.compare.evidence import SCOPES, STATISTICS, TESTED, Settings
 from reports.compare.report import (
     FEW_DATASETS,
+    REVIEWERS,
     audit_line,
     effect_text,
     family_text,
+    fisher_text,
     floor_refusal,
+    kurtosis_text,
     number,
     p_text,
     parameters_text,
     spread_lines,
+    test_text,
+    times_text,
 )
+from reports.compare.reviewers import TESTS as REVIEWER_TESTS
 
 INTERVALS = {"t": "interval", "percentile": "percentile", "bca": "bca"}  # Settings.interval -> its definition
 # A verdict -> the class of page.css that colours it
@@ -260,6 +266,7 @@ def _group(group, found, settings, options):
     )
     if group["pairwise"]:
         yield from _pairwise(group, order, settings)
+    yield from _reviewers(group["reviewers"], order)
     if group["types"]:
         yield f"<h3>By {link('types', 'distortion type')}</h3>"
         yield (
@@ -387,6 +394,41 @@ def _pairwise(group, order, settings):
         for row in group["pairwise"]
         for text in row["warnings"]
     )
+
+
+def _reviewers(reviewers, order):
+    of = reviewers["metrics"]
+    yield f"<h3>{escape(REVIEWERS)}</h3>"
+    yield (
+        f"<p>No {link('verdict')} rests on them. {link('independent', 'What that assumption costs')}: "
+        f"{escape(times_text(reviewers))} Yellow: not as assumed.</p>"
+    )
+    yield table(
+        ["metric"] + [f"{link('fisher', f'{COLUMNS[name]}, Fisher')}" for name in TESTED] + [link("kurtosis")],
+        [
+            [escape(metric)]
+            + [escape(fisher_text(of[metric][name])) for name in TESTED]
+            + [
+                (
+                    "undecided" * (not of[metric]["kurtosis"].get("gaussian", True)),
+                    kurtosis_text(of[metric]["kurtosis"]),
+                )
+            ]
+            for metric in order
+        ],
+    )
+    rows = [
+        [f"{escape(row['a'])} − {escape(row['b'])}"] + [_marked(row[name]) for name in REVIEWER_TESTS]
+        for row in reviewers["pairwise"]
+    ]
+    if rows:
+        yield table(["A − B"] + [link(name) for name in REVIEWER_TESTS], rows)
+
+
+def _marked(cell):
+    if "refused" in cell:
+        return f'<span title="{escape(cell["refused"])}">refused</span>'
+    return "undecided" * cell["disagrees"], escape(test_text(cell))
 
 
 def _heat(found, name, floor):

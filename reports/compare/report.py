@@ -8,9 +8,10 @@ import json
 
 from common.text import aligned
 from common.text import latex as escaped
-from reports.compare.definitions import COLUMNS
-from reports.compare.evidence import STATISTICS
+from reports.compare.definitions import COLUMNS, DEFINITIONS
+from reports.compare.evidence import STATISTICS, TESTED
 from reports.compare.longform import csv_text
+from reports.compare.reviewers import TESTS
 
 MARKS = {"better": " +", "worse": " -", "equivalent": " =", "not shown different": "", "undecided": " ?"}
 MARKS_TEXT = "+ A is better, - B is better, = equivalent, ? undecided, no mark: not shown different"
@@ -214,6 +215,7 @@ def _group(group, settings):
         for row in group["pairwise"]:
             for warning in row["warnings"]:
                 yield f"  warning: {row['a']} - {row['b']}: {warning}"
+    yield from _reviewers(group, order)
     krasula = group["krasula"]
     yield from spread_lines(group["spread"])
     if "refused" in krasula:
@@ -230,6 +232,62 @@ def _group(group, settings):
                 f"{COLUMNS[name]} {shown(row[name])} p {p_text(row[name]['p'])}" if "p" in row[name] else "-"
                 for name in names
             )
+
+
+def _reviewers(group, order):
+    yield f"{REVIEWERS}; no verdict rests on them. {times_text(group['reviewers'])}"
+    of = group["reviewers"]["metrics"]
+    yield table(
+        ["  metric", "PLCC, Fisher", "SRCC, Fisher", "kurtosis of residuals"],
+        [[f"  {m}", *(fisher_text(of[m][name]) for name in TESTED), kurtosis_text(of[m]["kurtosis"])] for m in order],
+    )
+    rows, names = group["reviewers"]["pairwise"], list(TESTS)
+    given = [name for name in names if any("p" in row[name] for row in rows)]
+    if given:
+        yield table(
+            ["  A - B"] + [DEFINITIONS[name].name for name in given],
+            [[f"  {row['a']} - {row['b']}"] + [test_text(row[name]) for name in given] for row in rows],
+        )
+    for name in names:
+        if rows and name not in given:
+            yield f"  {DEFINITIONS[name].name}: refused: {rows[0][name]['refused']}"
+
+
+REVIEWERS = "Tests that reviewers ask for, which take pairs of images as independent"
+
+
+def times_text(reviewers):
+    """How far the data are from what the tests assume, in one sentence."""
+    times = reviewers["times"]
+    if times is None:
+        return "None has a value here."
+    rows = [row[name] for row in reviewers["pairwise"] for name in TESTS if "p" in row[name]]
+    text = (
+        f"Here the standard errors between references are {times['least']:.2f} to {times['most']:.2f} times those "
+        f"assumed (x, median {times['median']:.2f})"
+    )
+    if rows:
+        text += f"; !: with these, {sum(cell['disagrees'] for cell in rows)} of {len(rows)} tests decide otherwise"
+    return f"{text}."
+
+
+def fisher_text(cell):
+    """Fisher's interval with how many times its error is seen between references."""
+    return "-" if "refused" in cell else f"{shown(cell)} x{cell['times']:.2f}"
+
+
+def kurtosis_text(cell):
+    if "refused" in cell:
+        return "-"
+    return f"{cell['value']:.2f}" + ("" if cell["gaussian"] else " not Gaussian")
+
+
+def test_text(cell):
+    """Statistic, p, p with the error between references, how many times that is; ! where the two p disagree."""
+    if "refused" in cell:
+        return "-"
+    both = f"p {p_text(cell['p'])}, references {p_text(cell['p_references'])}"
+    return f"{number(cell['statistic'], 2)} {both} x{cell['times']:.2f}" + (" !" if cell["disagrees"] else "")
 
 
 def spread_lines(spread):

@@ -1,0 +1,74 @@
+"""compare.py's section of the tests that reviewers ask for: in every format, with what the data do to them."""
+
+import csv
+import io
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+from test_compare import FAST, results, run, table, write
+
+from agreement.fits import fit
+
+
+def test_the_section_equals_scipy_and_needs_a_spread_for_two_of_the_tests(tmp_path):
+    files = [write(tmp_path, f"toy_m{k}", table(noise, seed=k)) for k, noise in enumerate((0.1, 0.3))]
+    [row] = results(*files)["groups"][0]["reviewers"]["pairwise"]
+    frames = [pd.read_csv(file) for file in files]
+    residuals = [fit("logistic4", f.pred, f.mos)(f.pred) - f.mos for f in frames]
+    ratio = np.var(residuals[1]) / np.var(residuals[0])
+    assert row["sheikh"]["statistic"] == pytest.approx(ratio, rel=1e-6) and ratio > 3
+    assert row["sheikh"]["p"] == pytest.approx(2 * stats.f(119, 119).sf(ratio), rel=1e-4)
+    assert all("--std" in row[name]["refused"] for name in ("rmse_star_test", "outlier_test"))
+    pd.DataFrame({"dis": frames[0]["dis"], "std": 10.0}).to_csv(tmp_path / "std.csv", index=False)
+    group = results(*files, "--std", tmp_path / "std.csv", "--raters", 16)["groups"][0]
+    [row], fits = group["reviewers"]["pairwise"], group["fits"]
+    a, b = (fits[metric]["logistic4"] for metric in ("m0", "m1"))
+    assert row["rmse_star_test"]["statistic"] == pytest.approx((b["rmse_star"] / a["rmse_star"]) ** 2)
+    assert row["outlier_test"]["estimate"] == pytest.approx(b["outlier_ratio"] - a["outlier_ratio"])
+    of = group["reviewers"]["metrics"]["m0"]
+    low, high = stats.pearsonr(frames[0].pred, frames[0].mos).confidence_interval()
+    assert of["plcc"]["interval"] == pytest.approx([low, high])
+    assert of["kurtosis"]["value"] == pytest.approx(stats.kurtosis(residuals[0], fisher=False), rel=1e-6)
+
+
+def copies(noise, seed, references=12, each=10):
+    """Each reference holds one image, copied ten times with hardly a change: 12 independent pairs that look like 120."""
+    frame, rng = table(noise, references, each, seed), np.random.default_rng(seed + 100)
+    label, pred = (np.repeat(frame[name].to_numpy()[::each], each) for name in ("mos", "pred"))
+    shaken = np.random.default_rng(99).normal(size=len(label))
+    return frame.assign(mos=label + 0.01 * shaken, pred=pred + 1e-3 * rng.normal(size=len(pred)))
+
+
+def test_dependence_is_marked_in_every_format(tmp_path):
+    files = [
+        write(tmp_path, f"toy_{name}", copies(noise, seed)) for name, noise, seed in (("a", 0.2, 1), ("b", 0.3, 2))
+    ]
+    [row] = results(*files)["groups"][0]["reviewers"]["pairwise"]
+    assert row["sheikh"]["p"] < 0.05 < row["sheikh"]["p_references"] and row["sheikh"]["disagrees"]
+    assert row["sheikh"]["times"] > 1.5
+    result = run(*files, *FAST, "--html", tmp_path / "out.html")
+    text, page = result.stdout, (tmp_path / "out.html").read_text()
+    for shown in (text, page):
+        assert "Tests that reviewers ask for, which take pairs of images as independent" in shown
+        assert "with these, 1 of 1 tests decide otherwise" in shown
+        assert "F-test of RMSE*" in shown and "kurtosis of residuals" in shown
+    [line] = [line for line in text.splitlines() if line.startswith("  a - b") and line.endswith("!")]
+    assert f"x{row['sheikh']['times']:.2f}" in line
+    assert '<td class="undecided">' in page
+    found = list(csv.DictReader(io.StringIO(run(*files, *FAST, "--format", "csv").stdout)))
+    [cell] = [r for r in found if (r["scope"], r["statistic"]) == ("pairs independent", "sheikh")]
+    assert float(cell["p_references"]) == row["sheikh"]["p_references"] and float(cell["times"]) > 1.5
+    assert json.loads(run(*files, *FAST, "--format", "json").stdout)["groups"][0]["reviewers"]["times"]["most"] > 1.5
+
+
+def test_a_metric_that_disagrees_with_people_is_refused_and_not_the_others(tmp_path):
+    frames = {"up": table(0.1), "more": table(0.2, seed=3), "down": table(0.1).assign(pred=lambda t: -t["pred"])}
+    found = results(*(write(tmp_path, f"toy_{name}", frame) for name, frame in frames.items()))["groups"][0][
+        "reviewers"
+    ]
+    given = {(row["a"], row["b"]): row["sheikh"] for row in found["pairwise"]}
+    assert "p" in given["up", "more"] and "not monotonic" in given["up", "down"]["refused"]
+    assert "refused" in found["metrics"]["down"]["kurtosis"] and "value" in found["metrics"]["down"]["plcc"]

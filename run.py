@@ -157,12 +157,12 @@ def main(argv):
         datasets.check_name(name)
     if args.higher_is and all(name in datasets.DATASETS for name in args.dataset):
         raise UsageError("--higher-is better or worse is for CSV files; leave it out")
-    run = Run(perturbations=wanted, **flags_of(args, Run))
+    run = Run(perturbations=wanted, **flags_of(vars(args), Run))
     if args.plot:
         from scoring import plots
 
         plots.figure(1, 1)  # no matplotlib: better said before the work
-    settings = Options(**flags_of(args, Options) | {"device": torchrun.start(options.pick_device(args.device))})
+    settings = Options(**flags_of(vars(args), Options) | {"device": torchrun.start(options.pick_device(args.device))})
     models, fusions = options.models_of(args.model, args.distance, settings)
 
     from scoring import experiment  # imports torch: what is above says a wrong command line at once
@@ -215,8 +215,8 @@ def make_tables(args):
             "--table runs in one process; under torchrun give -dat, -m and -d (python tables.py --commands)"
         )
     cells = paper.select(paper.published(paper.TITLES if "all" in args.table else args.table), args.model)
-    settings = Options(**flags_of(args, Options) | {"device": options.pick_device(args.device)})
-    run = Run(**flags_of(args, Run) | {"keep_going": True})
+    settings = Options(**flags_of(vars(args), Options) | {"device": options.pick_device(args.device)})
+    run = Run(**flags_of(vars(args), Run) | {"keep_going": True})
     missing, files = [], []
     note = partial(print, file=sys.stderr, flush=True)
     for call in paper.calls(cells):

@@ -136,7 +136,7 @@ def show_map(pair, model, args):
 def main(argv):
     args = arguments(argv)
     pairs, alone = pairs_of(args)
-    settings = Options(**flags_of(args, Options) | {"device": options.pick_device(args.device)})
+    settings = Options(**flags_of(vars(args), Options) | {"device": options.pick_device(args.device)})
     models, fusions = options.models_of(args.model, args.distance, settings)
     from scoring import single  # imports torch: what is above says a wrong command line at once
 

@@ -101,10 +101,9 @@ def to_nowhere(stream):
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def flags_of(args: argparse.Namespace, kind: type) -> dict[str, object]:
-    """{field: value} of the fields of a dataclass that are flags of a command line under the same names.
-    args: what parse_args() returned."""
-    return {field.name: getattr(args, field.name) for field in fields(kind) if hasattr(args, field.name)}
+def flags_of(flags: dict[str, object], kind: type) -> dict[str, object]:
+    """Those of some flags {name: value} that a dataclass has a field of the same name for: {field: value}."""
+    return {field.name: flags[field.name] for field in fields(kind) if field.name in flags}
 
 
 def number_type(kind: type, sound: Callable, what: str) -> Callable:

@@ -13,7 +13,7 @@ from small_dataset import bytes_of, finished
 from common.errors import UsageError, WorkError
 from loaders.pairs import Pair
 from scorefiles import write
-from scoring import experiment
+from scoring import settings, table
 
 PAIRS = [
     Pair("größe 1.png", "r.png", 1.0, ""),
@@ -247,12 +247,12 @@ def test_shards_that_end_together_leave_no_row_of_a_part_that_is_gone(tmp_path):
     directions = {"label_higher_is": "worse", "pred_higher_is": "worse", "pairs_expected": 4}
     shards = filled(tmp_path, 3, (1, 2)), filled(tmp_path, 1, (2, 2), first=3)
     named = SimpleNamespace(name="x")
-    rows = [experiment.TableRow(shard, named, named, ("none", 0.0)) for shard in shards]
+    rows = [settings.TableRow(shard, named, named, ("none", 0.0)) for shard in shards]
     for row in rows:
         row.output.document |= directions
     assert rows[1].output.finish() and not rows[0].output.complete
     for row in (rows[1], rows[0]):
-        [line] = experiment.correlate([row], tmp_path)
+        [line] = table.correlate([row], tmp_path)
         assert line["file"] == "x_m.csv" and line["n"] == 4
     table = (tmp_path / "correlations.csv").read_text().splitlines()
     assert len(table) == 2 and table[1].endswith(",4,4,x_m.csv")

@@ -34,7 +34,7 @@ def score(folder, image, changed, *argv):
     """The score that run_single_img.py gives without --map."""
     files = [saved(folder, name, i) for name, i in (("r.png", image), ("d.png", changed))]
     args = run_single_img.arguments(["-ref", files[0], "-dis", files[1], *argv])
-    settings = Options(**flags_of(args, Options) | {"device": "cpu"})
+    settings = Options(**flags_of(vars(args), Options) | {"device": "cpu"})
     (scores,) = single.score_pairs(
         run_single_img.pairs_of(args)[0], *options.models_of(args.model, args.distance, settings)
     )

@@ -254,8 +254,8 @@ def test_shards_that_end_together_leave_no_row_of_a_part_that_is_gone(tmp_path):
     for row in (rows[1], rows[0]):
         [line] = table.correlate([row], tmp_path)
         assert line["file"] == "x_m.csv" and line["n"] == 4
-    table = (tmp_path / "correlations.csv").read_text().splitlines()
-    assert len(table) == 2 and table[1].endswith(",4,4,x_m.csv")
+    lines = (tmp_path / "correlations.csv").read_text().splitlines()
+    assert len(lines) == 2 and lines[1].endswith(",4,4,x_m.csv")
 
 
 def test_a_shard_of_other_settings_is_not_joined(tmp_path):

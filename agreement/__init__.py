@@ -8,7 +8,7 @@ correlations  PLCC, SRCC, KRCC, RMSE, RMSE*, outlier ratio        krasula     be
 fits          monotonic mappings from predictions to labels       stability   rank flips, noise floor
 bootstrap     resamples of references                             exponents   exponents of a product of scores
 simultaneous  intervals, p and verdicts of many differences       ceiling     what labels of that noise allow
-significance  classical tests of dependent correlations           reviewers   F-tests, outlier ratios, Fisher's intervals
+significance  classical tests of dependent correlations           reviewers   F-tests, outliers, Fisher's intervals
 """
 
 from agreement.bootstrap import Resampled, cluster_bootstrap, mean_over_clusters, ratio, resample

@@ -93,17 +93,35 @@ class Family:
     def undecided(self):
         """Whether the nearer end of the interval is within SURE of its Monte-Carlo errors of zero:
         more resamples may turn it."""
-        return (self.error > 0) & (np.abs(np.abs(self.estimate) - self.critical * self.error) <= SURE * self.end_error)
+        return _undecided(self.estimate, self.error, self.critical, self.critical_error)
 
     def verdict(self, margin=None):
-        """(F,) of VERDICTS. equivalent: both one-sided tests place |difference| below the margin (in units of the
-        estimate)."""
-        out = np.full(len(self.estimate), "not shown different", dtype=object)
-        if margin is not None:
-            out[np.abs(self.estimate) + self.lenient * self.error < margin] = "equivalent"
-        out[self.low > 0], out[self.high < 0] = "better", "worse"
-        out[self.undecided] = "undecided"
-        return out
+        """(F,) of VERDICTS: see `verdicts`."""
+        return verdicts(self.estimate, self.error, self.critical, self.critical_error, self.lenient, margin)
+
+
+def verdicts(
+    estimate: np.ndarray,
+    error: np.ndarray,
+    critical: float,
+    critical_error: float,
+    lenient: float,
+    margin: float | None = None,
+) -> np.ndarray:
+    """(F,) of VERDICTS on differences (F,) with their standard errors, by the critical values of a Family.
+
+    equivalent: both one-sided tests place |difference| below the margin (in units of the estimate).
+    """
+    out = np.full(len(estimate), "not shown different", dtype=object)
+    if margin is not None:
+        out[np.abs(estimate) + lenient * error < margin] = "equivalent"
+    out[estimate - critical * error > 0], out[estimate + critical * error < 0] = "better", "worse"
+    out[_undecided(estimate, error, critical, critical_error)] = "undecided"
+    return out
+
+
+def _undecided(estimate, error, critical, critical_error):
+    return (error > 0) & (np.abs(np.abs(estimate) - critical * error) <= SURE * critical_error * error)
 
 
 def judge(contrasts: Sequence[Contrast], level: float = LEVEL) -> Family:

@@ -11,6 +11,7 @@ from reports.compare.evidence import CLAIM, SCOPES, STATISTICS, coefficient, set
 
 # What a verdict on A - B says of "A beats B"
 OF_CLAIM = {"better": "holds", "worse": "reverses"}
+FITTED = "plcc_fit"  # the coefficient that takes a mapping, and is looked at under the others too
 NAMES = {"pooled": "", "per_reference": " per reference", "within": " within references"}
 
 
@@ -104,7 +105,8 @@ def audit(groups):
     A is the better one by the mean pooled difference in CLAIM over the unperturbed groups (all, where none is). Checks:
     raw and fitted PLCC, SRCC, KRCC, pooled, as the mean over references and within references, in every group; CLAIM
     within every distortion type. A check holds or reverses where its own interval, simultaneous over its table, leaves
-    zero out; able counts the checks that would as a rule have seen a difference of the size of the claim. groups:
+    zero out; able counts the checks that would as a rule have seen a difference of the size of the claim; changes lists
+    where the fitted PLCC's verdict is another one under another mapping (None: it has no value there). groups:
     descriptions by evidence.describe.
     """
     by_pair = {}
@@ -131,6 +133,15 @@ def _audited(key, rows):
                 | difference
                 | {"verdict": OF_CLAIM.get(verdict, verdict)}
             )
+        for scope in SCOPES:
+            [check] = [
+                check for check in checks if (check["group"], check["what"]) == (group["name"], FITTED + NAMES[scope])
+            ]
+            turned = {mapping: turned_round(cell, sign * turn) for mapping, cell in row["mappings"][scope].items()}
+            check["mappings"] = {
+                mapping: cell | {"verdict": OF_CLAIM.get(cell.get("verdict"), cell.get("verdict"))}
+                for mapping, cell in turned.items()
+            }
     size = abs(float(np.mean(claims))) if claims else 0.0
     return {
         "a": key[0 if turn > 0 else 1],
@@ -138,6 +149,12 @@ def _audited(key, rows):
         "claim": size,
         "verdict": overall([check["verdict"] for check in checks]),
         "able": sum(check["detectable"] <= size for check in checks if "detectable" in check),
+        "changes": [
+            {"group": check["group"], "what": check["what"], "type": "", "mapping": mapping, "verdict": cell["verdict"]}
+            for check in checks
+            for mapping, cell in check.get("mappings", {}).items()
+            if cell["verdict"] != check["verdict"]
+        ],
         "checks": checks,
     }
 

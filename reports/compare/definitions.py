@@ -214,6 +214,12 @@ DEFINITIONS = {
         "SRCC times sqrt(1 + SRCC^2 / 2).",
         "Fisher 1921. Metron 1, 3-32; Bonett, Wright 2000. Psychometrika 65(1), 23-28.",
     ),
+    "mappings": Definition(
+        "other mappings",
+        "Whether the verdicts on the fitted PLCC (pooled, per and within references) would be others had the labels "
+        "been fitted by another of the mappings below: same critical value, its own coefficient and standard error.",
+        "This project's check; the mappings have their own entries.",
+    ),
     "holm": Definition(
         "Holm's correction",
         "p-values adjusted so that the chance of any false alarm among all pairs of metrics stays below 5 %.",

@@ -25,7 +25,7 @@ from agreement.correlations import outlier_ratio, plcc, rmse, rmse_star, srcc
 from agreement.fits import MAPPINGS, fit
 from agreement.krasula import krasula
 from agreement.significance import TESTS, holm, zou
-from agreement.simultaneous import Contrast, back, checked_finite, jackknife_error, judge, letters, single
+from agreement.simultaneous import Contrast, back, checked_finite, jackknife_error, judge, letters, single, verdicts
 from reports.compare.grouping import FEWEST_PAIRS
 
 STATISTICS = ("plcc", "plcc_fit", "srcc", "krcc")
@@ -68,6 +68,7 @@ class Measured:
     scopes: dict  # scope of SCOPES -> {statistic -> Resampled}; plcc_fit of a metric without a monotonic fit is NaN
     types: dict = field(default_factory=dict)  # type -> {statistic -> Resampled} or the reason why not
     judged: dict = field(default_factory=dict)  # scope or "types" -> ({key: cell of a difference}, what the family was)
+    mappings: dict = field(default_factory=dict)  # mapping, not Settings.fit -> {scope -> Resampled of plcc_fit}
 
     @property
     def pooled(self):
@@ -86,11 +87,7 @@ def measure(group, settings):
     sizes = np.unique(group.references, return_counts=True)[1]
     scopes = {"pooled": pooled, "per_reference": {}, "within": {}}
     for name, resampled in pooled.items():
-        # a coefficient that a reference lacks (constant predictions) is NaN, and costs its own metric alone
-        for scope, statistic in (
-            ("per_reference", ratio(resampled.each, np.ones((len(sizes), 1)))),
-            ("within", within(resampled.each, sizes)),
-        ):
+        for scope, statistic in _by_reference(resampled, sizes):
             scopes[scope][name] = resample(statistic, len(sizes), settings.resamples, settings.seed)
     types = {}
     for kind in sorted(set(group.types)) if group.types is not None else ():
@@ -109,7 +106,29 @@ def measure(group, settings):
     judged["types"], sources = settled([(a, b, kind) for a, b in pairs for kind in sources], sources, settings)
     for kind, resampled in sources.items():
         types[kind] = types[kind] | {CLAIM: resampled}
-    return Measured(group, fits, scopes, types, judged)
+    return Measured(group, fits, scopes, types, judged, _other_mappings(group, fits, sizes, settings))
+
+
+def _by_reference(resampled, sizes):
+    """(scope, statistic) of the means over references of a coefficient. One that a reference lacks (constant
+    predictions) is NaN, and costs its own metric alone."""
+    yield "per_reference", ratio(resampled.each, np.ones((len(sizes), 1)))
+    yield "within", within(resampled.each, sizes)
+
+
+def _other_mappings(group, fits, sizes, settings):
+    """{mapping: {scope: Resampled of plcc_fit}} of all but settings.fit. Their verdicts take standard errors alone,
+    so a single resample is drawn."""
+    out = {}
+    for name in MAPPINGS:
+        if name == settings.fit:
+            continue
+        pooled = _fitted(group, fits, name, slice(None), {"resamples": 1, "among": group.references})
+        if pooled is not None:
+            out[name] = {"pooled": pooled} | {
+                scope: resample(statistic, len(sizes), 1) for scope, statistic in _by_reference(pooled, sizes)
+            }
+    return out
 
 
 def compared(metrics, settings):
@@ -167,6 +186,7 @@ def described(family):
         "differences": len(family.estimate),
         "critical": family.critical,
         "critical_error": family.critical_error,
+        "lenient": family.lenient,
         "resamples": family.resamples,
         "p_floor": family.floor,
         "undecided": int(family.undecided.sum()),
@@ -179,13 +199,19 @@ def _bootstrap(group, fits, rows, settings):
     label, references = group.label[rows], group.references[rows]
     options = {"resamples": settings.resamples, "seed": settings.seed, "among": group.references}
     found = cluster_bootstrap(label, group.predictions[:, rows], references, **options)
-    mapped = {m: of[settings.fit](group.predictions[m, rows]) for m, of in enumerate(fits) if of[settings.fit].usable}
+    fitted = _fitted(group, fits, settings.fit, rows, options)
+    return found | {"plcc_fit": found["plcc"].placed([], len(group.metrics)) if fitted is None else fitted}
+
+
+def _fitted(group, fits, name, rows, options):
+    """Resampled PLCC after the mapping `name`, NaN for a metric without a usable fit; None where no metric has one."""
+    mapped = {m: of[name](group.predictions[m, rows]) for m, of in enumerate(fits) if of[name].usable}
     usable = [m for m, values in mapped.items() if np.ptp(values) > 0]
     if not usable:
-        blank = found["plcc"]
-        return found | {"plcc_fit": blank.placed([], len(group.metrics))}
-    fitted = cluster_bootstrap(label, np.stack([mapped[m] for m in usable]), references, ("plcc",), **options)["plcc"]
-    return found | {"plcc_fit": fitted.placed(usable, len(group.metrics))}
+        return None
+    values, label, references = np.stack([mapped[m] for m in usable]), group.label[rows], group.references[rows]
+    fitted = cluster_bootstrap(label, values, references, ("plcc",), **options)["plcc"]
+    return fitted.placed(usable, len(group.metrics))
 
 
 def coefficient(resampled, m, method="t", scale=np.arctanh, limits=(-1, 1)):
@@ -338,6 +364,7 @@ def pairwise(measured, settings):
             {"a": group.metrics[a], "b": group.metrics[b], "tests": {}, "warnings": []}
             | {scope: {name: judged[scope][a, b, name] for name in STATISTICS} for scope in SCOPES}
             | {"types": {kind: {CLAIM: cell} for (i, j, kind), cell in judged["types"].items() if (i, j) == (a, b)}}
+            | {"mappings": {scope: _under_other_mappings(measured, scope, a, b, settings) for scope in SCOPES}}
         )
         for name, correlation in TESTED.items():
             rows[-1]["tests"][name] = _tests(
@@ -351,6 +378,32 @@ def pairwise(measured, settings):
     for row in rows:
         row["warnings"] = [text for name in TESTED for text in _warnings(row, name, group)]
     return rows
+
+
+def _under_other_mappings(measured, scope, a, b, settings):
+    """{mapping: cell of the difference of plcc_fit} under the mappings that are not settings.fit, judged by the
+    critical values of the table that is printed: so only the mapping differs."""
+    family, out = measured.judged[scope][1], {}
+    for name in MAPPINGS:
+        if name == settings.fit:
+            continue
+        scopes = measured.mappings.get(name)
+        contrast = scopes and Contrast(scopes[scope], a, b)
+        estimate = contrast.of(scopes[scope].estimate) if contrast else np.nan
+        error = jackknife_error(contrast.of(scopes[scope].jackknife)) if contrast else np.nan
+        if family is None or not np.isfinite([estimate, error]).all():
+            out[name] = {"refused": "no value: no monotonic fit, or constant predictions or labels in a reference"}
+            continue
+        criticals = [family[key] for key in ("critical", "critical_error", "lenient")]
+        [verdict] = verdicts(np.array([estimate]), np.array([error]), *criticals, settings.margin)
+        wide = family["critical"] * error
+        out[name] = {
+            "value": float(estimate),
+            "error": float(error),
+            "interval": [float(estimate - wide), float(estimate + wide)],
+            "verdict": verdict,
+        }
+    return out
 
 
 def _tests(r12, r13, r23, n):

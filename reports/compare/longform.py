@@ -138,6 +138,18 @@ def flat(results):
             )
             for check in entry["checks"]
         )
+        yield from (
+            row(
+                "audit",
+                f"{check['group']} {check['what']} after {mapping}",
+                entry["a"],
+                entry["b"],
+                cell["verdict"] or "refused",
+                cell,
+            )
+            for check in entry["checks"]
+            for mapping, cell in check.get("mappings", {}).items()
+        )
 
 
 def csv_text(results):

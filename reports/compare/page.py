@@ -154,12 +154,13 @@ def _audit(entries):
                 + [
                     _counted([check for check in checks if check["what"] not in STATISTICS and not check["type"]]),
                     _counted([check for check in checks if check["type"]]),
+                    _changed([change for change in entry["changes"] if change["group"] == group]),
                 ]
             )
     yield table(
         ["claim", "over all checks", "group"]
         + [link(name) for name in STATISTICS]
-        + [link("per_reference", "by reference"), link("types", "by type")],
+        + [link("per_reference", "by reference"), link("types", "by type"), link("mappings")],
         rows,
         "wide",
     )
@@ -189,6 +190,14 @@ def _counted(checks):
         text += f"<br><small>reverses: {escape(', '.join(reverses))}</small>"
     colour = "reverses" if reverses else "holds" if set(kinds) == {"holds"} else "part" if "holds" in kinds else "ties"
     return f"{colour} words", text
+
+
+def _changed(changes):
+    """How many verdicts of the fitted PLCC are others under another mapping, as (class, HTML)."""
+    if not changes:
+        return "ties words", "the same"
+    where = (f"{change['what']}, {change['mapping']}: {change['verdict'] or 'no value'}" for change in changes)
+    return "part words", f"changes in {len(changes)}<br><small>{'<br>'.join(map(escape, where))}</small>"
 
 
 def _across(across):

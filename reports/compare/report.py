@@ -139,7 +139,19 @@ def audit_line(entry):
     for kind in ("equivalent", "not shown different", "undecided"):
         if by[kind]:
             text += f"; {kind} in {len(by[kind])} ({places(by[kind])})"
-    return text
+    return f"{text}. Fitted PLCC: {mappings_text(entry['changes'])}"
+
+
+def mappings_text(changes):
+    """Whether the verdicts of the fitted PLCC hang on the mapping: changes as an audit entry has them."""
+    if not changes:
+        return "the same under every mapping"
+    by = {}
+    for change in changes:
+        by.setdefault((change["mapping"], change["verdict"] or "no value"), []).append(change)
+    parts = [] if any(change["verdict"] for change in changes) else ["the same where it has a value"]
+    parts += [f"{verdict} under {mapping} ({places(where)})" for (mapping, verdict), where in by.items()]
+    return "; ".join(parts)
 
 
 def _group(group, settings):

@@ -35,7 +35,7 @@ def test_the_section_equals_scipy_and_needs_a_spread_for_two_of_the_tests(tmp_pa
 
 
 def copies(noise, seed, references=12, each=10):
-    """Each reference holds one image, copied ten times with hardly a change: 12 independent pairs that look like 120."""
+    """Each reference holds one image, copied ten times hardly changed: 12 independent pairs that look like 120."""
     frame, rng = table(noise, references, each, seed), np.random.default_rng(seed + 100)
     label, pred = (np.repeat(frame[name].to_numpy()[::each], each) for name in ("mos", "pred"))
     shaken = np.random.default_rng(99).normal(size=len(label))

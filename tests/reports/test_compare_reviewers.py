@@ -7,10 +7,16 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from places import ROOT, SHARED
 from scipy import stats
 from test_compare import FAST, results, run, table, write
 
+from agreement.bootstrap import cluster_bootstrap
 from agreement.fits import fit
+from reports.compare import Settings
+from reports.compare.evidence import Measured
+from reports.compare.grouping import read_groups
+from reports.compare.reviewers import reviewed
 
 
 def test_the_section_equals_scipy_and_needs_a_spread_for_two_of_the_tests(tmp_path):
@@ -72,3 +78,29 @@ def test_a_metric_that_disagrees_with_people_is_refused_and_not_the_others(tmp_p
     given = {(row["a"], row["b"]): row["sheikh"] for row in found["pairwise"]}
     assert "p" in given["up", "more"] and "not monotonic" in given["up", "down"]["refused"]
     assert "refused" in found["metrics"]["down"]["kurtosis"] and "value" in found["metrics"]["down"]["plcc"]
+
+
+METRICS = ("clip_vitb32_l2", "clip_vitb32_wsd", "deep_wsd_eff", "deep_wsd_vgg", "dinov1_l2", "dinov1_wsd")
+PIPAL = ("clip_vitb32_l2", "dinov1_l2", "fsim", "psnr", "stlpips_alex")
+
+
+def test_what_docs_compare_says_of_the_released_scores():
+    """The errors of reviewers' tests on the authors' score files, as docs/compare.md states them."""
+    scores = SHARED / "paper" / "scores"
+    if not scores.is_dir():
+        pytest.skip(f"{scores} is not there: the authors' score files")
+    said, disagree, tests = [], 0, 0
+    for dataset, title, metrics in (
+        ("live", "LIVE", METRICS),
+        ("tid2013", "TID2013", METRICS),
+        ("pipal", "PIPAL", PIPAL),
+    ):
+        [group] = read_groups([str(scores / f"{dataset}_{metric}.csv") for metric in metrics])
+        fits = [{"logistic4": fit("logistic4", prediction, group.label)} for prediction in group.predictions]
+        pooled = cluster_bootstrap(group.label, group.predictions, group.references, ("plcc", "srcc"), resamples=1)
+        found = reviewed(Measured(group, fits, {"pooled": pooled}), Settings())
+        said.append(f"{found['times']['least']:.1f} to {found['times']['most']:.1f} on {title}")
+        disagree += sum(row["sheikh"]["disagrees"] for row in found["pairwise"])
+        tests += len(found["pairwise"])
+    text = " ".join((ROOT / "docs" / "compare.md").read_text(encoding="utf-8").split())
+    assert ", ".join(said) in text and f"{disagree} of {tests} of Sheikh's tests decide otherwise" in text

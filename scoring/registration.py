@@ -31,17 +31,18 @@ from dataclasses import dataclass, replace
 import numpy as np
 from PIL import Image
 
-VERSION = 1  # raised when the same images would be given other maps than before
+VERSION = 2  # raised when the same images would be given other maps than before
 MODES = {"shift": (2,), "similarity": (2, 4, 5)}  # the parameters of the maps that are tried, from simple to rich
 RATIO = 0.985  # a richer map must bring the residual below this part of the simpler one's
 LEAST_GAIN = 200  # pixels: the part of the residual that it removes, times the number of pixels with texture
 NEAR = 0.2  # pixels: a map so near a whole-pixel shift at every corner is that shift
 LEAST_SIDE = 64  # pixels: below, there is too little to go by
 LEAST_AREA = 0.5  # of the image must be left
-LEAST_LIKENESS = 0.48  # correlation of two images that show the same thing, once aligned: see Level.likeness
+LEAST_LIKENESS = 0.4  # correlation of two images that show the same thing, once aligned: see Level.likeness
+LEAST_COMMON = 0.36  # what they have in common, there
 MOST_SCALE = 0.06  # a scale is between 1 / (1 + this) and 1 + this
 MOST_ANGLE = 6.0  # degrees
-MOST_CORNER = 0.12  # of the longer side: how far a corner may move
+MOST_CORNER = 0.08  # of the longer side: how far a corner may move
 BORDER = 8  # pixels left out at the edges when images are compared: filters and warps are not to be trusted there
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 IDENTITY = np.eye(2, 3)
@@ -230,7 +231,8 @@ def estimate(reference, distorted, mode):
         starts = [best] if parameters == 4 else [IDENTITY, best] if best is not IDENTITY else [IDENTITY]
     if best is IDENTITY:
         return IDENTITY, lowest, "no shift or similarity explains a part of the difference"
-    if levels[0].likeness(best) < LEAST_LIKENESS:
+    alike, common = levels[0].likeness(best)
+    if alike < LEAST_LIKENESS or common < LEAST_COMMON:
         return IDENTITY, ratio, "the images are not alike enough"
     whole = np.column_stack([np.eye(2), best[:, 2].round()])
     if farthest(best, whole, width, height) <= NEAR:
@@ -383,22 +385,37 @@ class Level:
         power = np.square(self.reference, dtype=np.float64)
         return power.sum() ** 2 / max((power**2).sum(), 1e-9)
 
-    def likeness(self, matrix, parts=6):
-        """How alike the images are under a map, everywhere: the correlation in each of parts x parts tiles; of the
-        half of the tiles that has most texture, the lowest tenth. (Of one thing seen twice, all of these tiles agree;
-        of two things that were made to overlap as well as they can, some do.)"""
+    def likeness(self, matrix, side=16):
+        """How alike the images are under a map, everywhere, by tiles of side x side pixels -> (correlation, common).
+
+        correlation: what nine tenths of the reference's texture, tile by tile, are at least correlated with the other
+        image. (Of one thing seen twice every strong tile agrees; of two things that were made to overlap as well as
+        they can, some do.) common: the median over all tiles, the weak ones too, of the product of the two over the
+        smaller of their energies. It is near 1 where one image is the other plus noise, or less its detail, and near 0
+        where each has its own, as in the sky beside a tower that is its own mirror image."""
         import cv2
 
-        inside, seen = self.inside(matrix), warped(self.distorted, matrix, cv2.INTER_CUBIC)
-        texture, alike = [], []
-        for row in np.array_split(np.arange(self.height), parts):
-            for column in np.array_split(np.arange(self.width), parts):
-                tile = np.ix_(row, column)
-                if inside[tile].mean() >= 0.5:
-                    reference = self.reference[tile][inside[tile]]
-                    texture.append(reference.std())
-                    alike.append(correlation(reference, seen[tile][inside[tile]]))
-        return np.percentile(np.array(alike)[texture >= np.median(texture)], 10)
+        inside = self.tiles(self.inside(matrix), side)
+        kept = inside.mean(1) >= 0.5
+        inside, images = inside[kept], []
+        for image in (self.reference, warped(self.distorted, matrix, cv2.INTER_CUBIC)):
+            tiles = self.tiles(image, side)[kept]
+            means = (tiles * inside).sum(1, keepdims=True) / inside.sum(1, keepdims=True)
+            images.append((tiles - means) * inside)
+        reference, seen = images
+        energy, other, product = (
+            (a * b).sum(1, dtype=np.float64) for a, b in ((reference, reference), (seen, seen), (reference, seen))
+        )
+        alike = product / np.sqrt(np.maximum(energy * other, 1e-12))
+        order = np.argsort(alike)
+        tenth = np.searchsorted(np.cumsum(energy[order]), energy.sum() / 10)
+        return alike[order][tenth], np.median(product / np.maximum(np.minimum(energy, other), 1e-6))
+
+    def tiles(self, image, side):
+        """(H, W) -> (tiles, side^2); rows and columns that fill no tile are left out."""
+        down, across = self.height // side, self.width // side
+        cut = image[: down * side, : across * side].reshape(down, side, across, side)
+        return cut.swapaxes(1, 2).reshape(down * across, side * side)
 
 
 def correlation(a, b):

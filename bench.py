@@ -5,6 +5,7 @@
     python bench.py --only pipeline naive --rounds 5 --json
     python bench.py --only memory --pairs 2000        peak memory of a run of so many pairs
     python bench.py --only startup --weights-dir DIR  run_single_img.py, with weights from a file
+    python bench.py --only registration               --align: a pair's map, against scoring the pair
     python bench.py --only tables compare fuse        what is made of score files
     python bench.py --only tables --scores DIR        tables.py, the reading of compare.py and fuse.py, against pandas
 
@@ -229,6 +230,58 @@ def pipeline(args):
         {"share": share, "windows_per_s": windows / seconds["engine"]},
     )
     yield f"one distance ({args.backbones[0]} l2) against naive", f"{ratio:.2f} x", {"ratio": ratio}
+
+
+def registering(args):
+    """align() on one core, on a photograph with noise under each perturbation, against scoring that pair by psnr and by
+    the first backbone (its l2; no files are read); and what memory is kept after it."""
+    import resource
+
+    import cv2
+    import numpy as np
+    from PIL import Image
+
+    from loaders import demo
+    from robustness import PERTURBATIONS, perturb
+    from scoring import Scorer
+    from scoring.registration import align
+
+    photograph = demo.photograph(*demo.PHOTOGRAPHS["coffee"])
+    images = [Image.fromarray(p.clip(0, 255).astype(np.uint8)) for p in (photograph, demo.noise(photograph, 11, 0))]
+    pairs = {
+        name: [perturb(image, role, name, 1.0) for image, role in zip(images, ("reference", "distorted"))]
+        for name in PERTURBATIONS
+    }
+    psnr = Scorer("psnr", device=args.device)
+    backbone = Scorer(args.backbones[0], "l2", args.device, options(args).weights, args.weights_dir, args.precision)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    try:
+        with torch.inference_mode():
+            seconds = interleaved(
+                {name: partial(align, *pair) for name, pair in pairs.items()}
+                | {"psnr": partial(psnr, *images), "backbone": partial(backbone, *images)},
+                args.rounds,
+                args.device,
+            )
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        for _ in range(20):
+            for pair in pairs.values():
+                align(*pair)
+        grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**10
+    finally:
+        torch.set_num_threads(threads)
+        cv2.setNumThreads(-1)
+    each = [seconds[name] for name in pairs]
+    mean = statistics.mean(each)
+    yield (
+        f"registration of {SIDE} x {SIDE}, one core",
+        f"{mean:.3f} s a pair ({', '.join(f'{name} {s:.3f}' for name, s in zip(pairs, each))}), "
+        f"{mean / seconds['psnr']:.0f} times a psnr pair, {mean / seconds['backbone']:.1%} of a {args.backbones[0]} pair; "
+        f"{grown:.0f} MiB more after {20 * len(pairs)} pairs",
+        {"seconds": mean, "of_psnr": mean / seconds["psnr"], "of_backbone": mean / seconds["backbone"], "mib": grown},
+    )
 
 
 def all_rows(args):
@@ -476,6 +529,7 @@ SECTIONS = {
     "images": images,
     "pipeline": pipeline,
     "naive": all_rows,
+    "registration": registering,
     "memory": memory,
     "ranks": ranks,
     "startup": startup,

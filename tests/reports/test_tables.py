@@ -430,6 +430,18 @@ def test_only_and_extra(tmp_path, capsys):
         tables.main(["--only", "dinov3"])
 
 
+def test_an_aligned_score_is_a_row_beside_its_plain_one(tmp_path, capsys):
+    for seed, name in enumerate(("psnr", "psnr_tra-1", "psnr-aligned", "psnr-aligned_tra-1")):
+        put(tmp_path / "s", f"pipal_{name}.csv", scores("pipal", seed))
+    (tmp_path / "s" / "pipal_psnr-aligned_tra-1.align.csv").write_text("dis,dx,dy,scale,angle,corner,ratio,done,why\n")
+    flags = ("--table", "3", "--only", "psnr", "--extra", "psnr-aligned", "--scores", tmp_path / "s")
+    lines = [line for line in run(capsys, *flags)[1].splitlines() if line.startswith(("PSNR ", "psnr-aligned "))]
+    assert [line.split()[0] for line in lines] == ["PSNR", "psnr-aligned"]
+    for seed in (2, 3):  # its own files, without and with the shift
+        r = stats.pearsonr(*scores("pipal", seed)[["pred", "mos"]].T.to_numpy()).statistic
+        assert f"{-r:.3f}" in lines[1] or f"{r:.3f}" in lines[1]
+
+
 def test_best_marks_against_brute_force():
     rng = np.random.default_rng(3)
     cells = tables.published("3")

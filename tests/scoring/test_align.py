@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from small_dataset import bytes_of, call, refused, spawn
 
+import compare
 import run_single_img
 from loaders import demo
 from robustness import perturb
@@ -22,13 +23,13 @@ ARGS = ("-pct", 3, "-m", "psnr", "psnr-aligned", "-rob", "none", "tra")
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
-    """A CSV dataset of eight noisy versions of two photographs, 128 x 112, and one of an unrelated image."""
+    """A CSV dataset of ten noisy versions of two photographs, 128 x 112, and one of an unrelated image."""
     folder = tmp_path_factory.mktemp("photographs")
     lines = ["dis,ref,dmos"]
     for r, name in enumerate(("astronaut", "coffee")):
         photograph = demo.photograph(*demo.PHOTOGRAPHS[name])[60:172, 60:188]
         Image.fromarray(photograph.astype(np.uint8)).save(folder / f"r{r}.png")
-        for i in range(4):
+        for i in range(5):
             noisy = demo.noise(photograph, 3 + 4 * i, r).round().clip(0, 255).astype(np.uint8)
             Image.fromarray(noisy).save(folder / f"d{r}{i}.png")
             lines.append(f"d{r}{i}.png,r{r}.png,{i + 1}")
@@ -54,7 +55,7 @@ def scored(dataset, tmp_path_factory):
     done = spawn("-dat", dataset, *ARGS, "-sdir", folder)
     out, err = done.communicate()
     assert done.returncode == 0, err
-    assert "photos_psnr-aligned_tra-3.csv: 8 of 9 pairs aligned; 1 left as they are" in out
+    assert "photos_psnr-aligned_tra-3.csv: 10 of 11 pairs aligned; 1 left as they are" in out
     return folder
 
 
@@ -91,13 +92,13 @@ def test_registrations_are_computed_once_whatever_the_methods(capsys, dataset, s
     register = aligning.register
     monkeypatch.setattr(aligning, "register", lambda *a: made.append(1) or register(*a))
     both = ("-dat", dataset, "-pct", 3, "-rob", "tra", "--align", "similarity", "-sdir", tmp_path)
-    assert call(capsys, *both, "-m", "psnr", "fsim")[0] == 0 and len(made) == 9
-    assert call(capsys, *both, "-m", "psnr", "fsim", "--overwrite")[0] == 0 and len(made) == 9
+    assert call(capsys, *both, "-m", "psnr", "fsim")[0] == 0 and len(made) == 11
+    assert call(capsys, *both, "-m", "psnr", "fsim", "--overwrite")[0] == 0 and len(made) == 11
     kept = next((tmp_path / ".align").iterdir())
     kept.write_bytes(kept.read_bytes()[:-20])  # torn by a kill: one row is made anew
     for path in tmp_path.glob("photos_psnr*"):
         path.unlink()
-    assert call(capsys, *both, "-m", "psnr")[0] == 0 and len(made) == 10
+    assert call(capsys, *both, "-m", "psnr")[0] == 0 and len(made) == 12
     name = "photos_psnr-aligned_tra-3"
     for ending in (".csv", ".align.csv"):
         assert (tmp_path / (name + ending)).read_bytes() == (scored / (name + ending)).read_bytes()
@@ -114,13 +115,25 @@ def test_resume_and_shards_give_the_same_files(capsys, dataset, scored, tmp_path
 
 
 def test_verify_and_another_mode_in_the_same_folder(capsys, dataset, scored):
-    code, out, _ = call(capsys, "-dat", dataset, "--verify", 9, *sorted(scored.glob("*.csv")))
-    assert code == 0 and out.count("agrees, 9 of 9 pairs") == 4
+    code, out, _ = call(capsys, "-dat", dataset, "--verify", 11, *sorted(scored.glob("*.csv")))
+    assert code == 0 and out.count("agrees, 11 of 11 pairs") == 4
     line = refused(capsys, "-dat", dataset, "-m", "psnr", "--align", "shift", "-sdir", scored)
     assert 'align: "similarity" there, "shift" now' in line
 
 
-def test_noise_floor_and_fused_and_tables(capsys, dataset, tmp_path):
+def test_compare_takes_the_aligned_score_as_a_method_of_its_own(capsys, scored):
+    files = sorted(scored.glob("photos*_tra-3*.csv"))
+    assert len(files) == 3  # the companion is given, too, as a shell's * gives it
+    flags = ("--resamples", 100, "--format", "json")
+    code, out, err = call(capsys, *files, *flags, main=compare.main)
+    assert code == 0, err
+    (group,) = json.loads(out)["groups"]
+    assert group["metrics"] == ["psnr-aligned", "psnr"] and (group["perturbation"], group["pct"]) == ("tra", 3)
+    values = {name: group["coefficients"][name]["pooled"]["srcc"]["value"] for name in group["metrics"]}
+    assert values["psnr-aligned"] > values["psnr"] + 0.2
+
+
+def test_noise_floor_and_fused(capsys, dataset, tmp_path):
     flags = ("-dat", dataset, "-rob", "tra", "-pct", 3, "-sdir", tmp_path)
     assert call(capsys, *flags, "-m", "psnr-aligned", "--noise-floor")[0] == 0
     floor = preds(tmp_path / "photos_psnr-aligned_tra-3.floor.csv")

@@ -275,12 +275,13 @@ def registering(args):
         cv2.setNumThreads(-1)
     each = [seconds[name] for name in pairs]
     mean = statistics.mean(each)
+    of_psnr, of_backbone = mean / seconds["psnr"], mean / seconds["backbone"]
     yield (
         f"registration of {SIDE} x {SIDE}, one core",
         f"{mean:.3f} s a pair ({', '.join(f'{name} {s:.3f}' for name, s in zip(pairs, each))}), "
-        f"{mean / seconds['psnr']:.0f} times a psnr pair, {mean / seconds['backbone']:.1%} of a {args.backbones[0]} pair; "
+        f"{of_psnr:.0f} times a psnr pair, {of_backbone:.1%} of a {args.backbones[0]} pair; "
         f"{grown:.0f} MiB more after {20 * len(pairs)} pairs",
-        {"seconds": mean, "of_psnr": mean / seconds["psnr"], "of_backbone": mean / seconds["backbone"], "mib": grown},
+        {"seconds": mean, "of_psnr": of_psnr, "of_backbone": of_backbone, "mib": grown},
     )
 
 

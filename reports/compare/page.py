@@ -12,6 +12,7 @@ from reports.compare.definitions import COLUMNS, DEFINITIONS
 from reports.compare.evidence import SCOPES, STATISTICS, TESTED, Settings
 from reports.compare.report import (
     FEW_DATASETS,
+    READING,
     REVIEWERS,
     audit_line,
     effect_text,
@@ -19,6 +20,7 @@ from reports.compare.report import (
     fisher_text,
     floor_refusal,
     kurtosis_text,
+    mappings_text,
     number,
     p_text,
     parameters_text,
@@ -193,11 +195,10 @@ def _counted(checks):
 
 
 def _changed(changes):
-    """How many verdicts of the fitted PLCC are others under another mapping, as (class, HTML)."""
-    if not changes:
-        return "ties words", "the same"
-    where = (f"{change['what']}, {change['mapping']}: {change['verdict'] or 'no value'}" for change in changes)
-    return "part words", f"changes in {len(changes)}<br><small>{'<br>'.join(map(escape, where))}</small>"
+    """Whether the fitted PLCC's verdicts are others under another mapping, as (class, HTML)."""
+    verdicts = {change["verdict"] for change in changes if change["verdict"]}
+    colour = "reverses" if "reverses" in verdicts else "part" if verdicts else "ties"
+    return f"{colour} words", f"<small>{escape(mappings_text(changes))}</small>"
 
 
 def _across(across):
@@ -431,6 +432,7 @@ def _reviewers(reviewers, order):
         for row in reviewers["pairwise"]
     ]
     if rows:
+        yield f"<p>{escape(READING)}</p>"
         yield table(["A − B"] + [link(name) for name in REVIEWER_TESTS], rows)
 
 

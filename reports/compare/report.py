@@ -256,6 +256,7 @@ def _reviewers(group, order):
     rows, names = group["reviewers"]["pairwise"], list(TESTS)
     given = [name for name in names if any("p" in row[name] for row in rows)]
     if given:
+        yield f"  {READING}"
         yield table(
             ["  A - B"] + [DEFINITIONS[name].name for name in given],
             [[f"  {row['a']} - {row['b']}"] + [test_text(row[name]) for name in given] for row in rows],
@@ -265,6 +266,9 @@ def _reviewers(group, order):
             yield f"  {DEFINITIONS[name].name}: refused: {rows[0][name]['refused']}"
 
 
+READING = (
+    "F above 1 and z above 0: A errs less. p: pairs taken as independent; references: with the error between them."
+)
 REVIEWERS = "Tests that reviewers ask for, which take pairs of images as independent"
 
 

@@ -1,8 +1,11 @@
 """Score files: their names, and how they are read and checked.
 
 `<dataset>_<method>[_<distance>][_<perturbation>-<pct>].csv` with the header dis,ref,mos,pred, and a JSON of the same
-name beside it with everything that decided the scores. A run in progress writes `.csv.partial` and `.json.partial` (a
-shard: `.csv.partial.1of4`).
+name beside it with everything that decided the scores. A run in progress writes `.csv.partial`, `.json.partial` and
+`.sha256.partial` (a shard: `.csv.partial.1of4`).
+
+That the rows are those that were written is seen by a sha256: of a finished file it stands in its JSON, of a partial
+one in the `.sha256.partial`, a line for each unit of work: the bytes up to the unit's end, and their sha256.
 """
 
 import csv
@@ -25,6 +28,7 @@ PERTURBATION = re.compile(
 )
 FLOOR = ".floor"  # ends the stem of a noise floor (run.py --noise-floor)
 COMPANION = ".align.csv"  # ends the name of what was aligned, beside a score file (run.py --align)
+UNIT = re.compile(rb"(\d{1,18}) ([0-9a-f]{64})\n")  # a line of a partial file's digests
 ENDING = re.compile(r"\.csv((?:\.partial(?:\.\d+of\d+)?)?)$", re.ASCII)
 
 
@@ -42,6 +46,12 @@ def is_floor(path: Path | str) -> bool:
 def is_companion(path: Path | str) -> bool:
     """Whether a file is the companion that --align leaves beside a score file."""
     return Path(path).name.endswith(COMPANION)
+
+
+def is_partial(path: Path | str) -> bool:
+    """Whether a file's name is that of an unfinished score file."""
+    ending = ENDING.search(Path(path).name)
+    return bool(ending and ending[1])
 
 
 @cache
@@ -85,7 +95,7 @@ class Unusable(UsageError):
 
 
 class Altered(Unusable):
-    """A score file whose rows are not those that the JSON beside it was written for."""
+    """A score file whose rows are not those that were written, by the digest beside it."""
 
 
 def digest(data: bytes) -> str:
@@ -102,6 +112,47 @@ def check_digest(path: Path, data: bytes, document: dict) -> None:
             "its rows were altered after they were written "
             f"(sha256 {digest(data)[:12]}..., not {str(expected)[:12]}...)",
         )
+
+
+def whole_lines(path: Path) -> bytes:
+    """The bytes of a file up to its last line's end; b"" where there is no file."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return b""
+    return data[: data.rfind(b"\n") + 1]
+
+
+def recorded(path: Path, data: bytes) -> tuple[int, int]:
+    """How much of a partial file counts -> (bytes of its rows, bytes of the digests that they were held against).
+
+    data: the partial file's whole lines. Its rows count up to the last unit that is all there; what follows is of a
+    unit that a kill cut short. Files of earlier versions have no digests: all of their whole lines count. Raises
+    Altered, naming file and lines, where the rows are not those that were written. Read the rows first: a unit's digest
+    is written before its rows, so that of another process's file no row is met without its digest.
+    """
+    if not data:
+        return 0, 0
+    digests = beside(path, ".sha256")
+    first = size = 0
+    running = hashlib.sha256()
+    for where, line in enumerate(whole_lines(digests).splitlines(keepends=True), 1):
+        unit = UNIT.fullmatch(line)
+        if not unit:
+            raise Altered(digests, f"line {where}: expected the bytes up to a unit's end and their sha256")
+        end = int(unit[1])
+        if end > len(data):
+            break
+        running.update(data[first:end])
+        if running.hexdigest() != unit[2].decode():
+            from_line, to_line = (data.count(b"\n", 0, at) + 1 for at in (first, max(end - 1, 0)))
+            raise Altered(
+                path,
+                f"lines {from_line} to {to_line}: altered after they were written "
+                f"(sha256 {running.hexdigest()[:12]}..., not {unit[2].decode()[:12]}...)",
+            )
+        first, size = end, size + len(line)
+    return (first, size) if size else (len(data), 0)
 
 
 @dataclass(frozen=True)
@@ -205,6 +256,8 @@ def read(path: Path | str, columns: dict[str, str] | None = None) -> ScoreFile:
     check_labels_of_dataset(path, dataset, table)
     document = read_document(path) if columns is None else {}
     check_digest(path, data, document)
+    if columns is None and is_partial(path):
+        recorded(path, data[: data.rfind(b"\n") + 1])
     return ScoreFile(path, dataset, method, perturbation, pct, table, document)
 
 
@@ -321,10 +374,11 @@ def lines_of(path, data):
         raise not_a_score_file(path, error) from None
 
 
-def beside(path: Path | str) -> Path:
-    """The JSON of a score file: x.csv -> x.json, x.csv.partial.1of2 -> x.json.partial.1of2."""
+def beside(path: Path | str, ending: str = ".json") -> Path:
+    """The JSON of a score file: x.csv -> x.json, x.csv.partial.1of2 -> x.json.partial.1of2. With ".sha256" the digests
+    of a partial one: x.csv.partial -> x.sha256.partial."""
     name = Path(path).name
-    return Path(path).with_name(ENDING.sub(r".json\1", name) if ENDING.search(name) else name + ".json")
+    return Path(path).with_name(ENDING.sub(rf"{ending}\1", name) if ENDING.search(name) else name + ending)
 
 
 def read_document(path):

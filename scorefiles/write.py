@@ -1,9 +1,10 @@
 """Score files being written: nothing lost, nothing mixed.
 
 While a file is unfinished its rows stand in `<stem>.csv.partial` (a shard: `.csv.partial.2of4`), appended in whole
-lines a unit at a time, and its settings in `<stem>.json.partial` (`.json.partial.2of4`). When the last row is there the
-rows are put in the dataset's order and the file appears under its own name, at once. Before anything is appended the
-settings are compared: a changed setting, dataset, weight file or protocol is an error that names it.
+lines a unit at a time, its settings in `<stem>.json.partial` (`.json.partial.2of4`), a digest for each unit in
+`<stem>.sha256.partial`. When the last row is there the rows are put in the dataset's order and the file appears under
+its own name, at once. Before anything is appended the settings are compared: a changed setting, dataset, weight file or
+protocol is an error that names it, and so are rows that are not those that were written.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import csv
 import errno
 import glob
+import hashlib
 import io
 import json
 import math
@@ -24,7 +26,7 @@ from typing import TYPE_CHECKING
 from common.errors import UsageError, WorkError, one_line
 from common.terminal import check_stopped, warn
 from methods.model import Model
-from scorefiles.read import COLUMNS, Altered, beside, check_digest, digest
+from scorefiles.read import COLUMNS, Altered, beside, check_digest, digest, is_partial, recorded, whole_lines
 
 if TYPE_CHECKING:  # named in annotations only
     import numpy as np
@@ -58,13 +60,31 @@ def as_csv(rows: Iterable[Sequence]) -> str:
     return text.getvalue()
 
 
-def whole_lines(path: Path) -> bytes:
-    """The bytes of a file up to its last line's end; b"" where there is no file."""
+def append_at(path: Path, end: int, data: bytes) -> int:
+    """Put data behind the first `end` bytes of a file, in place of whatever followed, and see it on the disk -> the new
+    end."""
     try:
-        data = path.read_bytes()
+        with open(path, "ab") as file:  # opened for each unit: thousands of files may be under way
+            file.truncate(end)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise WorkError(f"{path}: cannot be written: {error.strerror or error}") from None
+    return end + len(data)
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, 0 where there is none."""
+    try:
+        return path.stat().st_size
     except FileNotFoundError:
-        return b""
-    return data[: data.rfind(b"\n") + 1]
+        return 0
+
+
+def companions(path: Path) -> list[Path]:
+    """What belongs to a score file, finished or partial: the digests of a partial one, the JSON of both."""
+    return [*([beside(path, ".sha256")] if is_partial(path) else []), beside(path)]
 
 
 def differences(old: dict, new: dict, prefix: str = "") -> list[str]:
@@ -96,6 +116,7 @@ class Output:
     def __init__(self, folder, stem, document, pairs, shard=None, layers=None):
         part = f".{shard[0]}of{shard[1]}" if shard and shard[1] > 1 else ""
         self.final, self.partial = folder / f"{stem}.csv", folder / f"{stem}.csv.partial{part}"
+        self.digests = beside(self.partial, ".sha256")
         self.document, self.pairs, self.layers, self.shard = document, pairs, layers, part
         self.index = {(p.dis, p.ref): i for i, p in enumerate(pairs)}
         left_out = document["settings"].get("left_out", ())
@@ -105,7 +126,8 @@ class Output:
     def clear(self) -> None:
         """Forget what was read from the disk."""
         self.done, self.complete, self.header = {}, False, None
-        self.end = 0  # where the partial file's last whole line ends
+        # where in the partial file its last whole unit ends, where in the digests its line ends, and the sha256 there
+        self.end, self.end_of_digests, self.running = 0, 0, hashlib.sha256()
         # files made otherwise, to be dropped (--overwrite) as soon as there are rows to put in their place
         self.doomed = []
 
@@ -151,7 +173,7 @@ class Output:
             if not overwrite:
                 raise
             if not self.shard or path in (self.final, self.partial):  # the other shards' files are theirs to drop
-                self.doomed += [path, beside(path)]
+                self.doomed += [path, *companions(path)]
             return {}
 
     def compare(self, path: Path, sections: Sequence[str]) -> None:
@@ -184,9 +206,11 @@ class Output:
             raise UsageError(f"{error}; move it away or use --overwrite") from None
 
     def rows_of(self, path: Path) -> dict[int, list[str]]:
-        """{pair index: row} of a file. The last line of a partial file may be torn: it is left out.
+        """{pair index: row} of a file. The last unit of a partial file may be torn: it is left out.
         A finished file is whole."""
         whole = whole_lines(path)
+        if path != self.final:
+            whole = whole[: self.end_of_units(path, whole)[0]]
         try:
             header, *rows = list(csv.reader(io.StringIO(whole.decode(), newline=""), strict=True)) or [None]
         except (ValueError, csv.Error) as error:
@@ -210,6 +234,13 @@ class Output:
             )
         self.header = header or self.header
         return rows_by_pair
+
+    def end_of_units(self, path: Path, whole: bytes) -> tuple[int, int]:
+        """What counts of a partial file's whole lines, as `recorded`; UsageError where they were altered."""
+        try:
+            return recorded(path, whole)
+        except Altered as error:
+            raise UsageError(f"{error}; move {path.name} away or use --overwrite") from None
 
     def sound(self, i: int, row: Sequence[str]) -> bool:
         """Whether the numbers of a row are the pair's label and finite scores."""
@@ -235,23 +266,34 @@ class Output:
         check_stopped()
 
     def write(self, text: str) -> None:
-        """Append whole lines to the partial file, after its last whole line, and see them on the disk."""
+        """Append a unit's whole lines to the partial file, after its last whole unit, and see them on the disk.
+
+        The digest comes first, so that a kill between the two leaves a digest without its rows, which the next run
+        drops, and never rows without their digest.
+        """
         try:
             self.drop()
-            if (
-                not self.partial.exists() or self.partial.stat().st_size != self.end
-            ):  # begun by another run, or taken away
-                self.end = len(whole_lines(self.partial))
+            if (size_of(self.partial), size_of(self.digests)) != (self.end, self.end_of_digests):
+                self.continue_file()  # begun by another run, or taken away
             if not self.end:  # nothing was made by the settings beside it, if there are any
                 write_atomically(beside(self.partial), as_json(self.document))
                 text = as_csv([self.header]) + text
-            with open(self.partial, "ab") as file:  # opened for each unit: thousands of files may be under way
-                file.truncate(self.end)
-                self.end += file.write(text.encode())
-                file.flush()
-                os.fsync(file.fileno())
         except OSError as error:
             raise WorkError(f"{self.partial}: cannot be written: {error.strerror or error}") from None
+        rows, running = text.encode(), self.running.copy()
+        running.update(rows)
+        if rows:
+            line = f"{self.end + len(rows)} {running.hexdigest()}\n"
+            if not self.end_of_digests:  # what stands there already, of a version without digests, is taken as it is
+                line = f"{self.end} {self.running.hexdigest()}\n" + line
+            self.end_of_digests = append_at(self.digests, self.end_of_digests, line.encode())
+        self.end, self.running = append_at(self.partial, self.end, rows), running
+
+    def continue_file(self) -> None:
+        """Find the place in the partial file and in its digests from which to go on."""
+        whole = whole_lines(self.partial)
+        self.end, self.end_of_digests = self.end_of_units(self.partial, whole)
+        self.running = hashlib.sha256(whole[: self.end])
 
     def drop(self) -> None:
         """Remove the files that were made otherwise (--overwrite), now that there is something in their place."""
@@ -290,7 +332,8 @@ class Output:
             write_atomically(self.final, text)
             self.complete = True
         for path in self.partials():
-            beside(path).unlink(missing_ok=True)  # this one first: nothing looks for it alone
+            for companion in companions(path):  # these first: nothing looks for them alone
+                companion.unlink(missing_ok=True)
             path.unlink(missing_ok=True)
         return True
 

@@ -13,6 +13,7 @@ from small_dataset import bytes_of, finished
 from common.errors import UsageError, WorkError
 from loaders.pairs import Pair
 from scorefiles import write
+from scorefiles.read import Altered, read
 from scoring import settings, table
 
 PAIRS = [
@@ -75,6 +76,135 @@ def test_every_cut_of_a_partial_file_ends_in_the_same_bytes(tmp_path, monkeypatc
         again.append(range(len(PAIRS)), SCORES)  # a unit of which some rows may be there
         assert again.finish() and finished(cut) == finished(whole)
         (cut / "x_m.csv").unlink()
+
+
+# ---- digests of a partial file, a line a unit
+
+
+def test_a_score_altered_in_a_partial_file_is_refused_with_its_lines(tmp_path):
+    one = filled(tmp_path, 1)
+    one.append([1, 2], SCORES[1:3])
+    one.append([3], [SCORES[3]])
+    path = tmp_path / "x_m.csv.partial"
+    rows = path.read_bytes()
+    for score, other, lines in (
+        (b",0.1\n", b",0.5\n", "lines 1 to 2"),
+        (b",2e-07\n", b",2e-05\n", "lines 3 to 4"),
+        (b",0.3333333333333333\n", b",0.5\n", "lines 3 to 5"),  # the unit's bytes end in the next line now
+        (b",12345.678901234567\n", b",12345.678901234566\n", "lines 5 to 5"),
+        (b",12345.678901234567\n", b",12345.6789012345678\n", "lines 5 to 5"),
+    ):
+        assert rows.count(score) == 1
+        path.write_bytes(rows.replace(score, other))
+        before = bytes_of(tmp_path)
+        with pytest.raises(UsageError, match=f"x_m.csv.partial: {lines}: altered after .*use --overwrite") as caught:
+            output(tmp_path).open()
+        assert "\n" not in str(caught.value) and bytes_of(tmp_path) == before
+        with pytest.raises(Altered, match=lines):
+            read(path)
+    path.write_bytes(rows)
+    assert output(tmp_path).open().has(range(4))
+
+
+def test_an_altered_partial_file_is_begun_anew_with_overwrite(tmp_path):
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    filled(whole).finish()
+    filled(tmp_path, 3)
+    path = tmp_path / "x_m.csv.partial"
+    path.write_bytes(path.read_bytes().replace(b",0.1\n", b",0.5\n"))
+    again = output(tmp_path).open(overwrite=True)
+    assert not again.done
+    again.append([0], [SCORES[0]])
+    assert output(tmp_path).open().has([0])
+    again.append([1, 2, 3], SCORES[1:])
+    assert again.finish() and finished(tmp_path) == finished(whole)
+
+
+@pytest.mark.parametrize("at", ["before", "digest torn", "digest", "row torn", "first row", "rows"])
+def test_a_kill_at_any_point_of_a_unit_costs_that_unit_at_most(at, tmp_path, monkeypatch):
+    """A unit of two rows: first its digest is written, then its rows."""
+    one = filled(tmp_path, 2)
+    before = bytes_of(tmp_path)
+    one.append([2, 3], SCORES[2:])
+    after = bytes_of(tmp_path)
+    rows, digests = "x_m.csv.partial", "x_m.sha256.partial"
+    added = after[rows][len(before[rows]) :]
+    killed = {  # what of the two files is there
+        "before": (before[rows], before[digests]),
+        "digest torn": (before[rows], after[digests][:-9]),
+        "digest": (before[rows], after[digests]),
+        "row torn": (before[rows] + added[:7], after[digests]),
+        "first row": (before[rows] + added[: added.index(b"\n") + 1], after[digests]),
+        "rows": (after[rows], after[digests]),
+    }[at]
+    for name, data in zip((rows, digests), killed, strict=True):
+        (tmp_path / name).write_bytes(data)
+    again = output(tmp_path).open()
+    assert set(again.done) == ({0, 1, 2, 3} if at == "rows" else {0, 1})
+    again.append([2], [SCORES[2]])  # units of another size than before
+    again.append([3], [SCORES[3]])
+    once_more = output(tmp_path).open()
+    assert once_more.has(range(4)) and (tmp_path / rows).read_bytes() == after[rows]
+    assert once_more.finish() and set(finished(tmp_path)) == {"x_m.csv", "x_m.json"}
+
+
+def test_the_digest_of_a_unit_is_on_the_disk_before_its_rows(tmp_path, monkeypatch):
+    """So that no kill, and no process that reads the parts of others, meets rows without their digest."""
+    synced, fsync = [], os.fsync
+
+    def seen(file):
+        synced.append(os.readlink(f"/proc/self/fd/{file}").rpartition("/")[2])
+        fsync(file)
+
+    if not os.path.isdir("/proc/self/fd"):
+        pytest.skip("tells files by /proc")
+    one = filled(tmp_path, 1)
+    monkeypatch.setattr(os, "fsync", seen)
+    one.append([1], [SCORES[1]])
+    assert synced == ["x_m.sha256.partial", "x_m.csv.partial"]
+
+
+def test_a_partial_file_of_a_version_without_digests_is_continued(tmp_path):
+    """Its rows are taken as they are, and from then on held against the digest; also where a kill comes at once."""
+    filled(tmp_path, 2)
+    rows, digests = tmp_path / "x_m.csv.partial", tmp_path / "x_m.sha256.partial"
+    digests.unlink()
+    earlier = rows.read_bytes()
+    assert read(rows).table["pred"].tolist() == [0.1, 1 / 3]
+    one = output(tmp_path).open()
+    assert set(one.done) == {0, 1}
+    one.append([2], [SCORES[2]])
+    rows.write_bytes(earlier)  # killed after the digest, before the row
+    assert set(output(tmp_path).open().done) == {0, 1}
+    rows.write_bytes(earlier[:-3])  # torn within what came before the digests
+    assert set(output(tmp_path).open().done) == {0}
+    rows.write_bytes(earlier.replace(b",0.1\n", b",0.5\n"))
+    with pytest.raises(UsageError, match="lines 1 to 3: altered"):
+        output(tmp_path).open()
+
+
+def test_digests_that_are_none(tmp_path):
+    filled(tmp_path, 2)
+    digests = tmp_path / "x_m.sha256.partial"
+    lines = digests.read_bytes().splitlines(keepends=True)
+    for broken in (b"nonsense\n", lines[0] + b"\xff\n" + lines[1], lines[0] + lines[1].upper()):
+        digests.write_bytes(broken)
+        with pytest.raises(UsageError, match=r"x_m.sha256.partial: line [12]: expected .*use --overwrite"):
+            output(tmp_path).open()
+    (tmp_path / "x_m.csv.partial").unlink()  # moved away, as the line says
+    assert filled(tmp_path).finish() and set(finished(tmp_path)) == {"x_m.csv", "x_m.json"}
+
+
+def test_each_shard_has_its_own_digests(tmp_path):
+    filled(tmp_path, 3, (1, 2))
+    filled(tmp_path, 1, (2, 2), first=3)
+    assert (tmp_path / "x_m.sha256.partial.1of2").exists() and (tmp_path / "x_m.sha256.partial.2of2").exists()
+    path = tmp_path / "x_m.csv.partial.1of2"
+    path.write_bytes(path.read_bytes().replace(b",0.1\n", b",0.5\n"))
+    with pytest.raises(UsageError, match="x_m.csv.partial.1of2: lines 1 to 2: altered"):
+        output(tmp_path, (2, 2)).open()
+    assert not (tmp_path / "x_m.csv").exists()
 
 
 def test_order_of_rows_is_the_dataset_s(tmp_path):
@@ -209,13 +339,15 @@ def test_a_json_that_is_none(text, tmp_path):
 
 def test_overwrite_drops_what_was_made_otherwise_once_there_is_something_to_keep(tmp_path):
     filled(tmp_path).finish()
+    (tmp_path / "x_m.sha256").write_text("somebody's own\n")
     before = bytes_of(tmp_path)
     other = output(tmp_path, precision="fp32").open(overwrite=True)
     assert bytes_of(tmp_path) == before and not other.has(
         [0]
     )  # nothing is lost if the run fails before its first score
     other.append([0], [SCORES[0]])
-    assert set(bytes_of(tmp_path)) == {"x_m.csv.partial", "x_m.json.partial"}
+    (tmp_path / "x_m.sha256").unlink()
+    assert set(bytes_of(tmp_path)) == {"x_m.csv.partial", "x_m.json.partial", "x_m.sha256.partial"}
     again = output(tmp_path, precision="fp32").open(
         overwrite=True
     )  # killed, and started with the same command: it goes on

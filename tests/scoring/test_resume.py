@@ -39,10 +39,10 @@ def test_a_disk_that_takes_no_more_of_a_file(tiny, tmp_path, capsys):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A file system of 16 KiB in memory; only root can mount one."""
+    """A file system of 24 KiB in memory; only root can mount one."""
     place = tmp_path / "small"
     place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", place]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=24k", "tmpfs", place]
     if not shutil.which("mount") or subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("mounting a small tmpfs is not allowed here")
     yield place
@@ -84,12 +84,28 @@ def test_limit_is_continued_and_finished_files_are_used(tiny, tmp_path, capsys, 
     assert call(capsys, *tiny[:-1], tmp_path / "whole")[0] == 0
     code, printed, _ = call(capsys, *tiny, "--limit", "3")
     assert code == 0 and "3/8" in printed and "never taken for that of the whole dataset" in printed
-    assert set(bytes_of(tmp_path / "out")) == {"correlations.csv", "tiny_psnr.csv.partial", "tiny_psnr.json.partial"}
+    partial = {f"tiny_psnr.{ending}.partial" for ending in ("csv", "json", "sha256")}
+    assert set(bytes_of(tmp_path / "out")) == {"correlations.csv", *partial}
     assert call(capsys, *tiny, "--limit", "2")[0] == 0
     assert call(capsys, *tiny)[0] == 0 and finished(tmp_path / "out") == finished(tmp_path / "whole")
     monkeypatch.setattr(engine, "Engine", None)  # nothing is computed again
     code, printed, _ = call(capsys, *tiny, "--overwrite")
     assert code == 0 and "psnr" in printed and finished(tmp_path / "out") == finished(tmp_path / "whole")
+
+
+def test_a_score_altered_in_an_unfinished_file(tiny, tmp_path, capsys):
+    """One score replaced: the same command does not go on from it, and --overwrite scores it again."""
+    assert call(capsys, *tiny[:-1], tmp_path / "whole")[0] == 0
+    assert call(capsys, *tiny, "--limit", "5")[0] == 0
+    path = tmp_path / "out/tiny_psnr.csv.partial"
+    rows = path.read_text().splitlines()
+    rows[2] = rows[2].rpartition(",")[0] + ",0.5"
+    path.write_text("\n".join(rows) + "\n")
+    before = bytes_of(tmp_path / "out")
+    assert "tiny_psnr.csv.partial: lines 1 to 6: altered after they were written" in refused(capsys, *tiny)
+    assert bytes_of(tmp_path / "out") == before
+    assert call(capsys, *tiny, "--overwrite")[0] == 0
+    assert finished(tmp_path / "out") == finished(tmp_path / "whole")
 
 
 def test_refused_files_are_kept_and_named(tiny, tmp_path, capsys):

@@ -26,7 +26,7 @@ def run(*arguments, launcher=()):
 def made(tmp_path_factory):
     """A CSV dataset of four references with three distorted images each, and its scores by a single process."""
     folder, random = tmp_path_factory.mktemp("made"), np.random.default_rng(0)
-    rows = ["dis,ref,mos"]
+    rows = ["dis,ref,dmos"]
     for r in range(4):
         pixels = random.integers(0, 256, (240, 250, 3))
         for d in range(4):

@@ -56,7 +56,7 @@ def test_score_dataset_and_run_py_write_the_same(tmp_path, capsys):
         ]
     )
     python, terminal = (bytes_of(tmp_path / where) for where in ("python", "terminal"))
-    assert python == terminal and len(python) == 9
+    assert python == terminal and len(python) == 4 * 3 + 1  # rows, settings and digests of each; correlations.csv
     assert list(result.table["file"]) == [
         f"demo_{m}{p}.csv.partial" for m in ("psnr", "msssim") for p in ("", "_tra-1")
     ]

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from concurrent.futures import ProcessPoolExecutor
@@ -110,7 +111,7 @@ def in_order(function, items, workers):
         return
     items, pool = iter(items), ProcessPoolExecutor(workers, initializer=begin_worker)
     try:
-        with signals_held():
+        with signals_held(), opencv_without_threads():
             ahead = deque(pool.submit(function, item) for item in islice(items, 4 * workers))
         while ahead:
             result = ahead.popleft().result()
@@ -121,6 +122,20 @@ def in_order(function, items, workers):
         raise WorkError("a process that reads images died; if memory is short, use fewer --workers") from None
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+@contextmanager
+def opencv_without_threads():
+    """Processes that are born in here can use OpenCV: born beside threads of its, they wait for ever for those."""
+    cv2 = sys.modules.get("cv2")  # who has not imported it has none
+    threads = cv2.getNumThreads() if cv2 else 1
+    if threads > 1:
+        cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        if threads > 1:
+            cv2.setNumThreads(threads)
 
 
 @contextmanager

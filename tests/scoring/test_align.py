@@ -16,6 +16,7 @@ from loaders import demo
 from robustness import perturb
 from scorefiles.folder import scan
 from scoring import Scorer, aligning
+from scoring.loading import in_order
 from scoring.registration import align
 
 ARGS = ("-pct", 3, "-m", "psnr", "psnr-aligned", "-rob", "none", "tra")
@@ -112,6 +113,24 @@ def test_resume_and_shards_give_the_same_files(capsys, dataset, scored, tmp_path
     expected = {n: b for n, b in bytes_of(scored).items() if n.endswith(".csv")}
     for folder in ("resumed", "shards"):
         assert {n: b for n, b in bytes_of(tmp_path / folder).items() if n.endswith(".csv")} == expected
+
+
+def threads_of_opencv(_):
+    import cv2
+
+    return cv2.getNumThreads()
+
+
+def test_processes_are_born_without_threads_of_opencv():
+    """Most of those that were born beside such threads waited for them for ever, as they set a number of their own."""
+    import cv2
+
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(2)
+    try:
+        assert list(in_order(threads_of_opencv, range(3), workers=1)) == [1, 1, 1] and cv2.getNumThreads() == 2
+    finally:
+        cv2.setNumThreads(before)
 
 
 def test_verify_and_another_mode_in_the_same_folder(capsys, dataset, scored):

@@ -20,7 +20,7 @@ from methods.model import Model
 from scorefiles import write
 from scorefiles.read import COMPANION, stem
 from scoring.loading import before_alignment, in_order
-from scoring.registration import VERSION, Registration, register
+from scoring.registration import VERSION, Registration, opencv, register
 
 COLUMNS = ("dis", "ref", "width", "height", "m00", "m01", "m02", "m10", "m11", "m12", "ratio", "why")
 SHOWN = ("dis", "dx", "dy", "scale", "angle", "corner", "ratio", "done", "why")
@@ -29,7 +29,6 @@ BESIDE = 32  # pairs between two writes
 
 def register_files(request, perturbations, mode, resize):
     """(distorted path, reference path) -> [Registration], one a perturbation, or the error as text."""
-    one_thread()
     try:
         images = [open_rgb(path) for path in request]
         outcomes = []
@@ -43,16 +42,6 @@ def register_files(request, perturbations, mode, resize):
     except Exception as error:  # it crosses the border of a process as text
         text = one_line(error)
         return text if str(request[0]) in text or str(request[1]) in text else f"{request[0]}: {text}"
-
-
-def one_thread():
-    """In a process that reads images OpenCV takes one core: there are as many such processes as were asked for."""
-    import multiprocessing
-
-    if multiprocessing.parent_process() is not None:
-        import cv2
-
-        cv2.setNumThreads(1)
 
 
 def registrations(
@@ -69,6 +58,7 @@ def registrations(
 
     Raises WorkError for a file that cannot be read.
     """
+    opencv()  # on one thread before any process is forked
     results = []
     function = partial(register_files, perturbations=perturbations, mode=mode, resize=resize)
     with progress(len(files), "pair", "aligning", shown) as bar:

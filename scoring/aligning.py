@@ -20,7 +20,7 @@ from methods.model import Model
 from scorefiles import write
 from scorefiles.read import COMPANION, stem
 from scoring.loading import before_alignment, in_order
-from scoring.registration import VERSION, Registration, opencv, register
+from scoring.registration import VERSION, Registration, register
 
 COLUMNS = ("dis", "ref", "width", "height", "m00", "m01", "m02", "m10", "m11", "m12", "ratio", "why")
 SHOWN = ("dis", "dx", "dy", "scale", "angle", "corner", "ratio", "done", "why")
@@ -58,7 +58,6 @@ def registrations(
 
     Raises WorkError for a file that cannot be read.
     """
-    opencv()  # on one thread before any process is forked
     results = []
     function = partial(register_files, perturbations=perturbations, mode=mode, resize=resize)
     with progress(len(files), "pair", "aligning", shown) as bar:

@@ -48,16 +48,6 @@ LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 IDENTITY = np.eye(2, 3)
 
 
-def opencv():
-    """OpenCV, on one thread. Its pool of threads does not live through a fork, and the processes that read images are
-    forked: a child that touched the pool would wait for ever. The processes themselves are what shares the work."""
-    import cv2
-
-    if cv2.getNumThreads() > 1:
-        cv2.setNumThreads(1)
-    return cv2
-
-
 @dataclass(frozen=True)
 class Registration:
     """What was found of a pair of images, without the images: the map, and whether it is to be undone."""
@@ -195,7 +185,7 @@ def register(reference, distorted, mode="similarity"):
 def resampled(image, back):
     """A PIL image at back(p) for every pixel p: Lanczos, four pixels to each side (bicubic blurs more, which costs
     PSNR .01)."""
-    cv2 = opencv()
+    import cv2
 
     how = cv2.INTER_LANCZOS4 | cv2.WARP_INVERSE_MAP
     return Image.fromarray(
@@ -281,7 +271,7 @@ def track(levels, start, parameters):
 
 def phase_shift(level):
     """The shift at the peak of the phase correlation -> [map], or [] where it is below a pixel or implausible."""
-    cv2 = opencv()
+    import cv2
 
     height, width = level.reference.shape
     window = cv2.createHanningWindow((width, height), cv2.CV_32F)
@@ -297,7 +287,7 @@ def luma(image):
 
 def normalised(image, blur=1.2, around=7.0, floor=10.0):
     """Blurred, minus its local mean, over its local standard deviation + floor: (H, W) float32, 0 to 255 in."""
-    cv2 = opencv()
+    import cv2
 
     image = cv2.GaussianBlur(image, (0, 0), blur)
     image = image - cv2.GaussianBlur(image, (0, 0), around)
@@ -307,7 +297,7 @@ def normalised(image, blur=1.2, around=7.0, floor=10.0):
 def pyramid(reference, distorted, smallest=64):
     """Two lumas (H, W) -> [Level], each half the size of the one before, as long as the shorter side is not below
     `smallest`."""
-    cv2 = opencv()
+    import cv2
 
     levels = []
     while True:
@@ -324,7 +314,7 @@ class Level:
     """Two normalised lumas (H, W) of one size, to be brought onto each other."""
 
     def __init__(self, reference, distorted, border):
-        cv2 = opencv()
+        import cv2
 
         self.reference, self.distorted, self.border = reference, distorted, border
         self.height, self.width = reference.shape
@@ -350,7 +340,7 @@ class Level:
     def climb(self, matrix, parameters, steps=30, enough=0.002):
         """Gauss-Newton from a map, until a step is below `enough` pixels -> map; None where the images have nothing
         in common."""
-        cv2 = opencv()
+        import cv2
 
         for _ in range(steps):
             inside = self.inside(matrix)
@@ -378,7 +368,7 @@ class Level:
 
     def compare(self, matrix, simpler):
         """Residual of the one map over that of the other, on the area that both leave; 1 where that is too small."""
-        cv2 = opencv()
+        import cv2
 
         inside = self.inside(matrix) & self.inside(simpler)
         if np.count_nonzero(inside) < LEAST_AREA * inside.size / 2:
@@ -403,7 +393,7 @@ class Level:
         they can, some do.) common: the median over all tiles, the weak ones too, of the product of the two over the
         smaller of their energies. It is near 1 where one image is the other plus noise, or less its detail, and near 0
         where each has its own, as in the sky beside a tower that is its own mirror image."""
-        cv2 = opencv()
+        import cv2
 
         inside = self.tiles(self.inside(matrix), side)
         kept = inside.mean(1) >= 0.5
@@ -441,7 +431,7 @@ def product(a, b):
 
 def warped(image, matrix, how):
     """(H, W) float32 at found(p) for every pixel p."""
-    cv2 = opencv()
+    import cv2
 
     height, width = image.shape
     return cv2.warpAffine(

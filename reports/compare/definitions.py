@@ -186,7 +186,8 @@ DEFINITIONS = {
     "sheikh": Definition(
         "F-test of residuals",
         "Variance of what the fitted mapping leaves of the labels, B's over A's: above 1, A fits better. It needs "
-        "normal residuals: see kurtosis. Takes all pairs as independent, and the two metrics as seen on different images.",
+        "normal residuals: see kurtosis. Takes all pairs as independent, and the two metrics as seen on different "
+        "images.",
         "Sheikh, Sabir, Bovik 2006. A statistical evaluation of recent full reference image quality assessment "
         "algorithms. IEEE Transactions on Image Processing 15(11), 3440-3451.",
     ),

@@ -254,8 +254,8 @@ def test_processes_are_forked_after_opencv_has_been_at_work(capsys, dataset, sco
     """Its pool of threads does not live through a fork: processes that met it waited for ever."""
     code = (
         "import cv2, numpy, run; from common.terminal import run_main; "
-        "cv2.setNumThreads(4); [cv2.resize(numpy.ones((900, 900, 3)), None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)"
-        " for _ in range(20)]; "
+        "cv2.setNumThreads(4); image = numpy.ones((900, 900, 3)); "
+        "[cv2.resize(image, (450, 450), interpolation=cv2.INTER_AREA) for _ in range(20)]; "
         f"run_main(run.main, {[str(a) for a in ('-dat', dataset, *ARGS, '-sdir', tmp_path, '--workers', 2)]!r})"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)

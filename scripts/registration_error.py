@@ -2,6 +2,7 @@
 
     python scripts/registration_error.py                     none, and tra sca rot at 0.5 1 2 3 %
     python scripts/registration_error.py tra-1 rot-2         these
+    python scripts/registration_error.py --others rot-1      on twelve other photographs, for which nothing was chosen
     python scripts/registration_error.py --scores sca-1 rot-1     SRCC of psnr, msssim and fsim under the true map
 
 A line a perturbation: pairs moved; the largest error at a corner, in pixels, of the map found (the identity where
@@ -23,6 +24,11 @@ from robustness import perturb  # noqa: E402
 from scoring.registration import align, farthest  # noqa: E402
 
 ASKED = ["none-0"] + [f"{name}-{pct}" for name in ("tra", "sca", "rot") for pct in (0.5, 1, 2, 3)]
+
+OTHERS = (
+    *("camera.png", "coins.png", "hubble_deep_field.jpg", "brick.png", "grass.png", "gravel.png"),
+    *("moon.png", "page.png", "retina.jpg", "ihc.png", "text.png", "clock_motion.png"),
+)
 
 
 def true_map(name, pct, width, height):
@@ -58,6 +64,24 @@ def pairs():
 
     dataset = datasets.load("demo", "data")
     return [(Path(p.dis).stem, open_rgb(dataset.path(p.ref)), open_rgb(dataset.path(p.dis))) for p in dataset.pairs]
+
+
+def others(width=192, height=160, levels=(2, 4, 5)):
+    """The same of the middle of other photographs that scikit-image carries, damaged as demo's."""
+    import skimage
+    from PIL import Image
+
+    from loaders import demo
+
+    for file in OTHERS:
+        photograph = open_rgb(Path(skimage.__file__).parent / "data" / file)
+        left, top = (photograph.width - width) // 2, (photograph.height - height) // 2
+        reference = photograph.crop((left, top, left + width, top + height))
+        for kind, (distort, strengths) in demo.DISTORTIONS.items():
+            for level in levels:
+                pixels = distort(np.asarray(reference, float), strengths[level - 1], seed=(1, level)).round()
+                distorted = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+                yield f"{Path(file).stem}_{kind}_{level}", reference, distorted
 
 
 def measure(name, pct, images, mode="similarity"):
@@ -101,8 +125,9 @@ def main(argv=None):
     import cv2
 
     cv2.setNumThreads(1)
-    images = pairs()
-    asked_for = sys.argv[1:] if argv is None else argv
+    asked_for = list(sys.argv[1:] if argv is None else argv)
+    images = list(others()) if asked_for[:1] == ["--others"] else pairs()
+    asked_for = [flag for flag in asked_for if flag != "--others"]
     if asked_for[:1] == ["--scores"]:
         for asked in asked_for[1:]:
             name, _, pct = asked.partition("-")

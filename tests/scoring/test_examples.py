@@ -10,7 +10,7 @@ from PIL import Image
 from scoring import folders
 from scripts import examples
 
-PICTURES = ("map-blur", "map-blocks", "map-shift", "map-psnr", "rate-distortion", "demo_psnr")
+PICTURES = ("map-blur", "map-blocks", "map-shift", "map-psnr", "rate-distortion", "demo_psnr", "aligned")
 
 
 def test_local_damage_is_local():

@@ -172,6 +172,14 @@ def test_hostile_pairs_stay_as_they_are(photographs):
                 assert result.reference is reference and result.distorted is distorted
 
 
+def test_what_is_alike_only_where_it_is_strong_stays_as_it_is(monkeypatch):
+    """A tower is nearly its own mirror image; the faint stars beside it are not."""
+    tower = Image.fromarray(demo.photograph("rocket.jpg", 224, 133).astype(np.uint8)).crop((0, 0, 192, 160))
+    assert not align(tower, ImageOps.mirror(tower)).done
+    monkeypatch.setattr(registration, "LEAST_COMMON", -1)
+    assert align(tower, ImageOps.mirror(tower)).done  # so it is they that told
+
+
 def test_too_little_left_is_not_done(photographs, monkeypatch):
     """Such a map is implausible as long as a corner may move by 8 % at most; the rule holds whatever that limit is."""
     half = np.array([[1.0, 0, 100], [0, 1, 0]])

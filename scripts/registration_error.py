@@ -9,7 +9,9 @@ A line a perturbation: pairs moved; the largest error at a corner, in pixels, of
 nothing was done): median, 95 %, largest; pairs moved in a wrong way by more than 3 pixels; seconds a pair of one
 core."""
 
+import argparse
 import math
+import re
 import sys
 import time
 from pathlib import Path
@@ -19,11 +21,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as `python scrip
 import numpy as np  # noqa: E402
 
 from common.images import open_rgb  # noqa: E402
-from common.terminal import run_main  # noqa: E402
-from robustness import perturb  # noqa: E402
+from common.terminal import Parser, run_main  # noqa: E402
+from robustness import PERTURBATIONS, perturb  # noqa: E402
 from scoring.registration import align, farthest  # noqa: E402
 
-ASKED = ["none-0"] + [f"{name}-{pct}" for name in ("tra", "sca", "rot") for pct in (0.5, 1, 2, 3)]
+CELLS = ["none-0"] + [f"{name}-{pct}" for name in ("tra", "sca", "rot") for pct in (0.5, 1, 2, 3)]
 
 OTHERS = (
     *("camera.png", "coins.png", "hubble_deep_field.jpg", "brick.png", "grass.png", "gravel.png"),
@@ -121,20 +123,35 @@ def scores(name, pct, images):
     return found
 
 
+def cell(text):
+    """'sca-0.5' or 'none', as they are; anything else is no perturbation with a magnitude."""
+    name, _, pct = text.partition("-")
+    if name not in PERTURBATIONS or not re.fullmatch(r"(\d+(\.\d+)?)?", pct):
+        raise argparse.ArgumentTypeError(f"expected a perturbation and a magnitude, such as sca-0.5, found {text!r}")
+    return text
+
+
 def main(argv=None):
     import cv2
 
     cv2.setNumThreads(1)
-    asked_for = list(sys.argv[1:] if argv is None else argv)
-    images = list(others()) if asked_for[:1] == ["--others"] else pairs()
-    asked_for = [flag for flag in asked_for if flag != "--others"]
-    if asked_for[:1] == ["--scores"]:
-        for asked in asked_for[1:]:
-            name, _, pct = asked.partition("-")
-            print(asked, *(f"{m} {v:.3f}" for m, v in scores(name, float(pct or 0), images).items()), flush=True)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser.add_argument(
+        "perturbations", nargs="*", type=cell, default=list(CELLS), metavar="NAME-PCT", help="as sca-0.5"
+    )
+    parser.add_argument("--others", action="store_true", help="photographs that are not among those of demo")
+    parser.add_argument("--scores", action="store_true", help="score under the true map instead")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    args = parser.parse_args(argv)
+    images = list(others()) if args.others else pairs()
+    if args.scores:
+        for perturbation in args.perturbations:
+            name, _, pct = perturbation.partition("-")
+            found = scores(name, float(pct or 0), images)
+            print(perturbation, *(f"{method} {value:.3f}" for method, value in found.items()), flush=True)
         return
     print(f"{'':8}{'moved':>9}{'median':>8}{'95 %':>8}{'largest':>9}{'wrong':>7}{'seconds':>9}")
-    for perturbation in asked_for or ASKED:
+    for perturbation in args.perturbations:
         name, _, pct = perturbation.partition("-")
         rows = measure(name, float(pct or 0), images)
         errors = np.array([error for _, _, error, _ in rows])

@@ -25,7 +25,7 @@ def test_the_page_runs_from_top_to_bottom(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert "10" in done.stdout and "worse" in done.stdout and "(3, 224, 224) True" in done.stdout
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["results"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["tried"]
 
 
 def test_score_dataset_and_run_py_write_the_same(tmp_path, capsys):

@@ -18,10 +18,8 @@ from common.errors import UsageError
 from reports.tables import cells as paper_cells
 from scorefiles.read import parse_name, stem
 
-RELEASED = SHARED / "paper"
-RELEASED = pytest.mark.skipif(
-    not RELEASED.is_dir(), reason="the authors' released score files are not beside the project"
-)
+PAPER = SHARED / "paper"
+released = pytest.mark.skipif(not PAPER.is_dir(), reason="the authors' released score files are not beside the project")
 
 
 def result(capsys, *argv):
@@ -91,29 +89,29 @@ def test_the_published_numbers():
     assert values["3", "pipal", "rotation", "psnr", "", "metric", "krcc"] == -0.028
 
 
-@RELEASED
+@released
 def test_published_numbers_are_those_of_the_source():
     ours, theirs = (
         pd.read_csv(folder / "tables.csv", dtype=str, keep_default_na=False)
-        for folder in (ROOT / "reports/tables/paper", RELEASED)
+        for folder in (ROOT / "reports/tables/paper", PAPER)
     )
     columns = list(theirs.columns[:-1])  # all but the note, which is worded here
     pd.testing.assert_frame_equal(ours[columns], theirs[columns])
     assert (ours["note"] != "")[theirs["note"] != ""].all()
 
 
-@RELEASED
+@released
 def test_released_files_give_the_printed_digits(capsys):
-    code, out = run(capsys, "--scores", RELEASED / "scores", "--format", "csv")
+    code, out = run(capsys, "--scores", PAPER / "scores", "--format", "csv")
     cells = list(csv.DictReader(out.splitlines()))
-    there = {file.name for file in (RELEASED / "scores").iterdir()}
+    there = {file.name for file in (PAPER / "scores").iterdir()}
     assert code == 0 and len(cells) == 756
     assert {c["state"] for c in cells if c["scores_file"] in there} == {"equal"}
     assert {c["state"] for c in cells if c["scores_file"] not in there} == {"missing"}
     assert sum(c["state"] == "equal" for c in cells) == 341
 
 
-@RELEASED
+@released
 def test_released_files_with_broken_ones_among_them(tmp_path):
     """As the authors' folder is: empty files and interrupted ones beside good ones.
     Every other cell is filled as without them."""
@@ -126,14 +124,14 @@ def test_released_files_with_broken_ones_among_them(tmp_path):
     interrupted = {"live_dinov1_wsd.csv": 6, "tid2013_clip_vitb32_cos_tra-1.csv": 296}
     (tmp_path / "s").mkdir()
     there = []
-    for file in (RELEASED / "scores").glob("[lt]i*.csv"):
+    for file in (PAPER / "scores").glob("[lt]i*.csv"):
         if file.name not in (*empty, *interrupted):
             (tmp_path / "s" / file.name).symlink_to(file)
             there.append(file.name)
     for name in empty:
         (tmp_path / "s" / name).touch()
     for name, rows in interrupted.items():
-        lines = (RELEASED / "scores" / name).read_text().splitlines(keepends=True)
+        lines = (PAPER / "scores" / name).read_text().splitlines(keepends=True)
         (tmp_path / "s" / name).write_text("".join(lines[: rows + 1]))
 
     def tables_py(*argv):

@@ -21,7 +21,7 @@ import numpy as np
 
 from agreement.fits import MAPPINGS
 from common.errors import UsageError
-from common.terminal import Parser, check_writable, run_main
+from common.terminal import Parser, check_writable, deliver, run_main
 from loaders.spread import KINDS, Spread
 from reports.compare import Settings, compare
 from reports.compare.grouping import no_spread, numbers_by_name, read_groups
@@ -208,10 +208,7 @@ def main(argv=None):
         raise UsageError(f"--similarity {' '.join(unknown)}: no such metric among {', '.join(metrics)}")
     results, measured = compare(groups, settings)
     text = FORMATS[args.format](results)
-    if args.output:
-        Path(args.output).write_text(text, encoding="utf-8")
-    else:
-        print(text, end="")
+    deliver(text, args.output)
     if args.html:
         from reports.compare.page import page
 

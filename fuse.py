@@ -13,9 +13,7 @@ by a bootstrap over references (agreement/bootstrap.py).
 
 import argparse
 import os
-import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 from common.terminal import need
 
@@ -26,7 +24,7 @@ import numpy as np
 
 from agreement.correlations import coefficients
 from common.errors import UsageError, unknown
-from common.terminal import Parser, check_writable, progress, run_main
+from common.terminal import Parser, check_writable, deliver, progress, run_main
 from methods import fused
 from reports.fuse.cells import Folder, enough, shared_content
 from reports.fuse.choice import KINDS, agreement_of, curves, leaving_one_out
@@ -275,10 +273,7 @@ def main(argv):
         choices = leaving_one_out(agreement, cells[0].factors, start.tolist(), free)
     result = report(choices, agreement, cells, lacking, folder, args, tried)
     text = FORMATS[args.format](result)
-    if args.output:
-        Path(args.output).write_text(text, encoding="utf-8")
-    else:
-        sys.stdout.write(text)
+    deliver(text, args.output)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ if __name__ == "__main__":
     need("numpy")  # before the imports that fail without
 
 from common.errors import UsageError
-from common.terminal import Parser, check_writable, run_main
+from common.terminal import Parser, check_writable, deliver, run_main
 from reports.tables.cells import EXTRA, TITLES, calls, extra_cells, fill, published, select, summarise, tables_of
 from reports.tables.check import CHECK_FORMATS, check
 from reports.tables.render import FORMATS
@@ -78,10 +78,7 @@ def main(argv):
                 tables_of(cells), cells, summary, terminal=not args.output and sys.stdout.isatty()
             )
             code = int(args.strict and bool(summary["missing"] or summary["differs"]))
-    if args.output:
-        Path(args.output).write_text(text, encoding="utf-8")
-    else:
-        sys.stdout.write(text)
+    deliver(text, args.output)
     return code
 
 

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import fields
+from pathlib import Path
 
 from common.errors import UsageError, WorkError, missing_package, one_line
 
@@ -135,6 +136,14 @@ def check_writable(option: str, path: str | None) -> None:
         raise UsageError(f"{option} {path}: there is no folder {folder}; make it first")
     if path and os.path.isdir(path):
         raise UsageError(f"{option} {path}: expected the name of a file, found a folder")
+
+
+def deliver(text: str, output: str | None) -> None:
+    """A command's result: to the file that -o names, else to stdout."""
+    if output:
+        Path(output).write_text(text, encoding="utf-8")
+    else:
+        sys.stdout.write(text)
 
 
 def flush_stdout() -> None:

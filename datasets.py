@@ -251,7 +251,7 @@ def nearest_layout(layouts, names):
     return max(layouts, key=likeness)
 
 
-def layout_told(entry, folder):
+def layout_text(entry, folder):
     """What a folder holds and the nearest known layout, for an error."""
     there = list_folder(folder)
     names = [f"{name}/" if is_folder else name for name, is_folder in sorted(there.items())]
@@ -298,7 +298,7 @@ def locate(entry, data_root):
         )
     if not folders:
         folder = next((folder for folder in named if os.path.isdir(folder)), data_root)
-        raise UsageError(f"dataset {entry.name} not found in {data_root}: {layout_told(entry, folder)}{hint}")
+        raise UsageError(f"dataset {entry.name} not found in {data_root}: {layout_text(entry, folder)}{hint}")
     return folders[0]
 
 
@@ -364,7 +364,7 @@ def read_known(entry, data_root, keep_missing):
     root = locate(entry, data_root)
     rows = list(entry.load(root))
     refuse_doubled(rows)
-    rows = spelt_as_on_disk(root, rows, keep_missing, lambda: layout_told(entry, root))
+    rows = spelt_as_on_disk(root, rows, keep_missing, lambda: layout_text(entry, root))
     codes = entry.types([row.dis for row in rows])
     pairs = [Pair(row.dis, row.ref, row.label, code, row.std) for row, code in zip(rows, codes)]
     if len(pairs) != entry.pairs:

@@ -155,12 +155,12 @@ def main(argv):
     )
     predicted = [single.predictions(of_pair, opinions) for of_pair in scores]
     if args.output:
-        found = (
+        alignments = (
             [{f"align_{k}": float(v) for k, v in r.document.items() if k != "why"} for r in aligned]
             if aligned
             else [{}] * len(pairs)
         )
-        columns_of_pair = [of_pair | opinion | where for of_pair, opinion, where in zip(scores, predicted, found)]
+        columns_of_pair = [of_pair | opinion | where for of_pair, opinion, where in zip(scores, predicted, alignments)]
         folders.write_csv(args.output, pairs, columns_of_pair)
     if args.curve:
         from scoring import bdrate, plots
@@ -187,10 +187,10 @@ def note_random(models):
 
 def print_lines(pairs, scores, aligned, opinions):
     wide = max(len(pair.distorted) for pair in pairs)
-    for i, (pair, found) in enumerate(zip(pairs, scores)):
+    for i, (pair, of_pair) in enumerate(zip(pairs, scores)):
         if aligned:
             print(f"{pair.distorted:{wide}}  {aligned[i]}")
-        for column, value in found.items():
+        for column, value in of_pair.items():
             line = f"{pair.distorted:{wide}}  {column}  {value:.6g}"
             if column in opinions:
                 opinion = opinions[column](value)
@@ -202,7 +202,7 @@ def print_lines(pairs, scores, aligned, opinions):
 def reports(pairs, scores, aligned, columns, args):
     """The summary of each score column of folders; with bitrates, rate-distortion in its place."""
     for column in columns:
-        values = [found[column.name] for found in scores]
+        values = [of_pair[column.name] for of_pair in scores]
         if pairs[0].bitrate is None:
             yield folders.report(pairs, values, column, aligned if column.align != "none" else None)
         else:

@@ -193,7 +193,7 @@ def stopped_in_time(leave):
     os.set_blocking(send, False)
     threading.Thread(target=watch, daemon=True).start()
     STOPPED.clear()
-    told_before = signal.set_wakeup_fd(send, warn_on_full_buffer=False)
+    descriptor_before = signal.set_wakeup_fd(send, warn_on_full_buffer=False)
     under_nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     previous = {n: signal.signal(n, stop) for n in SIGNALS if not (n == signal.SIGHUP and under_nohup)}
     try:
@@ -201,7 +201,7 @@ def stopped_in_time(leave):
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-        signal.set_wakeup_fd(told_before)
+        signal.set_wakeup_fd(descriptor_before)
         os.close(send)  # no signal has come: the thread ends
 
 

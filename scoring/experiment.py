@@ -72,8 +72,8 @@ def plan(model, prepared, run, batch, folder=None):
     if run.shard:
         part, parts = run.shard
         references = list(dict.fromkeys(dataset.pairs[i].ref for i in chosen))
-        mine = set(references[(part - 1) * len(references) // parts : part * len(references) // parts])
-        chosen = [i for i in chosen if dataset.pairs[i].ref in mine]
+        references_of_part = set(references[(part - 1) * len(references) // parts : part * len(references) // parts])
+        chosen = [i for i in chosen if dataset.pairs[i].ref in references_of_part]
 
     def image(rel):
         path = dataset.path(rel)
@@ -81,9 +81,9 @@ def plan(model, prepared, run, batch, folder=None):
 
     pairs = [(image(dataset.pairs[i].dis), image(dataset.pairs[i].ref)) for i in chosen]
     check_sizes(model, pairs, [dataset.pairs[i].dis for i in chosen], run.perturbations)
-    found = {} if run.dry_run else registrations(model, prepared, chosen, run, folder)
+    registered = {} if run.dry_run else registrations(model, prepared, chosen, run, folder)
     aligned = {
-        (k, p): r for k, i in enumerate(chosen) for p in run.perturbations if fits(r := found.get((i, p)), model)
+        (k, p): r for k, i in enumerate(chosen) for p in run.perturbations if fits(r := registered.get((i, p)), model)
     }
     return Plan(model, pairs, list(run.perturbations), run.resizeHW, batch, aligned), chosen
 
@@ -136,7 +136,7 @@ def document(model, weights, column, prepared, perturbation, run):
         settings |= {"align": column.align, "registration": VERSION}
     if prepared.left_out:
         settings["left_out"] = list(prepared.left_out)
-    found = {
+    document = {
         "settings": settings,
         "label": dataset.label,
         "label_higher_is": dataset.higher_is,
@@ -147,8 +147,8 @@ def document(model, weights, column, prepared, perturbation, run):
         "random_weights": model.random,
         "noise_floor": run.noise_floor,
     }
-    found |= {"weight_files": [w["file"] for w in weights if "file" in w]} if weights else {}
-    return found | ({"left_out": prepared.left_out} if prepared.left_out else {})  # with the reasons
+    document |= {"weight_files": [w["file"] for w in weights if "file" in w]} if weights else {}
+    return document | ({"left_out": prepared.left_out} if prepared.left_out else {})  # with the reasons
 
 
 def open_outputs(model, weights, prepared, run):
@@ -311,8 +311,8 @@ def write_companions(model, rows, prepared, run):
         if row.column.align == "none" or not output.complete or aligning.is_there(output.final):
             continue
         whole = replace(run, perturbations=(row.perturbation,), shard=None)
-        found = registrations(model, prepared, sorted(output.needed), whole, Path(run.savedir))
-        of_pair = {i: registration for (i, _), registration in found.items()}
+        registered = registrations(model, prepared, sorted(output.needed), whole, Path(run.savedir))
+        of_pair = {i: registration for (i, _), registration in registered.items()}
         aligning.write_companion(
             output.final, prepared.dataset, sorted(output.needed), of_pair, model, row.column.method
         )

@@ -111,7 +111,7 @@ def in_order(function, items, workers):
         return
     items, pool = iter(items), ProcessPoolExecutor(workers, initializer=begin_worker)
     try:
-        with signals_held(), opencv_without_threads():
+        with signals_blocked(), opencv_without_threads():
             ahead = deque(pool.submit(function, item) for item in islice(items, 4 * workers))
         while ahead:
             result = ahead.popleft().result()
@@ -139,16 +139,16 @@ def opencv_without_threads():
 
 
 @contextmanager
-def signals_held():
+def signals_blocked():
     """Processes that are born in here meet no Ctrl-C before begin_worker has told them what to make of it."""
-    hold(signal.SIG_BLOCK)
+    mask(signal.SIG_BLOCK)
     try:
         yield
     finally:
-        hold(signal.SIG_UNBLOCK)
+        mask(signal.SIG_UNBLOCK)
 
 
-def hold(how):
+def mask(how):
     signal.pthread_sigmask(how, SIGNALS)
 
 
@@ -157,7 +157,7 @@ def begin_worker():
     the main process is gone (kill -9), so is the worker, and with it the locks it was born with."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.SIG_IGN)
-    hold(signal.SIG_UNBLOCK)
+    mask(signal.SIG_UNBLOCK)
 
     def leave_with_parent():
         multiprocessing.parent_process().join()

@@ -118,10 +118,10 @@ class Scorer(torch.nn.Module):
             Image.fromarray(t.mul(255).round().clamp(0, 255).byte().permute(1, 2, 0).cpu().numpy())
             for t in (reference, distorted)
         ]
-        found = register(*images, self.model.options.align)
-        if not fits(found, self.model):
+        registration = register(*images, self.model.options.align)
+        if not fits(registration, self.model):
             return reference, distorted
-        return [to_tensor(i, "aligned", False).to(reference.device) for i in found.apply(*images)]
+        return [to_tensor(i, "aligned", False).to(reference.device) for i in registration.apply(*images)]
 
     def score(self, x, y):
         """Batches of distorted images and references (B, 3, H, W) -> scores (B,), float32."""

@@ -155,45 +155,44 @@ def options_of(settings, random, weights_dir, device):
     )
 
 
-def recipe(told, named, options):
+def recipe(settings, methods, options):
     """-> (models, function {column: [scores of a pair]} -> [scores of a pair] of the file's own method)."""
-    if "fused" in told:
-        fusion = fused.parse(told["method"])
+    if "fused" in settings:
+        fusion = fused.parse(settings["method"])
         models = with_columns([], fusion.factors, options)
         factors = fused_files.factors_of(fusion, [c for m in models for c in m.columns])
 
-        def product(found):
-            return fused_files.scores(fusion, factors, {f: [v[0] for v in found[c.name]] for f, c in factors.items()})[
-                :, None
-            ]
+        def product(scores):
+            of_factors = {f: [values[0] for values in scores[c.name]] for f, c in factors.items()}
+            return fused_files.scores(fusion, factors, of_factors)[:, None]
 
         return models, product
-    name = told["method"]
-    if told["feature"] == "own":
-        split = [(n, *n.rpartition(":")) for n in named]
-        found = {f"{Path(file).stem}-{function}": n for n, file, _, function in split}
-        if name not in found:
+    name = settings["method"]
+    if settings["feature"] == "own":
+        parts = [(method, *method.rpartition(":")) for method in methods]
+        by_name = {f"{Path(file).stem}-{function}": method for method, file, _, function in parts}
+        if name not in by_name:
             raise UsageError(f"{name} is one's own metric: name it by -m FILE.py:FUNCTION")
-        name = found[name]
-    [model] = build([name], [told["distance"]] if told["distance"] else [], options)
-    return [model], lambda found: found[model.columns[0].name]
+        name = by_name[name]
+    [model] = build([name], [settings["distance"]] if settings["distance"] else [], options)
+    return [model], lambda scores: scores[model.columns[0].name]
 
 
 def dataset_of(name, document, where):
     """The dataset of that name, loaded once; a CSV dataset is the one of -dat that has it."""
     files = [path for path in where.datasets if lists.is_list(path)]
-    own = [path for path in files if lists.name_of(path, datasets.DATASETS) == name]
-    if name not in datasets.DATASETS and not own:
+    lists_of_name = [path for path in files if lists.name_of(path, datasets.DATASETS) == name]
+    if name not in datasets.DATASETS and not lists_of_name:
         raise UsageError(f"its dataset {name} is none of those known; name its file by -dat {name}.csv")
     key = name, "left_out" in document["settings"], of_noise_floor(document)
     if key not in where.loaded:
-        again = Run(
+        run = Run(
             data_root=where.data_root,
             skip_bad=key[1],
             noise_floor=key[2],
-            higher_is=document["label_higher_is"] if own else None,
+            higher_is=document["label_higher_is"] if lists_of_name else None,
         )
-        where.loaded[key] = experiment.load(own[0] if own else name, again)
+        where.loaded[key] = experiment.load(lists_of_name[0] if lists_of_name else name, run)
     return where.loaded[key]
 
 
@@ -209,11 +208,11 @@ def compare_settings(document, models, prepared, perturbation, run):
             documents[column.method, column.distance, column.align != "none"] = experiment.document(
                 model, weights, column, prepared, perturbation, run
             )
-    told = document["settings"]
+    settings = document["settings"]
     parts = (
-        {(*factor(name)[:2], "align" in part): part for name, part in told["factors"].items()}
-        if "factors" in told
-        else {key: told for key in documents}
+        {(*factor(name)[:2], "align" in part): part for name, part in settings["factors"].items()}
+        if "factors" in settings
+        else {key: settings for key in documents}
     )
     changes = [d for key, part in parts.items() for d in write.differences(part, documents[key]["settings"])]
     if changes:

@@ -49,11 +49,11 @@ def scores(args, methods, names, limit=2, perturbations=("none",), device=None, 
             progress=False,
             **(weights | {"precision": "fp32"} | flags),
         )
-        found = {}
+        values = {}
         for row in result.rows:
             for line in row.output.done.values():
-                found[row.column.name, row.perturbation[0], line[0]] = float(line[3])
-        return found
+                values[row.column.name, row.perturbation[0], line[0]] = float(line[3])
+        return values
 
 
 def worst(one, other):
@@ -65,7 +65,7 @@ def worst(one, other):
     return gaps[key], " ".join(key)
 
 
-def held(what, one, other, limit):
+def compared(what, one, other, limit):
     gap, where = worst(one, other)
     text = f"{len(one)} scores, the largest difference {gap:.1e} ({where}), expected {limit:g} at most"
     return what, text, {"ok": gap <= limit, "difference": gap, "scores": len(one)}
@@ -80,8 +80,8 @@ def golden(args):
         lines = list(csv.DictReader(file))
     carried = {(line["column"], line["perturbation"], line["dis"]): float(line["pred"]) for line in lines}
     methods = ["psnr", "msssim", "fsim", "stlpips_alex", "st_alexnet"]
-    found = scores(args, methods, ["l2", "cos"], limit=3, perturbations=("none", "tra"))
-    yield held("carried scores", {key: found[key] for key in carried}, carried, FP32)
+    computed = scores(args, methods, ["l2", "cos"], limit=3, perturbations=("none", "tra"))
+    yield compared("carried scores", {key: computed[key] for key in carried}, carried, FP32)
     tokens = [name for name, entry in models.BACKBONES.items() if entry.kind == "tokens"]
     maps = [name for name, entry in models.BACKBONES.items() if entry.kind == "maps"]
     embedded = [f"embed_{name}" for name, entry in models.BACKBONES.items() if entry.embedding]
@@ -95,14 +95,14 @@ def golden(args):
         "metrics": (metrics, []),
     }
     for kind, (methods, names) in kinds.items():
-        here, cpu = (scores(args, methods, names, limit=1, device=device) for device in (args.device, "cpu"))
-        yield held(f"{kind} against the CPU", here, cpu, FP32)
+        on_device, on_cpu = (scores(args, methods, names, limit=1, device=device) for device in (args.device, "cpu"))
+        yield compared(f"{kind} against the CPU", on_device, on_cpu, FP32)
     half = [SMALL] if args.rehearse else ["clip_vitb32", "clip_rn50"]
     precision = "fp16" if args.rehearse else "paper"
-    here, cpu = (
+    on_device, on_cpu = (
         scores(args, half, ["l2", "cos"], limit=1, device=d, precision=precision) for d in (args.device, "cpu")
     )
-    yield held("float16 against the CPU", here, cpu, HALF)
+    yield compared("float16 against the CPU", on_device, on_cpu, HALF)
 
 
 # ---- (b) out of memory
@@ -125,18 +125,18 @@ def memory(args):
                 return features(self, images, batch)
 
             engine.Engine.pixels = pixels
-            found = scores(args, [name], ["l2"], limit=6, batch_size=8)
+            computed = scores(args, [name], ["l2"], limit=6, batch_size=8)
             engine.Engine.pixels = features
         else:
             torch.cuda.empty_cache()
             total = torch.cuda.get_device_properties(args.device).total_memory
             torch.cuda.set_per_process_memory_fraction(3 * 2**30 / total)
-            found = scores(args, [name], ["l2"], limit=60, batch_size=512)
+            computed = scores(args, [name], ["l2"], limit=60, batch_size=512)
             torch.cuda.set_per_process_memory_fraction(1.0)
-            found = {key: found[key] for key in expected}
+            computed = {key: computed[key] for key in expected}
     finally:
         engine.warn = warn
-    what, text, numbers = held("out of memory", found, expected, FP32)
+    what, text, numbers = compared("out of memory", computed, expected, FP32)
     text = f"{len(warned)} halvings ({warned[0] if warned else 'none'}); {text}"
     yield what, text, numbers | {"ok": numbers["ok"] and bool(warned), "halvings": len(warned)}
 
@@ -232,8 +232,8 @@ def readers(args):
     for kind in ("png",) if args.rehearse else ("bmp", "png"):
         for workers in (2,) if args.rehearse else (0, 4, 8, 16):
             flags = [*shape(args), "--precision", "fp32" if args.rehearse else "fp16", "--workers", workers]
-            found = bench(args, "--only", "pipeline", "--images", kind, *flags)
-            numbers = next(numbers for what, numbers in found.items() if what.startswith("pipeline"))
+            results = bench(args, "--only", "pipeline", "--images", kind, *flags)
+            numbers = next(numbers for what, numbers in results.items() if what.startswith("pipeline"))
             text = f"{numbers['windows_per_s']:.1f} windows/s, {numbers['share']:.0%} of bare forward passes"
             yield f"{workers} workers, {kind}", text, numbers
 
@@ -257,12 +257,12 @@ def machine(args):
     with open("/proc/cpuinfo", encoding="utf-8") as file:
         flags = set(re.search(r"^flags\s*:(.*)$", file.read(), re.M)[1].split())
     sets = [name for name in ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8") if name in flags]
-    found = {"torch": torch.__version__, "cores": os.cpu_count(), "instruction_sets": sets}
+    facts = {"torch": torch.__version__, "cores": os.cpu_count(), "instruction_sets": sets}
     if not args.rehearse:
         properties = torch.cuda.get_device_properties(args.device)
-        found |= {"device": properties.name, "memory_gib": round(properties.total_memory / 2**30, 1)}
-        found |= {"capability": f"{properties.major}.{properties.minor}", "cuda": torch.version.cuda}
-    return found
+        facts |= {"device": properties.name, "memory_gib": round(properties.total_memory / 2**30, 1)}
+        facts |= {"capability": f"{properties.major}.{properties.minor}", "cuda": torch.version.cuda}
+    return facts
 
 
 def keep(result, texts):

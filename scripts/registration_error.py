@@ -111,7 +111,7 @@ def scores(name, pct, images):
     from scoring import Scorer
     from scoring.registration import Registration
 
-    found = {}
+    coefficients = {}
     for method in ("psnr", "msssim", "fsim"):
         scorer, values = Scorer(method), []
         for _, reference, distorted in images:
@@ -119,8 +119,8 @@ def scores(name, pct, images):
             seen = perturb(reference, "reference", name, pct), perturb(distorted, "distorted", name, pct)
             seen = Registration(truth, *seen[0].size, 1.0, True, "").apply(*seen)
             values.append(scorer(*seen).item() * (-1 if scorer.higher_is == "better" else 1))
-        found[method] = srcc(np.array(values), np.array([float(pair[-1]) for pair, _, _ in images]))
-    return found
+        coefficients[method] = srcc(np.array(values), np.array([float(pair[-1]) for pair, _, _ in images]))
+    return coefficients
 
 
 def cell(text):
@@ -147,8 +147,8 @@ def main(argv=None):
     if args.scores:
         for perturbation in args.perturbations:
             name, _, pct = perturbation.partition("-")
-            found = scores(name, float(pct or 0), images)
-            print(perturbation, *(f"{method} {value:.3f}" for method, value in found.items()), flush=True)
+            coefficients = scores(name, float(pct or 0), images)
+            print(perturbation, *(f"{method} {value:.3f}" for method, value in coefficients.items()), flush=True)
         return
     print(f"{'':8}{'moved':>9}{'median':>8}{'95 %':>8}{'largest':>9}{'wrong':>7}{'seconds':>9}")
     for perturbation in args.perturbations:

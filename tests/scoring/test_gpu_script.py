@@ -25,8 +25,8 @@ def test_a_cpu_gives_the_carried_scores():
 def test_scores_that_differ_are_noticed_and_named():
     one, other = {("psnr", "none", "a.png"): 30.0, ("psnr", "none", "b.png"): 20.0}, {}
     other = one | {("psnr", "none", "b.png"): 20.1}
-    assert gpu.held("x", one, one, 1e-4)[2]["ok"]
-    what, text, numbers = gpu.held("x", one, other, 1e-4)
+    assert gpu.compared("x", one, one, 1e-4)[2]["ok"]
+    what, text, numbers = gpu.compared("x", one, other, 1e-4)
     assert not numbers["ok"] and "psnr none b.png" in text
     with pytest.raises(WorkError, match="expected the same scores twice"):
         gpu.worst(one, {})

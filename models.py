@@ -8,7 +8,9 @@ imported or built before a backbone is loaded. Pixels go in as they are, without
 (METHOD.md section 1), and it decides every number.
 """
 
-from collections.abc import Sequence
+import functools
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -312,14 +314,30 @@ def check_precision(precision: str, device: str) -> None:
         raise UsageError("--precision tf32 needs a CUDA device; on a CPU choose fp32, bf16 or fp16")
 
 
-def warn_of_bfloat16(precision: str, device) -> None:
-    """bfloat16 on a CPU without its matrix unit takes longer than float32 (docs/speed.md). device: torch.device."""
+def cost_of_bfloat16(clock: Callable = time.perf_counter) -> float:
+    """How many times as long as in float32 a matrix product of a ViT-B's size takes in bfloat16 on this CPU."""
     import torch
 
-    if precision == "bf16" and device.type == "cpu":
-        capabilities = getattr(torch.cpu, "get_capabilities", dict)()
-        if not capabilities.get("amx_bf16", True):
-            warn("--precision bf16: this CPU has no AMX, without which bf16 is slower than fp32")
+    a, b = torch.ones(2 * 197, 768), torch.ones(768, 3072)
+    seconds = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        x, y, times = a.to(dtype), b.to(dtype), []
+        for _ in range(3):
+            start = clock()
+            x @ y
+            times.append(clock() - start)
+        seconds[dtype] = min(times)
+    return seconds[torch.bfloat16] / seconds[torch.float32]
+
+
+@functools.cache
+def warn_of_bfloat16() -> None:
+    """Says once, where bfloat16 on this CPU is the slower of the two, by how much in a measurement just made."""
+    if (cost := cost_of_bfloat16()) > 1:
+        warn(
+            f"--precision bf16: a matrix product takes {cost:.1f} times as long as in fp32 on this CPU (measured just "
+            "now; bf16 pays where a CPU has AMX)"
+        )
 
 
 def allow_tf32(allowed: bool) -> None:
@@ -370,7 +388,6 @@ def load_backbone(
 
     entry, device = backbone(name), torch.device(device)
     check_precision(precision, device.type)
-    warn_of_bfloat16(precision, device)
     allow_tf32(precision == "tf32")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

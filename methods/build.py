@@ -148,6 +148,8 @@ def ranges(numbers):
 
 def backbone_model(base, names, distances, options):
     entry = models.backbone(base)
+    if options.precision == "bf16" and options.device == "cpu":
+        models.warn_of_bfloat16()
     method = label(base, options)
     columns = []
     for name in names:

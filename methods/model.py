@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import distances
 import models
+from common.errors import UsageError
 from distances import Features
 from networks import weights as files
 from networks.download import resolve
@@ -22,6 +23,7 @@ if TYPE_CHECKING:  # named in annotations only
 
 PROTOCOLS = ("paper", "corrected")
 ALIGN = ("none", "shift", "similarity")  # what is undone before scoring (scoring/registration.py)
+AUTO = "auto"  # a precision that run.py chooses by a trial (scoring/precision.py)
 ALIGNED = "-aligned"  # ends the name of a score column that was scored so
 
 
@@ -32,7 +34,7 @@ class Options:
     weights: str = "pretrained"  # or "random"
     weights_dir: str | None = None
     device: str = "cpu"
-    precision: str = "paper"
+    precision: str = "paper"  # of models.PRECISIONS, or AUTO
     protocol: str = "paper"
     normalize: str = "none"
     window: int | None = 224  # a side; None: the whole image
@@ -93,6 +95,11 @@ class Model:
 
     def load(self) -> Callable:
         """-> features(x): float (B, 3, H, W) in [0, 1] on the device -> distances.Features."""
+        if self.options.precision == AUTO:
+            raise UsageError(
+                "--precision auto: only a run over a dataset makes the trial that chooses; name one of "
+                f"{', '.join(models.PRECISIONS)}"
+            )
         models.allow_tf32(self.options.precision == "tf32")
         return self.loader(self)
 

@@ -10,7 +10,7 @@ from distances import DISTANCES
 from methods import fused
 from methods.build import build, is_column, pass_of, with_columns
 from methods.fused import Fused
-from methods.model import ALIGN, PROTOCOLS, Model, Options
+from methods.model import ALIGN, AUTO, PROTOCOLS, Model, Options
 from models import PRECISIONS
 from networks.weights import Weights
 
@@ -43,9 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     what.add_argument(
         "--precision",
-        choices=PRECISIONS,
+        choices=(*PRECISIONS, AUTO),
         default=usual.precision,
-        help="paper: float16 where the authors had it (OpenAI CLIP)",
+        help="paper: float16 where the authors had it (OpenAI CLIP); auto: by a timed trial",
     )
     what.add_argument(
         "--protocol", choices=PROTOCOLS, default=usual.protocol, help="corrected: the methods with their defects mended"

@@ -13,10 +13,10 @@ import datasets
 from common import images, torchrun
 from common.errors import UsageError, WorkError, one_line
 from common.terminal import progress, warn
-from methods.model import known_by
+from methods.model import AUTO, known_by
 from scorefiles import write
 from scorefiles.read import stem
-from scoring import aligning, fused_files
+from scoring import aligning, fused_files, precision
 from scoring.aligning import fits
 from scoring.engine import score_plan
 from scoring.plan import ImageFile, Plan, check_sizes, default_batch, tiles
@@ -151,6 +151,15 @@ def document(model, weights, column, prepared, perturbation, run):
     return document | ({"left_out": prepared.left_out} if prepared.left_out else {})  # with the reasons
 
 
+def settled(model, prepared, run):
+    """The model in the precision that --precision auto takes on this dataset; itself where another was asked for."""
+    if model.options.precision != AUTO:
+        return model
+    tried = replace(run, dry_run=True)  # a plan without registrations
+    begun = precision.of_files(model, prepared, run)
+    return precision.settled(model, begun, lambda m: plan(m, prepared, tried, default_batch(m.options.device))[0])
+
+
 def open_outputs(model, weights, prepared, run):
     """-> ({(column name, perturbation): Output}, batch size): the batch size asked for, else that of a partial file
     that is to be continued, else the device's default."""
@@ -253,6 +262,8 @@ def execute(names, models, fusions, run, say=None):
         raise UsageError("--shard: torchrun makes the shards itself; leave one of the two out")
     if ranks > 1:
         run = replace(run, shard=(rank + 1, ranks))
+    if run.shard and any(model.options.precision == AUTO for model in models):
+        raise UsageError("--precision auto: the shards of a run must be of one precision; name it")
     if run.saveas and sum(len(model.columns) for model in models) != 1:
         raise UsageError("-s/--saveas names one file: use it with one method and one distance")
     weights = [(model, attempt(asked_as(model), model.files)) for model in models]
@@ -270,6 +281,9 @@ def execute(names, models, fusions, run, say=None):
     for prepared in prepared_sets:
         for model, files in models:
             name = f"{asked_as(model)} on {prepared.dataset.name}"
+            model = attempt(name, settled, model, prepared, run)
+            if model is None:
+                continue
             if run.dry_run:
                 estimates.append(attempt(name, estimate, model, files, prepared, run))
                 continue

@@ -33,10 +33,9 @@ from scoring import experiment, fused_files
 from scoring.engine import score_plan
 from scoring.plan import default_batch
 from scoring.settings import Run
+from scoring.tolerance import COARSE, FINE, relative
 
 SEED = 0
-FINE, COARSE = 1e-4, 0.02  # of a score,
-SMALL = 0.01  # or of this share of the file's largest score where that is more
 STEP = 3e-7  # a step or two of s in float32, in scores log(s + 1)^0.25 (METHOD.md section 6)
 KNOWN = {"perturbation": tuple(PERTURBATIONS), "precision": PRECISIONS, "protocol": PROTOCOLS}
 
@@ -252,13 +251,13 @@ def rooted(settings):
 def compare_scores(names, then, now, loose, steps, largest):
     """Largest relative difference of scores (then, now: a list a pair). Raises Differs naming the pair furthest off."""
     tolerance = COARSE if loose else FINE
-    floor, worst, wrong = SMALL * largest, 0.0, []
+    worst, wrong = 0.0, []
     for name, old, new in zip(names, then, now):
         for a, b in zip(old, map(float, new), strict=True):
-            size = max(abs(a), abs(b), floor)
-            worst = max(worst, abs(a - b) / size if size else 0.0)
-            if abs(a - b) > tolerance * size and not (steps and abs(a**4 - b**4) <= STEP):
-                wrong.append((abs(a - b) / size, f"{name}: {a:.9g} in the file, {b:.9g} now"))
+            share = relative(a, b, largest)
+            worst = max(worst, share)
+            if share > tolerance and not (steps and abs(a**4 - b**4) <= STEP):
+                wrong.append((share, f"{name}: {a:.9g} in the file, {b:.9g} now"))
     if wrong:
         raise Differs(f"{max(wrong)[1]} ({len({text.split(': ')[0] for _, text in wrong})} of {len(names)} pairs)")
     return worst

@@ -6,6 +6,8 @@ import torch
 
 import models
 from common.errors import UsageError
+from methods.build import build
+from methods.model import Options
 from models import BACKBONES, load_backbone
 from networks import trunks
 
@@ -276,9 +278,18 @@ def test_what_is_refused(arguments, message):
         load_backbone(**arguments)
 
 
-@pytest.mark.parametrize("amx, warned", ((True, 0), (False, 1)))
-def test_bfloat16_on_a_cpu_without_its_matrix_unit_is_warned_of(amx, warned, monkeypatch, capsys):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": amx}, raising=False)
-    for precision, expected in (("bf16", warned), ("fp32", 0)):
-        models.warn_of_bfloat16(precision, torch.device("cpu"))
-        assert capsys.readouterr().err.count("no AMX") == expected
+@pytest.mark.parametrize("cost, warned", ((3.25, 1), (0.5, 0)))
+def test_a_slow_bfloat16_is_warned_of_once_with_what_was_measured(cost, warned, monkeypatch, capsys):
+    monkeypatch.setattr(models, "cost_of_bfloat16", lambda: cost)
+    models.warn_of_bfloat16.cache_clear()
+    for precision in ("fp32", "bf16", "bf16"):
+        for name in ("st_alexnet", "dinov1"):
+            build([name], ["l2"], Options(precision=precision))
+        assert precision == "bf16" or capsys.readouterr().err == ""
+    assert capsys.readouterr().err.count("takes 3.2 times as long as in fp32 on this CPU") == warned
+    models.warn_of_bfloat16.cache_clear()
+
+
+def test_the_cost_of_bfloat16_is_the_least_of_its_times_over_the_least_of_float32():
+    times = iter([0, 9, 10, 12, 20, 24, 30, 39, 40, 47, 50, 56])  # lasting 9, 2, 4 and 9, 7, 6
+    assert models.cost_of_bfloat16(lambda: next(times)) == 3

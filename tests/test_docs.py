@@ -51,13 +51,13 @@ def blocks(path):
 
 
 def commands_of(lines):
-    found = []
+    commands = []
     for line in lines:
         if line.startswith("$ "):
-            found.append((line[2:], []))
-        elif found:
-            found[-1][1].append(line)
-    return tuple((command, tuple(output)) for command, output in found)
+            commands.append((line[2:], []))
+        elif commands:
+            commands[-1][1].append(line)
+    return tuple((command, tuple(output)) for command, output in commands)
 
 
 def difference(expected, printed):

@@ -116,7 +116,7 @@ def huggingface(state):
             for name, part in zip(("query", "key", "value"), value.chunk(3)):
                 result[f"vit.encoder.layer.{block}.attention.attention.{name}.{kind}"] = part
             continue
-        for ours, theirs in (
+        for timm_part, huggingface_part in (
             ("cls_token", "embeddings.cls_token"),
             ("pos_embed", "embeddings.position_embeddings"),
             ("patch_embed.proj", "embeddings.patch_embeddings.projection"),
@@ -127,7 +127,7 @@ def huggingface(state):
             ("norm1", "layernorm_before"),
             ("norm2", "layernorm_after"),
         ):
-            key = key.replace(ours, theirs)
+            key = key.replace(timm_part, huggingface_part)
         key = key.replace("norm.", "layernorm.") if key.startswith("norm.") else key
         result[("classifier" + key[4:]) if key.startswith("head") else f"vit.{key}"] = value
     return result

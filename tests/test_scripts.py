@@ -100,15 +100,15 @@ def test_what_is_missing_is_named_once_at_the_end_and_the_rest_is_done(monkeypat
     recorded = Recorded([("dinov1", "no weights for dinov1; use --weights-dir")])
     code, out, err = table(monkeypatch, capsys, recorded, "--table", "all", "-sdir", tmp_path / "none")
     assert len(recorded.calls) == len(paper.calls(paper.published("123"))) and code == 1 and "756 missing" in out
-    told = "not everything could be scored:\nmissing: dinov1: no weights for dinov1; use --weights-dir\n"
-    assert err.endswith(told)  # once, though three calls said it
+    expected = "not everything could be scored:\nmissing: dinov1: no weights for dinov1; use --weights-dir\n"
+    assert err.endswith(expected)  # once, though three calls said it
 
 
 def test_wrong_flags_and_ctrl_c_end_it(monkeypatch, capsys, tmp_path):
-    for error, code in ((UsageError("wrong"), 2), (KeyboardInterrupt(), 130)):
+    for error, expected in ((UsageError("wrong"), 2), (KeyboardInterrupt(), 130)):
         recorded = Recorded(error=error)
-        found, out, _ = table(monkeypatch, capsys, recorded, "--table", "2", "-sdir", tmp_path / "none")
-        assert found == code and not out and len(recorded.calls) < len(paper.calls(paper.published("2")))
+        code, out, _ = table(monkeypatch, capsys, recorded, "--table", "2", "-sdir", tmp_path / "none")
+        assert code == expected and not out and len(recorded.calls) < len(paper.calls(paper.published("2")))
     assert "-dat, -d: --table says itself" in refused(capsys, "--table", "2", "-dat", "live", "-d", "l2")
 
 

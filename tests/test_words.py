@@ -24,8 +24,8 @@ def test_pillows_own_limit_is_told_as_ours(tmp_path, monkeypatch):
 
 
 def test_one_metric_takes_and_two_take():
-    for names, told in ((["psnr"], "psnr takes no distance"), (["psnr", "fsim"], "psnr, fsim take no distance")):
-        with pytest.raises(UsageError, match=told):
+    for names, expected in ((["psnr"], "psnr takes no distance"), (["psnr", "fsim"], "psnr, fsim take no distance")):
+        with pytest.raises(UsageError, match=expected):
             build(names, ["l2"], Options())
 
 
@@ -72,5 +72,5 @@ def test_a_dry_run_calls_things_by_their_name_and_adds_up(tmp_path, capsys):
 def test_parts_that_cannot_make_a_whole_are_told(tmp_path, capsys):
     argv = ["-dat", make(tmp_path / "data", pairs=12, references=6), "-m", "psnr", "-sdir", tmp_path / "out"]
     assert "divisions" not in call(capsys, *argv, "--shard", "1/3")[2]
-    told = call(capsys, *argv, "--shard", "2/2")[2]
-    assert "parts of different divisions (1/3, 2/2); 2 of 12 pairs are in none" in told
+    errors = call(capsys, *argv, "--shard", "2/2")[2]
+    assert "parts of different divisions (1/3, 2/2); 2 of 12 pairs are in none" in errors

@@ -19,12 +19,12 @@ DEMSAR = np.array([
 
 def test_demsars_example():
     """Mean ranks 3.143, 2.000, 2.893, 1.964 and CD 1.25; his chi-square, 9.28, leaves the correction for ties out."""
-    found = friedman_nemenyi(DEMSAR)
-    assert found.mean == pytest.approx([3.143, 2.000, 2.893, 1.964], abs=5e-4)
-    assert found.critical == pytest.approx(1.25, abs=5e-3)
-    uncorrected = 12 * 14 / (4 * 5) * (np.sum(found.mean**2) - 4 * 5**2 / 4)
+    ranks = friedman_nemenyi(DEMSAR)
+    assert ranks.mean == pytest.approx([3.143, 2.000, 2.893, 1.964], abs=5e-4)
+    assert ranks.critical == pytest.approx(1.25, abs=5e-3)
+    uncorrected = 12 * 14 / (4 * 5) * (np.sum(ranks.mean**2) - 4 * 5**2 / 4)
     assert uncorrected == pytest.approx(9.28, abs=0.01)
-    assert found.statistic >= uncorrected and found.p == pytest.approx(stats.chi2.sf(found.statistic, 3))
+    assert ranks.statistic >= uncorrected and ranks.p == pytest.approx(stats.chi2.sf(ranks.statistic, 3))
 
 
 def test_random_effects_are_statsmodels():
@@ -34,12 +34,12 @@ def test_random_effects_are_statsmodels():
     for spread in (0.02, 0.05):  # where nothing is between datasets, theirs goes below zero
         differences = 0.03 + spread * rng.normal(size=5) + 0.01 * rng.normal(size=5)
         errors = rng.uniform(0.008, 0.02, 5)
-        theirs = combine_effects(differences, errors**2, method_re="dl", use_t=True)
-        found = random_effects(differences, errors)
-        assert found.between**2 == pytest.approx(max(0, theirs.tau2), abs=1e-12)
-        assert found.estimate == pytest.approx(theirs.mean_effect_re, abs=1e-9)
-        half = stats.t.ppf(0.975, 4) * theirs.sd_eff_w_re_hksj
-        assert (found.low, found.high) == pytest.approx((found.estimate - half, found.estimate + half), abs=1e-9)
+        expected = combine_effects(differences, errors**2, method_re="dl", use_t=True)
+        effect = random_effects(differences, errors)
+        assert effect.between**2 == pytest.approx(max(0, expected.tau2), abs=1e-12)
+        assert effect.estimate == pytest.approx(expected.mean_effect_re, abs=1e-9)
+        half = stats.t.ppf(0.975, 4) * expected.sd_eff_w_re_hksj
+        assert (effect.low, effect.high) == pytest.approx((effect.estimate - half, effect.estimate + half), abs=1e-9)
 
 
 def test_too_little():

@@ -87,9 +87,9 @@ def test_bca_agrees_with_scipy_on_independent_data():
     sample = np.random.default_rng(7).lognormal(size=60)
     ours = resample(ratio(sample[:, None], np.ones((60, 1))), 60, resamples=20000, seed=0)
     for method, name in (("bca", "BCa"), ("percentile", "percentile")):
-        theirs = stats.bootstrap((sample,), np.mean, n_resamples=20000, method=name, rng=np.random.default_rng(0))
+        scipys = stats.bootstrap((sample,), np.mean, n_resamples=20000, method=name, rng=np.random.default_rng(0))
         np.testing.assert_allclose(
-            ours.interval(0, method=method), theirs.confidence_interval, atol=0.03
+            ours.interval(0, method=method), scipys.confidence_interval, atol=0.03
         )  # Monte Carlo noise
     assert (
         ours.interval(0, method="bca")[1] > ours.interval(0, method="percentile")[1] + 0.03

@@ -82,10 +82,10 @@ def test_a_fit_is_no_worse_than_scipys_from_the_true_start():
     def formula(x, b1, b2, b3, b4):
         return b2 + (b1 - b2) / (1 + np.exp(-(x - b3) / b4))
 
-    theirs, _ = curve_fit(formula, x, y, p0=(80, 0, 1, 0.8), maxfev=20000)
+    scipys, _ = curve_fit(formula, x, y, p0=(80, 0, 1, 0.8), maxfev=20000)
     ours = fit("logistic4", x, y)
-    assert rmse(ours(x), y) <= rmse(formula(x, *theirs), y) * (1 + 1e-6)
-    assert ours.parameters == pytest.approx(theirs, rel=1e-2)
+    assert rmse(ours(x), y) <= rmse(formula(x, *scipys), y) * (1 + 1e-6)
+    assert ours.parameters == pytest.approx(scipys, rel=1e-2)
 
 
 def test_units_do_not_matter():
@@ -117,7 +117,7 @@ def test_a_cubic_is_the_best_one_that_rises(curve):
     result, places = fit("cubic", x, y), np.linspace(x.min(), x.max(), 200)
     slopes = np.stack([0 * places, 1 + 0 * places, 2 * places, 3 * places**2], axis=1)
     basis = np.stack([np.ones_like(x), x, x**2, x**3], axis=1)
-    theirs = minimize(
+    best = minimize(
         lambda b: np.mean((basis @ b - y) ** 2),
         np.polynomial.polynomial.polyfit(x, y, 1).tolist() + [0, 0],
         jac=lambda b: 2 * basis.T @ (basis @ b - y) / len(x),
@@ -126,7 +126,7 @@ def test_a_cubic_is_the_best_one_that_rises(curve):
     )
     free = np.polynomial.polynomial.polyfit(x, y, 3)
     assert result.monotonic and result.constrained == bool((slopes @ free < -1e-6).any())
-    assert np.mean((result(x) - y) ** 2) == pytest.approx(theirs.fun, rel=2e-3)
+    assert np.mean((result(x) - y) ** 2) == pytest.approx(best.fun, rel=2e-3)
 
 
 def test_data_that_do_not_level_off_are_said_to_be_unbounded():

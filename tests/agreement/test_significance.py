@@ -94,9 +94,9 @@ def test_krasula_by_hand():
     label, prediction, error = np.array([0.0, 1, 5, 6]), np.array([0.0, 3, 2, 8]), np.ones(4)
     _, _, better = different(label, error)
     assert list(better) == [0, -1, -1, -1, -1, 0]
-    found = krasula(label, prediction, error, ["a", "a", "b", "b"], resamples=100)
-    assert (found["pairs"], found["different"]) == (6, 4)
-    assert [found[name].estimate[0] for name in ("different_similar", "better_worse", "correct")] == pytest.approx(
+    shares = krasula(label, prediction, error, ["a", "a", "b", "b"], resamples=100)
+    assert (shares["pairs"], shares["different"]) == (6, 4)
+    assert [shares[name].estimate[0] for name in ("different_similar", "better_worse", "correct")] == pytest.approx(
         [3 / 8, 15 / 16, 3 / 4]
     )
 
@@ -105,14 +105,14 @@ def test_krasulas_resamples_equal_the_resample_written_out():
     rng = np.random.default_rng(8)
     cluster, label = np.repeat(np.arange(6), 10), rng.normal(size=60)
     prediction, error = label + rng.normal(size=60), np.full(60, 0.3)
-    found = krasula(label, prediction, error, cluster, resamples=5, seed=2)
+    shares = krasula(label, prediction, error, cluster, resamples=5, seed=2)
 
     def area(positive, negative):
         return (np.sign(positive[:, None] - negative).mean() + 1) / 2
 
     for draw, *values in zip(
         multiplicities(6, 5, 2),
-        *(found[name].values[:, 0] for name in ("different_similar", "better_worse", "correct")),
+        *(shares[name].values[:, 0] for name in ("different_similar", "better_worse", "correct")),
     ):
         rows = np.repeat(np.arange(60), draw[cluster].astype(int))
         i, j, better = different(label[rows], error[rows])

@@ -50,9 +50,9 @@ def test_interval_p_and_verdict_never_contradict_each_other():
 def test_a_single_difference_is_students_interval_of_the_jackknife():
     values = np.random.default_rng(0).normal(size=(20, 1))
     family = judge([Contrast(linear(values, 20000), 0)])
-    theirs = stats.t.interval(0.95, 19, values.mean(), stats.sem(values[:, 0]))
-    np.testing.assert_allclose((family.low[0], family.high[0]), theirs, rtol=0.02, atol=0.01)
-    np.testing.assert_allclose(single(Contrast(linear(values, 100), 0)), theirs, rtol=1e-12)
+    students = stats.t.interval(0.95, 19, values.mean(), stats.sem(values[:, 0]))
+    np.testing.assert_allclose((family.low[0], family.high[0]), students, rtol=0.02, atol=0.01)
+    np.testing.assert_allclose(single(Contrast(linear(values, 100), 0)), students, rtol=1e-12)
     assert family.p[0] == pytest.approx(stats.ttest_1samp(values[:, 0], 0).pvalue, abs=0.01)
     assert jackknife_error(linear(values, 100).jackknife[:, 0]) == pytest.approx(stats.sem(values[:, 0]), rel=1e-12)
 

@@ -31,7 +31,7 @@ def test_byte_order_marks_line_ends_and_blank_lines_change_nothing(text, tmp_pat
 
 
 @pytest.mark.parametrize(
-    "text, told",
+    "text, expected",
     [
         ("5.5 i01_01_1.bmp\n3.2\n", "line 2: expected 2 fields, found '3.2'"),
         ("5.5 i01_01_1.bmp x\n", "line 1: expected 2 fields"),
@@ -56,9 +56,9 @@ def test_byte_order_marks_line_ends_and_blank_lines_change_nothing(text, tmp_pat
         ("5.5 ../i01_01_1.bmp\n", "expected a name like"),
     ],
 )
-def test_broken_label_file_names_file_and_line(text, told, tmp_path):
+def test_broken_label_file_names_file_and_line(text, expected, tmp_path):
     message = fails(datasets.load, "tid2013", make_tid(tmp_path / "tid2013", text))
-    assert told in message and ("mos_with_names.txt" in message or "images named" in message)
+    assert expected in message and ("mos_with_names.txt" in message or "images named" in message)
 
 
 def test_pairs_without_image_are_kept_on_request(tmp_path):
@@ -105,7 +105,7 @@ def test_fingerprint_tells_names_labels_sizes(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "broken, told",
+    "broken, expected",
     [
         (b"", "not a MATLAB file"),
         (b"not a mat file at all" * 20, "not a MATLAB file"),
@@ -115,10 +115,10 @@ def test_fingerprint_tells_names_labels_sizes(tmp_path):
 @pytest.mark.parametrize(
     "name, file", [("livedmos", "dmos.mat"), ("live", "refnames_all.mat"), ("live", "dmos_realigned.mat")]
 )
-def test_broken_mat_file(name, file, broken, told, tmp_path):
+def test_broken_mat_file(name, file, broken, expected, tmp_path):
     write(make_live(tmp_path / "live") / file, broken)
     message = fails(datasets.load, name, tmp_path)
-    assert told in message and file in message
+    assert expected in message and file in message
 
 
 def test_cut_mat_file(tmp_path):
@@ -128,7 +128,7 @@ def test_cut_mat_file(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "columns, changed, told",
+    "columns, changed, expected",
     [
         (981, {}, "expected 982 entries"),
         (982, {"orgs": np.zeros((1, 900))}, "found 982, 982, 900, 982"),
@@ -137,9 +137,9 @@ def test_cut_mat_file(tmp_path):
         (982, {"orgs": np.zeros((1, 982))}, "entry 2: expected a finite number, found 'nan'"),
     ],
 )
-def test_mat_file_of_another_shape(columns, changed, told, tmp_path):
+def test_mat_file_of_another_shape(columns, changed, expected, tmp_path):
     make_live(tmp_path / "live", realigned=False, columns=columns, **changed)
-    assert told in fails(datasets.load, "livedmos", tmp_path)
+    assert expected in fails(datasets.load, "livedmos", tmp_path)
 
 
 def test_mat_file_without_the_variable(tmp_path):
@@ -219,7 +219,7 @@ def test_impossible_data_roots(root, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text, told",
+    "text, expected",
     [
         ("dis,ref\na.png,r.png\n", "missing: mos"),
         ("dis,ref,mos,mos\na.png,r.png,1,2\n", "twice: mos"),
@@ -239,9 +239,9 @@ def test_impossible_data_roots(root, tmp_path):
         ('dis,ref,mos\n"a.png' + "x" * 140000 + '",r.png,1\n', "not CSV (field larger than field limit"),
     ],
 )
-def test_broken_csv(text, told, tmp_path):
+def test_broken_csv(text, expected, tmp_path):
     touch(tmp_path, "a.png", "b.png", "r.png")
-    assert told in fails(datasets.load, write(tmp_path / "x.csv", text), None)
+    assert expected in fails(datasets.load, write(tmp_path / "x.csv", text), None)
 
 
 # --- fuzz: either a dataset or one line

@@ -35,10 +35,10 @@ def test_each_layout_of_the_registry_is_read(name, i, make, tmp_path):
     dataset, plain = datasets.load(name, folder), datasets.load(name, MAKERS[name](tmp_path / "plain" / name))
     assert all(dataset.path(rel).is_file() for pair in dataset.pairs for rel in (pair.dis, pair.ref))
 
-    def told(pairs):
+    def named(pairs):
         return {(Path(p.dis).name, Path(p.ref).name, p.label, p.distortion) for p in pairs}
 
-    assert told(dataset.pairs) == told(plain.pairs)
+    assert named(dataset.pairs) == named(plain.pairs)
 
 
 def test_references_of_livemd_beside_its_parts(tmp_path):
@@ -200,8 +200,8 @@ def table():
     for entry in datasets.DATASETS.values():
         for i, layout in enumerate(entry.layouts):
             layout = re.sub(r"([<>*])", r"\\\1", layout)
-            told = f"| {entry.label} | {entry.higher_is} |" if i == 0 else "| | |"
-            yield (f"| {entry.name} | {', '.join(entry.folders) or '-'} " if i == 0 else "| | ") + f"| {layout} {told}"
+            label = f"| {entry.label} | {entry.higher_is} |" if i == 0 else "| | |"
+            yield (f"| {entry.name} | {', '.join(entry.folders) or '-'} " if i == 0 else "| | ") + f"| {layout} {label}"
 
 
 def test_the_page_repeats_the_registry():

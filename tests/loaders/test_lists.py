@@ -81,11 +81,11 @@ def test_a_meta_file_of_all_of_csiq_is_the_dataset(tmp_path):
     ]
 
 
-@pytest.mark.parametrize("header, told", [
+@pytest.mark.parametrize("header, expected", [
     ("dis,ref,mos,dmos", "twice: mos, dmos"), ("dis,dist_name,ref,mos", "twice: dis, dist_name"),
     ("dis,ref,label", "expected a header with the columns dis (or dist_name, dis_img_path), ref (or ")])  # fmt: skip
-def test_two_columns_of_a_kind_and_none(header, told, tmp_path):
-    assert told in fails(datasets.load, write(tmp_path / "x.csv", header + "\n1,2,3,4\n"), None)
+def test_two_columns_of_a_kind_and_none(header, expected, tmp_path):
+    assert expected in fails(datasets.load, write(tmp_path / "x.csv", header + "\n1,2,3,4\n"), None)
 
 
 def test_a_bare_name_in_two_folders_is_not_guessed(tmp_path):
@@ -141,10 +141,10 @@ def test_a_real_mos_has_the_right_sign(tmp_path, capsys):
     code, printed, _ = call(capsys, *flags, "--higher-is", "better")
     row = next(line for line in printed.splitlines() if "psnr" in line)
     assert code == 0 and float(row.split()[-1]) > 0.8, printed  # KRCC
-    code, _, told = call(
+    code, _, errors = call(
         capsys, "-dat", "demo", file, "-m", "psnr", "-sdir", tmp_path / "both", "--higher-is", "better", "--limit", "3"
     )
-    assert code == 0, told  # the flag is the list's, the registry knows its own
+    assert code == 0, errors  # the flag is the list's, the registry knows its own
 
 
 # ---- where the images may be

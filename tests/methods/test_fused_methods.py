@@ -221,11 +221,11 @@ def test_run_writes_the_product_of_its_factors_beside_them(finished, suffix):
     file = read(results / f"mine_{LABEL}{suffix}.csv")
     np.testing.assert_allclose(file.table["pred"], expected(results, suffix), rtol=1e-12)
     assert file.complete and file.sign == 1 and file.document["pred_higher_is"] == "worse"
-    told = file.settings
-    assert (told["fused"], told["floor"], told["protocol"]) == (BOTH, 1e-6, "paper")
+    settings = file.settings
+    assert (settings["fused"], settings["floor"], settings["protocol"]) == (BOTH, 1e-6, "paper")
     for name in ("psnr", "stlpips_alex"):
-        assert told["factors"][name] == read(results / f"mine_{name}{suffix}.csv").settings
-    assert told["perturbation"] == ("rot" if suffix else "none")
+        assert settings["factors"][name] == read(results / f"mine_{name}{suffix}.csv").settings
+    assert settings["perturbation"] == ("rot" if suffix else "none")
     assert sum(line.split()[1:2] == [LABEL] for line in stdout.splitlines()) == 2
     with open(results / "correlations.csv") as lines:
         assert f"mine_{LABEL}{suffix}.csv" in [line["file"] for line in csv.DictReader(lines)]
@@ -251,9 +251,9 @@ def test_fused_file_is_complete_only_when_its_factors_are(photographs, finished,
 def test_a_fused_file_made_of_other_factors_is_not_taken_for_this_one(photographs, finished, tmp_path):
     for path in finished[0].glob("mine_*"):
         (tmp_path / path.name).write_bytes(path.read_bytes())
-    told = json.loads((tmp_path / f"mine_{LABEL}.json").read_text())
-    told["settings"]["factors"]["psnr"]["protocol"] = "corrected"
-    (tmp_path / f"mine_{LABEL}.json").write_text(json.dumps(told))
+    document = json.loads((tmp_path / f"mine_{LABEL}.json").read_text())
+    document["settings"]["factors"]["psnr"]["protocol"] = "corrected"
+    (tmp_path / f"mine_{LABEL}.json").write_text(json.dumps(document))
     with pytest.raises(UsageError, match="factors.psnr.protocol"):
         run(photographs, tmp_path, "-m", BOTH)
 
@@ -335,9 +335,9 @@ def test_files_made_of_score_files_are_those_of_a_run(finished, tmp_path):
     done = start("fuse.py", finished[0], "--write", BOTH, "-sdir", tmp_path)
     assert done.returncode == 0, done.stderr
     for suffix in ("", "_rot-1"):
-        ours, theirs = (read(folder / f"mine_{LABEL}{suffix}.csv") for folder in (tmp_path, finished[0]))
-        assert ours.path.read_bytes() == theirs.path.read_bytes()
-        assert ours.settings == theirs.settings
+        made, of_run = (read(folder / f"mine_{LABEL}{suffix}.csv") for folder in (tmp_path, finished[0]))
+        assert made.path.read_bytes() == of_run.path.read_bytes()
+        assert made.settings == of_run.settings
 
 
 def test_files_that_cannot_be_made_are_named(finished, tmp_path):

@@ -59,7 +59,7 @@ def test_scores_a_real_pair(base, pair):
     plan = Plan(model, [(reference, reference), (distorted, reference)], [("none", 0.0)], None, 8)
     [(_, _, values)] = score_plan(plan, lambda perturbation, unit: model.columns)
     assert len(values) == len(PASSES[base]) + max(0, len(distances) - 1)
-    scores = {column: found[:, 0] for column, found in values.items()}
+    scores = {column: of_pair[:, 0] for column, of_pair in values.items()}
     for column, (same, other) in scores.items():
         assert np.isfinite([same, other]).all(), column
         if column in METRICS and METRICS[column].higher_is == "better":
@@ -71,7 +71,7 @@ def test_scores_a_real_pair(base, pair):
 
 
 @pytest.mark.parametrize(
-    "names, distances, told",
+    "names, distances, expected",
     [
         (["dinov3"], ["l2"], "unknown method 'dinov3'; nearest known: dinov2, dinov1"),
         (["dinov1"], ["l3"], "unknown distance 'l3'"),
@@ -83,8 +83,8 @@ def test_scores_a_real_pair(base, pair):
         (["embed_st_vgg16"], ["cos"], "has no embedding|unknown method"),
     ],
 )
-def test_what_is_refused(names, distances, told):
-    with pytest.raises(UsageError, match=told):
+def test_what_is_refused(names, distances, expected):
+    with pytest.raises(UsageError, match=expected):
         build(names, distances, Options())
 
 
@@ -103,16 +103,16 @@ def test_one_pass_a_backbone_and_what_is_not_the_default_is_in_the_name():
 
 
 @pytest.mark.parametrize(
-    "name, distance, told",
+    "name, distance, expected",
     [
         ("timm:test_resnet.r160_in1k", "skld", "-d skld: not defined for the maps of a CNN"),
         ("timm:test_resnet.nosuch", "l2", "timm knows no weights of that tag"),
         ("st_alexnet", "l2", "--normalize model: st_alexnet normalises its input by itself"),
     ],
 )
-def test_what_is_known_only_when_loading(name, distance, told):
+def test_what_is_known_only_when_loading(name, distance, expected):
     options = Options(weights="random", normalize="model")
-    with pytest.raises(UsageError, match=told):
+    with pytest.raises(UsageError, match=expected):
         build([name], [distance], options)[0].load()
 
 

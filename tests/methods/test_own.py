@@ -57,17 +57,17 @@ def test_a_function_scores_a_pair(tmp_path, files, capsys):
     mae = np.abs(x - (np.asarray(astronaut(48, 40)) // 2) / 255).mean()
     names = [f"{tmp_path}/my_metric.py:{f}" for f in ("mae", "lost", "similarity")]
     document = json.loads(printed(capsys, *files, "-m", *names, "--json"))
-    found = document["scores"][0]
-    assert found["my_metric-mae"] == pytest.approx(mae, rel=1e-5)
-    assert found["my_metric-lost"] == pytest.approx(mae, rel=1e-5)  # (reference, distorted): the distorted is darker
-    assert found["my_metric-similarity"] == pytest.approx(1 - mae, rel=1e-5)
+    scores = document["scores"][0]
+    assert scores["my_metric-mae"] == pytest.approx(mae, rel=1e-5)
+    assert scores["my_metric-lost"] == pytest.approx(mae, rel=1e-5)  # (reference, distorted): the distorted is darker
+    assert scores["my_metric-similarity"] == pytest.approx(1 - mae, rel=1e-5)
     assert list(document["settings"]["higher_is"].values()) == ["worse", "worse", "better"]
     digest = hashlib.sha256(METRIC.encode()).hexdigest()
     assert [w["sha256"] for w in document["settings"]["weights"]] == [digest] * 3
 
 
 @pytest.mark.parametrize(
-    "name, told",
+    "name, expected",
     [
         ("none.py:f", "there is no file"),
         ("my_metric.py:maee", "no function 'maee'; it has mae, lost"),
@@ -77,23 +77,23 @@ def test_a_function_scores_a_pair(tmp_path, files, capsys):
         ("my_metric.py:", "no function ''"),
     ],
 )
-def test_files_without_a_metric(tmp_path, files, name, told):
+def test_files_without_a_metric(tmp_path, files, name, expected):
     (tmp_path / "bad.py").write_text("def f(:\n")
     (tmp_path / "raises.py").write_text("\nraise RuntimeError('at import')\n")
-    with pytest.raises(UsageError, match=told):
+    with pytest.raises(UsageError, match=expected):
         run_single_img.main([*files, "-m", f"{tmp_path}/{name}"])
 
 
 @pytest.mark.parametrize(
-    "name, told",
+    "name, expected",
     [
         ("broken", r"my_metric.py:broken failed: TypeError: .* \(line 15\)"),
         ("image", "expected a number, found Tensor"),
         ("infinite", "NaN or infinite"),
     ],
 )
-def test_what_a_function_gets_wrong_is_named(tmp_path, files, name, told):
-    with pytest.raises(WorkError, match=told):
+def test_what_a_function_gets_wrong_is_named(tmp_path, files, name, expected):
+    with pytest.raises(WorkError, match=expected):
         run_single_img.main([*files, "-m", f"{tmp_path}/my_metric.py:{name}"])
 
 
@@ -112,8 +112,8 @@ def test_a_run_of_it_is_a_score_file_like_any_other(tmp_path, files, capsys):
         "plot: " in capsys.readouterr().out
         and (tmp_path / "results" / "set_my_metric-similarity.png").stat().st_size > 5000
     )
-    found = read(tmp_path / "results" / "set_my_metric-similarity.csv")
-    assert (found.dataset, found.method, found.perturbation, found.sign) == ("set", "my_metric-similarity", "none", -1)
+    file = read(tmp_path / "results" / "set_my_metric-similarity.csv")
+    assert (file.dataset, file.method, file.perturbation, file.sign) == ("set", "my_metric-similarity", "none", -1)
     (tmp_path / "my_metric.py").write_text(METRIC + "# changed\n")
     with pytest.raises(UsageError, match="other settings .*weights"):
         run.main(argv)

@@ -25,8 +25,8 @@ def score(name, distorted, reference, protocol="paper", **options):
         return metric.distance(features(distorted), features(reference), protocol)
 
 
-def close(ours, theirs, rel=0.0, abs=0.0):
-    torch.testing.assert_close(ours.double().flatten(), theirs.double().flatten(), rtol=rel, atol=abs)
+def close(value, expected, rel=0.0, abs=0.0):
+    torch.testing.assert_close(value.double().flatten(), expected.double().flatten(), rtol=rel, atol=abs)
 
 
 @pytest.fixture(scope="module")
@@ -61,14 +61,14 @@ def trunks(tmp_path_factory):
 def test_lpips_equals_its_package(trunks, name, net, trunk, protocol, normalize):
     import lpips
 
-    theirs = lpips.LPIPS(net=net, pnet_rand=True, verbose=False)
+    package = lpips.LPIPS(net=net, pnet_rand=True, verbose=False)
     layers = dict(getattr(trunks, trunk).named_children())
-    for stage in (theirs.net.slice1, theirs.net.slice2, theirs.net.slice3, theirs.net.slice4, theirs.net.slice5):
+    for stage in (package.net.slice1, package.net.slice2, package.net.slice3, package.net.slice4, package.net.slice5):
         for index, layer in stage.named_children():
             layer.load_state_dict(layers[index].state_dict())
     x, y = pair(96, 80)
     with torch.no_grad():
-        close(score(name, x, y, protocol, weights_dir=trunks.folder), theirs(x, y, normalize=normalize), 1e-5)
+        close(score(name, x, y, protocol, weights_dir=trunks.folder), package(x, y, normalize=normalize), 1e-5)
 
 
 def test_dists_equals_its_package(trunks, monkeypatch):
@@ -77,13 +77,13 @@ def test_dists_equals_its_package(trunks, monkeypatch):
     monkeypatch.setattr(torchvision.models, "vgg16", lambda pretrained: types.SimpleNamespace(features=trunks.vgg16))
     from DISTS_pytorch import DISTS
 
-    theirs = DISTS(load_weights=False)
+    package = DISTS(load_weights=False)
     carried = weights.read_state(weights.package_file("DISTS_pytorch/weights.pt"))
-    theirs.alpha.data, theirs.beta.data = carried["alpha"], carried["beta"]
+    package.alpha.data, package.beta.data = carried["alpha"], carried["beta"]
     for side in (96, 67):
         x, y = pair(side, 80)
         close(
-            score("dists", x, y, weights_dir=trunks.folder), theirs(x, y), abs=steps(4)
+            score("dists", x, y, weights_dir=trunks.folder), package(x, y), abs=steps(4)
         )  # a dozen subtractions from 1
 
 
@@ -96,11 +96,11 @@ def test_stlpips_equals_its_package(net, monkeypatch):
     with redirect_stdout(io.StringIO()):
         from stlpips_pytorch import stlpips
 
-        theirs = stlpips.LPIPS(net=net, variant="shift_tolerant")
+        package = stlpips.LPIPS(net=net, variant="shift_tolerant")
     x, y = pair(97, 80)
     with torch.no_grad():
-        close(score(f"stlpips_{net}", x, y), theirs(x, y, normalize=True), 1e-6)
-        expected = theirs.net(theirs.scaling_layer(2 * x - 1))
+        close(score(f"stlpips_{net}", x, y), package(x, y, normalize=True), 1e-6)
+        expected = package.net(package.scaling_layer(2 * x - 1))
         maps = cnns.stlpips_trunk(net)(x)
     assert len(maps) == 5
     for ours, map in zip(maps, expected):
@@ -128,8 +128,8 @@ def test_vgg19_levels_are_the_published_stages(trunks):
         expected.append(h.detach().clone())
     levels = metrics.FEATURES["vgg19"](trunks.folder)(x)
     assert len(levels) == 6
-    for ours, theirs in zip(levels, expected):
-        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+    for level, stage in zip(levels, expected):
+        torch.testing.assert_close(level, stage, rtol=1e-5, atol=1e-5)
 
 
 def test_efficientnet_levels_are_the_published_stages(tmp_path):
@@ -147,8 +147,8 @@ def test_efficientnet_levels_are_the_published_stages(tmp_path):
             h = layer(h)
             expected.append(h)
     assert len(levels) == len(expected) == 8
-    for ours, theirs in zip(levels, expected):
-        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+    for level, stage in zip(levels, expected):
+        torch.testing.assert_close(level, stage, rtol=1e-5, atol=1e-6)
 
 
 # ---- weights

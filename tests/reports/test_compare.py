@@ -88,8 +88,8 @@ def test_json_equals_scipy_and_is_complete(two):
         pooled = group["coefficients"][metric]["pooled"]
         for name, function in (("plcc", stats.pearsonr), ("srcc", stats.spearmanr), ("krcc", stats.kendalltau)):
             assert pooled[name]["value"] == pytest.approx(function(frame.pred, frame.mos).statistic, abs=1e-12)
-            own = np.mean([function(part.pred, part.mos).statistic for _, part in frame.groupby("ref")])
-            assert group["coefficients"][metric]["per_reference"][name]["value"] == pytest.approx(own, abs=1e-12)
+            mean = np.mean([function(part.pred, part.mos).statistic for _, part in frame.groupby("ref")])
+            assert group["coefficients"][metric]["per_reference"][name]["value"] == pytest.approx(mean, abs=1e-12)
             for kind, part in frame.groupby("type"):
                 assert group["types"][str(kind)]["coefficients"][metric][name]["value"] == pytest.approx(
                     function(part.pred, part.mos).statistic, abs=1e-12
@@ -133,9 +133,9 @@ def test_across_datasets(two, tmp_path):
     other = [write(tmp_path, f"more_{name}", table(noise, seed=9)) for name, noise in (("good", 0.06), ("poor", 0.6))]
     third = [write(tmp_path, f"{d}_fair", table(0.2, seed=4)) for d in ("toy", "more")]
     files = (*two, *other, *third)
-    found = results(*files)["across"]
-    assert found["ranks"]["srcc"]["mean"] == {"good": 1, "poor": 3, "fair": 2}
-    [row] = [row for row in found["differences"] if (row["a"], row["b"]) == ("good", "poor")]
+    across = results(*files)["across"]
+    assert across["ranks"]["srcc"]["mean"] == {"good": 1, "poor": 3, "fair": 2}
+    [row] = [row for row in across["differences"] if (row["a"], row["b"]) == ("good", "poor")]
     assert row["low"] < row["estimate"] < row["high"] and row["estimate"] > 0.2
     text = run(*files, *FAST, "--html", tmp_path / "out.html").stdout
     assert "Across 2 datasets" in text and "2 datasets carry little" in text
@@ -215,10 +215,13 @@ def test_robustness_from_perturbed_files(tmp_path):
 
 def test_a_reference_against_itself_in_the_file_is_the_floor(tmp_path):
     frame = table(0.1)
-    own = pd.DataFrame(
+    references = pd.DataFrame(
         {"dis": sorted(set(frame["ref"])), "ref": sorted(set(frame["ref"])), "mos": 0.0, "pred": 99.0, "type": "0"}
     )
-    files = write(tmp_path, "toy_m", frame), write(tmp_path, "toy_m_tra-1", pd.concat([frame, own]), pairs_expected=120)
+    files = (
+        write(tmp_path, "toy_m", frame),
+        write(tmp_path, "toy_m_tra-1", pd.concat([frame, references]), pairs_expected=120),
+    )
     row = results(*files)["stability"][0]
     assert row["floor"]["value"] == 100
 
@@ -250,14 +253,15 @@ def test_foreign_columns_and_directions(tmp_path):
     )
     flags = run(*options)
     assert flags.returncode == 2 and "--higher-is" in flags.stderr
-    found = json.loads(run(*options, "--higher-is", "worse").stdout)["groups"][0]["coefficients"]
+    coefficients = json.loads(run(*options, "--higher-is", "worse").stdout)["groups"][0]["coefficients"]
     assert (
-        found["mine"]["pooled"]["srcc"]["value"] > 0.8 and found["likeness"]["pooled"]["srcc"]["value"] < -0.5
+        coefficients["mine"]["pooled"]["srcc"]["value"] > 0.8
+        and coefficients["likeness"]["pooled"]["srcc"]["value"] < -0.5
     )  # a reversed sign shows
-    found = json.loads(run(*options, "--higher-is", "worse", "--similarity", "likeness").stdout)["groups"][0][
+    coefficients = json.loads(run(*options, "--higher-is", "worse", "--similarity", "likeness").stdout)["groups"][0][
         "coefficients"
     ]
-    assert found["likeness"]["pooled"]["srcc"]["value"] > 0.5
+    assert coefficients["likeness"]["pooled"]["srcc"]["value"] > 0.5
 
 
 def test_files_in_another_order_and_with_folders_are_joined_by_name(tmp_path):

@@ -29,10 +29,10 @@ def test_another_mapping_has_the_values_that_fit_gives_it(files):
     """Each mapping's cells under --fit logistic4 against the table that --fit prints for it."""
     [row] = results(*files)["groups"][0]["pairwise"]
     for mapping in ("logistic5", "cubic"):
-        [own] = results(*files, "--fit", mapping)["groups"][0]["pairwise"]
-        assert set(own["mappings"]["pooled"]) == {"logistic4", "logistic5", "cubic"} - {mapping}
+        [with_fit] = results(*files, "--fit", mapping)["groups"][0]["pairwise"]
+        assert set(with_fit["mappings"]["pooled"]) == {"logistic4", "logistic5", "cubic"} - {mapping}
         for scope in SCOPES:
-            cell, printed = row["mappings"][scope][mapping], own[scope]["plcc_fit"]
+            cell, printed = row["mappings"][scope][mapping], with_fit[scope]["plcc_fit"]
             if "refused" in printed:
                 assert "refused" in cell
                 continue
@@ -55,8 +55,8 @@ def test_a_verdict_that_hangs_on_the_mapping_is_named_everywhere(files, tmp_path
     result = run(*files, *FAST, "--html", tmp_path / "out.html")
     for shown in (result.stdout, (tmp_path / "out.html").read_text()):
         assert "reverses under cubic (toy: plcc_fit" in shown
-    found = csv.DictReader(io.StringIO(run(*files, *FAST, "--format", "csv").stdout))
-    [row] = [row for row in found if row["scope"] == "toy plcc_fit after cubic"]
+    lines = csv.DictReader(io.StringIO(run(*files, *FAST, "--format", "csv").stdout))
+    [row] = [row for row in lines if row["scope"] == "toy plcc_fit after cubic"]
     assert row["statistic"] == "reverses" and float(row["high"]) == cubic["interval"][1]
 
 

@@ -64,20 +64,20 @@ def test_dependence_is_marked_in_every_format(tmp_path):
     [line] = [line for line in text.splitlines() if line.startswith("  a - b") and line.endswith("!")]
     assert f"x{row['sheikh']['times']:.2f}" in line
     assert '<td class="undecided">' in page
-    found = list(csv.DictReader(io.StringIO(run(*files, *FAST, "--format", "csv").stdout)))
-    [cell] = [r for r in found if (r["scope"], r["statistic"]) == ("pairs independent", "sheikh")]
+    lines = list(csv.DictReader(io.StringIO(run(*files, *FAST, "--format", "csv").stdout)))
+    [cell] = [r for r in lines if (r["scope"], r["statistic"]) == ("pairs independent", "sheikh")]
     assert float(cell["p_references"]) == row["sheikh"]["p_references"] and float(cell["times"]) > 1.5
     assert json.loads(run(*files, *FAST, "--format", "json").stdout)["groups"][0]["reviewers"]["times"]["most"] > 1.5
 
 
 def test_a_metric_that_disagrees_with_people_is_refused_and_not_the_others(tmp_path):
     frames = {"up": table(0.1), "more": table(0.2, seed=3), "down": table(0.1).assign(pred=lambda t: -t["pred"])}
-    found = results(*(write(tmp_path, f"toy_{name}", frame) for name, frame in frames.items()))["groups"][0][
+    group = results(*(write(tmp_path, f"toy_{name}", frame) for name, frame in frames.items()))["groups"][0][
         "reviewers"
     ]
-    given = {(row["a"], row["b"]): row["sheikh"] for row in found["pairwise"]}
+    given = {(row["a"], row["b"]): row["sheikh"] for row in group["pairwise"]}
     assert "p" in given["up", "more"] and "not monotonic" in given["up", "down"]["refused"]
-    assert "refused" in found["metrics"]["down"]["kurtosis"] and "value" in found["metrics"]["down"]["plcc"]
+    assert "refused" in group["metrics"]["down"]["kurtosis"] and "value" in group["metrics"]["down"]["plcc"]
 
 
 METRICS = ("clip_vitb32_l2", "clip_vitb32_wsd", "deep_wsd_eff", "deep_wsd_vgg", "dinov1_l2", "dinov1_wsd")
@@ -98,9 +98,9 @@ def test_what_docs_compare_says_of_the_released_scores():
         [group] = read_groups([str(scores / f"{dataset}_{metric}.csv") for metric in metrics])
         fits = [{"logistic4": fit("logistic4", prediction, group.label)} for prediction in group.predictions]
         pooled = cluster_bootstrap(group.label, group.predictions, group.references, ("plcc", "srcc"), resamples=1)
-        found = reviewed(Measured(group, fits, {"pooled": pooled}), Settings())
-        said.append(f"{found['times']['least']:.1f} to {found['times']['most']:.1f} on {title}")
-        disagree += sum(row["sheikh"]["disagrees"] for row in found["pairwise"])
-        tests += len(found["pairwise"])
+        reviewers = reviewed(Measured(group, fits, {"pooled": pooled}), Settings())
+        said.append(f"{reviewers['times']['least']:.1f} to {reviewers['times']['most']:.1f} on {title}")
+        disagree += sum(row["sheikh"]["disagrees"] for row in reviewers["pairwise"])
+        tests += len(reviewers["pairwise"])
     text = " ".join((ROOT / "docs" / "compare.md").read_text(encoding="utf-8").split())
     assert ", ".join(said) in text and f"{disagree} of {tests} of Sheikh's tests decide otherwise" in text

@@ -91,13 +91,13 @@ def test_the_published_numbers():
 
 @released
 def test_published_numbers_are_those_of_the_source():
-    ours, theirs = (
+    carried, source = (
         pd.read_csv(folder / "tables.csv", dtype=str, keep_default_na=False)
         for folder in (ROOT / "reports/tables/paper", PAPER)
     )
-    columns = list(theirs.columns[:-1])  # all but the note, which is worded here
-    pd.testing.assert_frame_equal(ours[columns], theirs[columns])
-    assert (ours["note"] != "")[theirs["note"] != ""].all()
+    columns = list(source.columns[:-1])  # all but the note, which is worded here
+    pd.testing.assert_frame_equal(carried[columns], source[columns])
+    assert (carried["note"] != "")[source["note"] != ""].all()
 
 
 @released
@@ -291,12 +291,12 @@ def test_random_weights_never_fill_a_cell(tmp_path, capsys, paper):
 def test_live_by_order_and_label(tmp_path, capsys, paper):
     """The authors' names repeat; ours have folders; both fill one table as long as the labels agree in order."""
     paper({("live", "original", "psnr"): 0.1, ("live", "rotation", "psnr"): 0.1})
-    ours = scores("live", seed=2)
-    ours["dis"] = [f"folder{i // 229}/{name}" for i, name in enumerate(ours["dis"])]
+    carried = scores("live", seed=2)
+    carried["dis"] = [f"folder{i // 229}/{name}" for i, name in enumerate(carried["dis"])]
     put(tmp_path / "s", "live_psnr.csv", scores("live"))
-    put(tmp_path / "s", "live_psnr_rot-1.csv", ours)
+    put(tmp_path / "s", "live_psnr_rot-1.csv", carried)
     assert {c["pairs"] for c in result(capsys, "--scores", tmp_path / "s")[1].values()} == {779}
-    put(tmp_path / "s", "live_psnr_rot-1.csv", ours[::-1])
+    put(tmp_path / "s", "live_psnr_rot-1.csv", carried[::-1])
     with pytest.raises(UsageError, match=r"live_psnr_rot-1.csv: line 2: folder3/img91.bmp is not where it should be"):
         tables.main(["--scores", str(tmp_path / "s")])
 

@@ -39,8 +39,8 @@ def test_verdict_p_interval_and_letters_agree_everywhere(four):
 
 
 def test_against_one_metric_takes_fewer_differences_and_shorter_intervals(four):
-    def width(found, a, b):
-        [row] = [row for row in found if {row["a"], row["b"]} == {a, b}]
+    def width(differences, a, b):
+        [row] = [row for row in differences if {row["a"], row["b"]} == {a, b}]
         return np.ptp(row["pooled"]["srcc"]["interval"])
 
     everything, one = rows(*four), rows(*four, "--against", "m3")
@@ -57,15 +57,15 @@ def test_equivalent_within_a_margin(four):
 
 def test_resamples_are_raised_until_the_verdict_stands_or_the_limit_is_said(four, tmp_path):
     """A metric so much noisier than another that the interval's end is nearly zero."""
-    found = []
+    families = []
     for noise in np.linspace(0.11, 0.2, 10):
         pair = four[0], write(tmp_path, "toy_near", table(noise, seed=5))
         done = json.loads(run(*pair, *FAST, "--most-resamples", 1600, "--format", "json").stdout)
         family = done["groups"][0]["families"]["pooled"]
-        found.append((family["resamples"], family["undecided"]))
+        families.append((family["resamples"], family["undecided"]))
         assert family["resamples"] in (200, 400, 800, 1600)
         assert not family["undecided"] or family["resamples"] == 1600  # given up only at the limit
-    assert {resamples for resamples, _ in found} - {200}
+    assert {resamples for resamples, _ in families} - {200}
     assert "expected at least --resamples" in run(*four, "--resamples", 500, "--most-resamples", 200).stderr
 
 
@@ -97,5 +97,5 @@ def test_a_metric_that_disagrees_with_people_has_no_fitted_coefficient_but_all_o
     """The best curve that rises is flat then: its correlation was asked for, and the whole group refused."""
     frame = table(0.1, seed=8)
     wrong = write(tmp_path, "toy_wrong", frame.assign(pred=-frame["pred"]))
-    found = results(four[0], wrong)["groups"][0]["coefficients"]["wrong"]["pooled"]
-    assert found["srcc"]["value"] < -0.8 and "no monotonic fit" in found["plcc_fit"]["refused"]
+    coefficients = results(four[0], wrong)["groups"][0]["coefficients"]["wrong"]["pooled"]
+    assert coefficients["srcc"]["value"] < -0.8 and "no monotonic fit" in coefficients["plcc_fit"]["refused"]

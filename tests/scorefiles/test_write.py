@@ -436,17 +436,17 @@ def test_a_partial_file_taken_away_while_scoring_is_begun_anew(tmp_path):
 
 
 def test_a_second_run_waits_and_says_so(tmp_path, capsys):
-    order, held = [], threading.Event()
+    order, taken = [], threading.Event()
 
     def second():
-        held.wait()
+        taken.wait()
         with write.locked(tmp_path, ["b", "a"]):
             order.append("second")
 
     thread = threading.Thread(target=second)
     thread.start()
     with write.locked(tmp_path, ["a"]):
-        held.set()
+        taken.set()
         thread.join(0.5)
         assert thread.is_alive()
         order.append("first")

@@ -192,10 +192,10 @@ def turned(tmp_path):
     return tmp_path
 
 
-def found_angle(folder):
-    found = align(Image.open(folder / "a.png"), Image.open(folder / "b.png"))
-    assert found.angle == pytest.approx(2, abs=0.05)
-    return found.angle
+def measured_angle(folder):
+    alignment = align(Image.open(folder / "a.png"), Image.open(folder / "b.png"))
+    assert alignment.angle == pytest.approx(2, abs=0.05)
+    return alignment.angle
 
 
 def test_single_images_say_what_was_found(capsys, turned):
@@ -215,21 +215,21 @@ def test_single_images_say_what_was_found(capsys, turned):
     assert (
         code == 0
         and "distorted is shifted by" in lines[0]
-        and f"turned by {found_angle(turned):.2f} degrees" in lines[0]
+        and f"turned by {measured_angle(turned):.2f} degrees" in lines[0]
     )
     assert "not moved: the images are equal" in lines[2] and lines[3].split()[1:] == ["psnr-aligned", "80"]
     code, out, _ = call(capsys, *asked, "--json", main=run_single_img.main)
     document = json.loads(out)
-    found = align(Image.open(turned / "a.png"), Image.open(turned / "b.png"))
-    assert document["scores"][0]["alignment"] == found.document and document["settings"]["align"] == "similarity"
-    assert Scorer("psnr")(found.reference, found.distorted).item() == document["scores"][0]["psnr-aligned"]
+    alignment = align(Image.open(turned / "a.png"), Image.open(turned / "b.png"))
+    assert document["scores"][0]["alignment"] == alignment.document and document["settings"]["align"] == "similarity"
+    assert Scorer("psnr")(alignment.reference, alignment.distorted).item() == document["scores"][0]["psnr-aligned"]
 
 
 def test_scorer_aligns_images_in_memory(turned):
     a, b, c = (Image.open(turned / f"{name}.png") for name in "abc")
-    found, scorer = align(a, b), Scorer("psnr", align="similarity")
+    alignment, scorer = align(a, b), Scorer("psnr", align="similarity")
     assert scorer.column == "psnr-aligned"
-    assert scorer(a, b).item() == Scorer("psnr")(found.reference, found.distorted).item()
+    assert scorer(a, b).item() == Scorer("psnr")(alignment.reference, alignment.distorted).item()
     assert torch.equal(scorer([a, a], [b, a]), torch.stack([scorer(a, b), scorer(a, a)]))
     tensor = torch.rand(3, 64, 64, requires_grad=True)
     with pytest.raises(ValueError, match="no gradient"):
@@ -247,7 +247,7 @@ def test_folders_count_and_maps_are_of_the_aligned_pair(capsys, turned):
     assert float(rows(turned / "o.csv")[0]["align_angle"]) == pytest.approx(2, abs=0.1)
     pair = ("-ref", turned / "a.png", "-dis", turned / "b.png", "-m", "psnr-aligned")
     code, out, _ = call(capsys, *pair, "--map", turned / "m.png", main=run_single_img.main)
-    assert code == 0 and f"turned by {found_angle(turned):.2f} degrees" in out and (turned / "m.png").exists()
+    assert code == 0 and f"turned by {measured_angle(turned):.2f} degrees" in out and (turned / "m.png").exists()
 
 
 def test_processes_are_forked_after_opencv_has_been_at_work(capsys, dataset, scored, tmp_path):

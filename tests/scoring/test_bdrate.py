@@ -154,8 +154,8 @@ def test_the_figures_of_the_package_bjontegaard():
     import bjontegaard
 
     for interpolation in bdrate.INTERPOLATIONS:
-        theirs = bjontegaard.bd_rate(*ANCHOR, *TEST, method=interpolation)
-        assert bdrate.bd_rate(*ANCHOR, *TEST, interpolation) == pytest.approx(theirs, rel=1e-10)
+        expected = bjontegaard.bd_rate(*ANCHOR, *TEST, method=interpolation)
+        assert bdrate.bd_rate(*ANCHOR, *TEST, interpolation) == pytest.approx(expected, rel=1e-10)
 
 
 def test_akimas_figure():

@@ -172,12 +172,14 @@ def test_intervals_agree_with_scipy():
 
     pairs, scores = made({"a": 0.0, "b": 0.4})
     values = np.array(scores).reshape(2, 60)
-    theirs = stats.bootstrap((values[0],), np.mean, n_resamples=20000, rng=1).confidence_interval
+    expected = stats.bootstrap((values[0],), np.mean, n_resamples=20000, rng=1).confidence_interval
     line = folders.summary(pairs, scores)[0]
-    assert (line["low"], line["high"]) == pytest.approx((theirs.low, theirs.high), abs=0.25)  # the interval is 5 wide
-    theirs = stats.bootstrap((values[0] - values[1],), np.mean, n_resamples=20000, rng=1).confidence_interval
+    assert (line["low"], line["high"]) == pytest.approx(
+        (expected.low, expected.high), abs=0.25
+    )  # of an interval 5 wide
+    expected = stats.bootstrap((values[0] - values[1],), np.mean, n_resamples=20000, rng=1).confidence_interval
     _, (line,) = folders.comparisons(pairs, scores, "worse")
-    assert (line["low"], line["high"]) == pytest.approx((theirs.low, theirs.high), abs=0.05)  # the interval is 0.7 wide
+    assert (line["low"], line["high"]) == pytest.approx((expected.low, expected.high), abs=0.05)  # of 0.7
 
 
 @pytest.mark.parametrize("higher_is, better", [("worse", "a"), ("better", "b")])

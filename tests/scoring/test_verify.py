@@ -80,11 +80,11 @@ def test_a_changed_score_is_found_among_the_pairs_drawn(home, capsys):
     path = home / "out/tiny_psnr.csv"
     row = path.read_text().splitlines()[3].split(",")
     changed = float(row[3])
-    for factor, code in ((1 + 0.5e-4, 0), (1 + 2e-4, 1), (-1, 1)):
+    for factor, expected in ((1 + 0.5e-4, 0), (1 + 2e-4, 1), (-1, 1)):
         edit(path, f"{changed!r}", f"{float(row[3]) * factor!r}")
         changed = float(row[3]) * factor
-        found, said = verified(capsys, home, path, home / "out/tiny_psnr_sca-1.csv", n=8)
-        assert found == code and said["tiny_psnr_sca-1.csv"].startswith("agrees")
+        code, said = verified(capsys, home, path, home / "out/tiny_psnr_sca-1.csv", n=8)
+        assert code == expected and said["tiny_psnr_sca-1.csv"].startswith("agrees")
     assert said["tiny_psnr.csv"].startswith("DIFFERS: d2.png: -") and said["tiny_psnr.csv"].endswith("(1 of 8 pairs)")
 
 
@@ -158,15 +158,15 @@ def test_files_of_another_cpu_agree(instructions, scored):
         "cpu",
         env=instructions,
     )
-    printed, told = process.communicate()
+    printed, errors = process.communicate()
     assert process.returncode == 0 and printed.count(": agrees, ") == len(printed.splitlines()) == len(files), (
-        printed + told
+        printed + errors
     )
     assert len(files) >= 9
 
 
 @pytest.mark.parametrize(
-    "change, told",
+    "change, expected",
     [
         (lambda home: edit(home / "data/tiny.csv", "7.5", "7.25"), "DIFFERS: dataset_sha256: "),
         (lambda home: edit(home / "mine.py", "mean", "max"), "DIFFERS: weights: "),
@@ -195,10 +195,10 @@ def test_files_of_another_cpu_agree(instructions, scored):
         (lambda home: (home / "out/tiny_mine-far.csv").unlink(), "cannot be verified: "),
     ],
 )
-def test_what_changed_is_said(change, told, home, capsys):
+def test_what_changed_is_said(change, expected, home, capsys):
     change(home)
     code, said = verified(capsys, home, home / "out/tiny_mine-far.csv", n=8)
-    assert said["tiny_mine-far.csv"].startswith(told) and code == (1 if told.startswith("DIFFERS") else 2), said
+    assert said["tiny_mine-far.csv"].startswith(expected) and code == (1 if expected.startswith("DIFFERS") else 2), said
 
 
 def test_every_other_value_in_the_json_gives_one_line(home, capsys):

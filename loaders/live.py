@@ -48,13 +48,9 @@ def scale(labels):
 def fault(names: Sequence[str], labels: Sequence[float], expected: str) -> str | None:
     """Why the labels of a score file are not those of the scale `expected` ('dmos' or 'dmos_new'), or None if nothing
     speaks against it. names: of distorted images, with folders or, if all 779 are there, without; labels: floats."""
-    try:
-        folders = types(names)
-    except UsageError:
-        return None  # a part of LIVE without folders: which image is which cannot be told
-    actual = scale(
-        {f"{folder}/{name.rsplit('/', 1)[-1]}": label for folder, name, label in zip(folders, names, labels)}
-    )
+    if in_released_order(names):
+        names = [f"{folder}/{name}" for folder, name in zip(types(names), names)]
+    actual = scale(dict(zip(map(str.lower, names), labels)))  # None, too, of a part of LIVE without folders
     if actual in (None, expected):
         return None
     other = "live" if actual == "dmos_new" else "livedmos"
@@ -66,11 +62,16 @@ def fault(names: Sequence[str], labels: Sequence[float], expected: str) -> str |
 
 def types(names: Sequence[str]) -> list[str]:
     """By folder; by position in the authors' files, which name LIVE's images without folders (METHOD.md section 4)."""
-    if len(names) == sum(RATED.values()) and not any("/" in name for name in names):
+    if in_released_order(names):
         return [folder for folder, count in RATED.items() for _ in range(count)]
     return code_in_name(f"({'|'.join(ALL)})/.+", "jp2k/img1.bmp, or all 779 rows in LIVE's order", with_folders=True)(
         names
     )
+
+
+def in_released_order(names):
+    """Whether these are the 779 rows of the authors' files, which name LIVE's images without folders."""
+    return len(names) == sum(RATED.values()) and not any("/" in name for name in names)
 
 
 def names():

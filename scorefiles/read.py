@@ -8,6 +8,7 @@ That the rows are those that were written is seen by a sha256: of a finished fil
 one in the `.sha256.partial`, a line for each unit of work: the bytes up to the unit's end, and their sha256.
 """
 
+import codecs
 import csv
 import hashlib
 import io
@@ -308,7 +309,12 @@ def table_at_once(data, header):
     exact = {} if tuple(map(int, pd.__version__.split(".")[:2])) >= (3, 1) else {"float_precision": "round_trip"}
     try:
         table = pd.read_csv(
-            io.BytesIO(data), header=0, names=header, dtype=types, na_filter=False, encoding="utf-8-sig", **exact
+            io.BytesIO(data.removeprefix(codecs.BOM_UTF8)),
+            header=0,
+            names=header,
+            dtype=types,
+            na_filter=False,
+            **exact,
         )
     except (ValueError, OverflowError):
         return None

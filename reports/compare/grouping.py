@@ -14,8 +14,8 @@ import numpy as np
 
 from common.errors import UsageError
 from scorefiles.folder import name_left_out
-from scorefiles.join import base_names, order_of
-from scorefiles.read import FLOOR, Unusable, is_companion, is_floor, read
+from scorefiles.join import base_names, order_of, same_rows
+from scorefiles.read import FLOOR, ScoreFile, Unusable, is_companion, is_floor, read
 
 if TYPE_CHECKING:  # named in annotations only
     import pandas as pd
@@ -84,29 +84,51 @@ def read_groups(
                 f"{files[key][file.method][0].path}; give one of them"
             )
         files[key][file.method] = file, pairs, floor
-    template = {}  # dataset -> its first file: all files of the dataset get its rows, in its order
+    templates, groups = {}, []
     for key, members in files.items():
-        template.setdefault(key[0], next(iter(members.values()))[1])
-    return [
-        _group(key, list(members.values()), template[key[0]], higher_is, set(similarity), spread)
-        for key, members in files.items()
-    ]
+        members = list(members.values())
+        labelled = _label_direction(key[0], [file for file, _, _ in members], higher_is)
+        if key[0] not in templates:
+            templates[key[0]] = _template(key[0], members[0][1], spread)
+        groups.append(_group(key, members, templates[key[0]], labelled, set(similarity)))
+    return groups
 
 
-def _group(key, files, template, higher_is, similarity, spread):
-    labelled = _label_direction(key[0], [file for file, _, _ in files], higher_is)
-    table = template.table
+@dataclass(frozen=True)
+class _Template:
+    """The first file of a dataset: all its files get the rows of this one, in this order. And what is known of them."""
+
+    file: ScoreFile
+    images: tuple  # (N,) names of the distorted images
+    references: np.ndarray  # (N,) names
+    types: np.ndarray | str  # (N,) distortion types, or why they are not known
+    spread: tuple | str  # (std (N,), Spread), or why there is none
+
+
+def _template(dataset, file, spread):
+    references = base_names(file.table["ref"]).to_numpy(dtype=str)
+    if len(set(references)) < 2:
+        raise UsageError(
+            f"{file.path}: all pairs are of one reference ({references[0]}); intervals resample references, "
+            "so at least 2 are needed"
+        )
+    return _Template(
+        file, tuple(file.table["dis"]), references, _types(dataset, file.table), spread(dataset, file.table)
+    )
+
+
+def _group(key, files, template, labelled, similarity):
     predictions, floors, no_floors, better = [], {}, {}, []
     for file, pairs, floor in files:
-        if file.protocol != template.protocol:
+        if file.protocol != template.file.protocol:
             raise UsageError(
-                f"{file.path}: scored under the protocol {file.protocol}, {template.path} under {template.protocol}; "
-                "compare files of one protocol"
+                f"{file.path}: scored under the protocol {file.protocol}, {template.file.path} under "
+                f"{template.file.protocol}; compare files of one protocol"
             )
         higher = "better" if file.method in similarity else file.pred_higher_is
         better += [file.method] * (higher == "better")
         sign = 1 if higher == labelled else -1
-        predictions.append(sign * pairs.table["pred"].to_numpy()[order_of(pairs, template)])
+        predictions.append(sign * pairs.table["pred"].to_numpy()[order_of(pairs, template.file)])
         floor = floor if floor is not None else _floor_file(file)
         if isinstance(floor, str):
             no_floors[file.method] = floor
@@ -115,15 +137,9 @@ def _group(key, files, template, higher_is, similarity, spread):
                 base_names(floor["ref"]).to_numpy(dtype=str),
                 floor["pred"].to_numpy() * (1 if higher == "worse" else -1),
             )
-    references = base_names(table["ref"]).to_numpy(dtype=str)
-    if len(set(references)) < 2:
-        raise UsageError(
-            f"{template.path}: all pairs are of one reference ({references[0]}); intervals resample references, "
-            "so at least 2 are needed"
-        )
     from datasets import dataset_note
 
-    types, std = _types(key[0], table), spread(key[0], table)
+    types, std = template.types, template.spread
     notes = [
         f"labels: higher is {labelled}",
         f"predictions: higher is worse{', but better for ' + ', '.join(better) if better else ''}",
@@ -132,13 +148,13 @@ def _group(key, files, template, higher_is, similarity, spread):
     return Group(
         *key,
         tuple(file.method for file, _, _ in files),
-        table["mos"].to_numpy(),
+        template.file.table["mos"].to_numpy(),
         np.stack(predictions),
-        references,
+        template.references,
         None if isinstance(types, str) else types,
         labelled,
         tuple(notes),
-        tuple(table["dis"]),
+        template.images,
         *((None, None, std) if isinstance(std, str) else (*std, "")),
         floors,
         no_floors,
@@ -151,11 +167,11 @@ def _usable(paths, columns):
     A file that is of no use by itself is named on stderr and left out, as long as two remain: a wildcard's files cannot
     be told from names. Otherwise it counts as asked for by name, and its Unusable is raised.
     """
-    files, unusable = [], []
+    files, unusable, known = [], [], {}
     for path in paths:
         try:
             file = read(path, columns)
-            pairs, floor = _without_floor(file)
+            pairs, floor = _without_floor(file, known)
             _require_use(file, pairs.table)
             files.append((file, pairs, floor))
         except Unusable as error:
@@ -220,9 +236,15 @@ def _types(dataset, table):
         return str(error)
 
 
-def _without_floor(file):
-    """The ScoreFile without its rows of a reference against itself, and these rows (None where there are none)."""
-    itself = base_names(file.table["dis"]) == base_names(file.table["ref"])
+def _without_floor(file, known):
+    """The ScoreFile without its rows of a reference against itself, and these rows (None where there are none).
+
+    known: {dataset: (table, which of its rows these are)} of the file before: nearly all files of a dataset have the
+    same rows, and names are slow to look at."""
+    table, itself = known.get(file.dataset, (None, None))
+    if table is None or not same_rows(file.table, table):
+        itself = (base_names(file.table["dis"]) == base_names(file.table["ref"])).to_numpy()
+        known[file.dataset] = file.table, itself
     return (replace(file, table=file.table[~itself]), file.table[itself]) if itself.any() else (file, None)
 
 

@@ -7,7 +7,7 @@ command line, --list, the table of the docs and the tests read: importing this f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -23,7 +23,7 @@ class Features:
     """What a backbone gives for B windows: `blocks`, a list of (B, T, C) or (B, C, H, W), and `embedding`, (B, T,
     C)."""
 
-    def __init__(self, blocks=(), embedding=None):
+    def __init__(self, blocks: Iterable[torch.Tensor] = (), embedding: torch.Tensor | None = None):
         self.blocks, self.embedding = list(blocks), embedding
 
     def map(self, function: Callable) -> Features:

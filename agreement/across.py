@@ -7,6 +7,7 @@ Three datasets carry little: with three, Friedman's test of four metrics needs n
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 
 class Ranks(NamedTuple):
@@ -19,7 +20,7 @@ class Ranks(NamedTuple):
     critical: float  # Nemenyi's critical difference of mean ranks
 
 
-def friedman_nemenyi(scores, level=0.95):
+def friedman_nemenyi(scores: ArrayLike, level: float = 0.95) -> Ranks:
     """Ranks of scores (datasets, metrics), higher = better.
 
     Raises ValueError for fewer than 2 datasets or 3 metrics, or a dataset without a score. Source: Demsar 2006,
@@ -51,7 +52,7 @@ class Effect(NamedTuple):
     datasets: int
 
 
-def random_effects(differences, errors, level=0.95):
+def random_effects(differences: ArrayLike, errors: ArrayLike, level: float = 0.95) -> Effect:
     """Mean of differences (N,) with standard errors (N,) of N datasets -> Effect.
 
     Between datasets: DerSimonian and Laird 1986 (Controlled Clinical Trials 7, 177-188). Interval: Hartung and Knapp

@@ -139,7 +139,7 @@ def resample(
     return Resampled(estimate[0], values, jackknife, each, present, statistic, seed)
 
 
-def mean_over_clusters(each, resamples=RESAMPLES, seed=0):
+def mean_over_clusters(each: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> Resampled:
     """Bootstrap the mean over clusters of a statistic of each (C, M), such as Resampled.each -> Resampled.
 
     Raises ValueError where a cluster has no value: its predictions or labels are all equal, or it holds one pair.

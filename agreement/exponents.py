@@ -11,7 +11,7 @@ stays where it stands (at 0: the factor is left out) unless that gains more than
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -65,7 +65,7 @@ class Agreement:
     that is asked. The cells are computed side by side, on all cores.
     """
 
-    def __init__(self, cells, srccs=srccs):
+    def __init__(self, cells: Sequence[tuple[str, np.ndarray, np.ndarray]], srccs: Callable = srccs):
         self.srccs = srccs
         self.datasets = list(dict.fromkeys(dataset for dataset, _, _ in cells))
         self.cells = [(dataset, X, unit_ranks(badness)) for dataset, X, badness in cells]

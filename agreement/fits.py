@@ -105,7 +105,7 @@ class Fit:
     scale: tuple  # centre and scale of the predictions, centre and scale of the labels
 
     @property
-    def usable(self):
+    def usable(self) -> bool:
         """Whether numbers after this mapping mean anything."""
         return self.converged and self.monotonic
 

@@ -28,7 +28,7 @@ def _checked(r12, r13, r23, n):
         raise ValueError(f"r12 {r12:g}, r13 {r13:g} and r23 {r23:g} cannot be correlations of three variables")
 
 
-def williams(r12, r13, r23, n):
+def williams(r12: float, r13: float, r23: float, n: int) -> tuple[float, float]:
     """(t, two-sided p) of Williams's test, n - 3 degrees of freedom. Positive t: r12 is larger.
 
     Source: Williams 1959 (JRSS B 21), in the form recommended by Steiger 1980 (Psychological Bulletin 87, T2, eq. 7).
@@ -43,7 +43,7 @@ def williams(r12, r13, r23, n):
     return float(t), float(2 * stats.t.sf(abs(t), n - 3))
 
 
-def steiger(r12, r13, r23, n):
+def steiger(r12: float, r13: float, r23: float, n: int) -> tuple[float, float]:
     """(z, two-sided p) of Steiger's test on Fisher's z with the pooled correlation. Positive z: r12 is larger.
 
     Source: Steiger 1980 (Psychological Bulletin 87), eq. 14 (Z1 bar star). Raises as williams.
@@ -57,7 +57,7 @@ def steiger(r12, r13, r23, n):
     return float(z), float(2 * stats.norm.sf(abs(z)))
 
 
-def meng(r12, r13, r23, n):
+def meng(r12: float, r13: float, r23: float, n: int) -> tuple[float, float]:
     """(z, two-sided p) of the test of Meng, Rosenthal and Rubin. Positive z: r12 is larger.
 
     Source: Meng, Rosenthal, Rubin 1992 (Psychological Bulletin 111). Raises as williams.

@@ -67,35 +67,37 @@ class Family:
     detect: float = field(default=0.0)  # Student's quantile of POWER
 
     @property
-    def low(self):
+    def low(self) -> np.ndarray:
+        """(F,) lower ends of the intervals."""
         return self.estimate - self.critical * self.error
 
     @property
-    def high(self):
+    def high(self) -> np.ndarray:
+        """(F,) upper ends of the intervals."""
         return self.estimate + self.critical * self.error
 
     @property
-    def floor(self):
+    def floor(self) -> float:
         """The smallest p that so many resamples can give."""
         return 1 / (self.resamples + 1)
 
     @property
-    def end_error(self):
+    def end_error(self) -> np.ndarray:
         """Monte-Carlo standard error of an interval's end."""
         return self.critical_error * self.error
 
     @property
-    def detectable(self):
+    def detectable(self) -> np.ndarray:
         """The smallest true difference that would have been called better or worse in 80 % of such experiments."""
         return (self.critical + self.detect) * self.error
 
     @property
-    def undecided(self):
+    def undecided(self) -> np.ndarray:
         """Whether the nearer end of the interval is within SURE of its Monte-Carlo errors of zero:
         more resamples may turn it."""
         return _undecided(self.estimate, self.error, self.critical, self.critical_error)
 
-    def verdict(self, margin=None):
+    def verdict(self, margin: float | None = None) -> np.ndarray:
         """(F,) of VERDICTS: see `verdicts`."""
         return verdicts(self.estimate, self.error, self.critical, self.critical_error, self.lenient, margin)
 

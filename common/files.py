@@ -49,7 +49,7 @@ def key(name: str) -> str:
 class Disk:
     """The files under a root, found by names in any case. Raises UsageError for folders that can't be read."""
 
-    def __init__(self, root):
+    def __init__(self, root: Path | str):
         self.root, self.listings = Path(root), {}
 
     def listing(self, folder: str = ".") -> dict[str, list[str]]:

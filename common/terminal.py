@@ -14,8 +14,12 @@ import time
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
 
 from common.errors import UsageError, WorkError, missing_package, one_line
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 
 def need(*packages: str) -> None:
@@ -37,7 +41,8 @@ def warn(text: str) -> None:
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser whose errors are one line, as all others are: --help has the usage."""
 
-    def error(self, message):
+    def error(self, message: str) -> NoReturn:
+        """Raises UsageError, which run_main prints as one line."""
         raise UsageError(message)
 
 
@@ -76,7 +81,7 @@ class Lines:
         pass
 
 
-def progress(total, unit, desc, shown=None):
+def progress(total: int, unit: str, desc: str, shown: bool | None = None) -> "Lines | tqdm":
     """A tqdm bar with an ETA on stderr; shown: True or False, None for a bar on a terminal and `Lines` elsewhere."""
     if shown is None and sys.stderr is not None and not sys.stderr.isatty():
         return Lines(total, desc)

@@ -13,12 +13,16 @@ import io
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from common.errors import UsageError
 from common.files import why
 from loaders.pairs import Row
+
+if TYPE_CHECKING:
+    import numpy as np
 
 SIDE = 288
 PHOTOGRAPHS = {  # file, left, top: the crop is central, but for the astronaut, whose face is at the top
@@ -30,7 +34,8 @@ PHOTOGRAPHS = {  # file, left, top: the crop is central, but for the astronaut, 
 }
 
 
-def noise(pixels, sigma, seed):
+def noise(pixels: "np.ndarray", sigma: float, seed: int | Sequence[int]) -> "np.ndarray":
+    """Pixels (H, W, 3), 0 to 255, with normal noise of that standard deviation; not rounded, not clipped."""
     import numpy as np
 
     return pixels + np.random.default_rng(seed).normal(0, sigma, pixels.shape)
@@ -73,7 +78,7 @@ DISTORTIONS = {  # name: the function, and its strength at the levels 1 to 5
 NAME = rf"\w+_({'|'.join(DISTORTIONS)})_[1-5]\.png"
 
 
-def photograph(file, left, top):
+def photograph(file: str, left: int, top: int) -> "np.ndarray":
     """A crop from a photograph in scikit-image's wheel -> float array (SIDE, SIDE, 3), 0 to 255."""
     import numpy as np
     import skimage

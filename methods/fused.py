@@ -58,11 +58,12 @@ class Fused:
     origin: str = "given on the command line"
 
     @property
-    def expression(self):
+    def expression(self) -> str:
+        """Its factors and exponents as -m takes them: 'dinov1_cos * psnr^0.5'."""
         return " * ".join(f if k == 1 else f"{f}^{k:g}" for f, k in zip(self.factors, self.exponents))
 
     @property
-    def label(self):
+    def label(self) -> str:
         """Its name in a file name: that of the preset, else one made of the expression, without '*', '^' and spaces."""
         if self.name in PRESETS:
             return self.name

@@ -131,7 +131,7 @@ class StageTrunk(nn.Module):
 
     kind = "maps"
 
-    def __init__(self, stages, layers):
+    def __init__(self, stages: nn.Module, layers: int):
         super().__init__()
         self.stages, self.layers = stages, layers
 

@@ -1,5 +1,6 @@
 """Folders of score files: which there are, and each read, checked and correlated once."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from agreement import correlations
@@ -38,7 +39,7 @@ class Folders:
     `reasons` {name: why} holds what could not be used, `ignored` and `unusual` lines for the report.
     """
 
-    def __init__(self, folders):
+    def __init__(self, folders: Iterable[Path | str]):
         self.folders = [scan(folder) for folder in folders]
         self.files, self.values = {}, {}
         self.templates, self.reasons, self.ignored, self.unusual, self.protocol = {}, {}, [], [], None

@@ -90,7 +90,7 @@ class Unusable(UsageError):
     without the path, `path` the file.
     """
 
-    def __init__(self, path, reason):
+    def __init__(self, path: Path | str, reason: str):
         super().__init__(f"{path}: {reason}")
         self.path, self.reason = Path(path), reason
 
@@ -170,17 +170,17 @@ class ScoreFile:
     document: dict = field(default_factory=dict)  # the JSON beside it; {} where there is none
 
     @property
-    def random(self):
+    def random(self) -> bool:
         """Whether its scores come of random weights, and mean nothing."""
         return of_random_weights(self.document)
 
     @property
-    def settings(self):
+    def settings(self) -> dict:
         """What decided the scores, by the JSON; {} where there is none, as beside the authors' files."""
         return self.document.get("settings", {})
 
     @property
-    def expected(self):
+    def expected(self) -> int | None:
         """Number of pairs in the dataset: from the JSON, else from the dataset's registry entry, else None."""
         from datasets import DATASETS
 
@@ -188,25 +188,27 @@ class ScoreFile:
         return self.document.get("pairs_expected") or (known.pairs if known else None)
 
     @property
-    def promised(self):
+    def promised(self) -> int | None:
         """Number of rows of the finished file: those that --skip-bad left out are not expected."""
         return self.document.get("pairs_used") or self.expected
 
     @property
-    def complete(self):
+    def complete(self) -> bool:
+        """Whether it has its final name and all rows that it should have."""
         return self.path.name.endswith(".csv") and self.promised in (None, len(self.table))
 
-    def require_whole(self):
+    def require_whole(self) -> None:
         """Unusable where pairs are missing that the dataset, or the JSON, promises: an interrupted file."""
         if self.promised not in (None, len(self.table)):
             raise Unusable(self.path, f"{len(self.table)} of {self.promised} pairs")
 
     @property
-    def protocol(self):
+    def protocol(self) -> str:
+        """'paper' or 'corrected', by the JSON; files without one, the authors', are of the paper's."""
         return self.settings.get("protocol", "paper")
 
     @property
-    def label_higher_is(self):
+    def label_higher_is(self) -> str | None:
         """'worse' or 'better': what a higher label means, by the JSON, else the dataset's registry entry."""
         from datasets import DATASETS
 
@@ -215,7 +217,7 @@ class ScoreFile:
         )
 
     @property
-    def pred_higher_is(self):
+    def pred_higher_is(self) -> str:
         """'worse' or 'better': what a higher prediction means, by the JSON, else the metric's registry entry."""
         from methods.metrics import METRICS
 
@@ -224,7 +226,7 @@ class ScoreFile:
         )
 
     @property
-    def sign(self):
+    def sign(self) -> int:
         """+1 or -1: pred * sign correlates positively with mos when the metric agrees with people
         (METHOD.md section 4)."""
         return 1 if self.label_higher_is == self.pred_higher_is else -1
@@ -387,7 +389,7 @@ def beside(path: Path | str, ending: str = ".json") -> Path:
     return Path(path).with_name(ENDING.sub(rf"{ending}\1", name) if ENDING.search(name) else name + ending)
 
 
-def read_document(path):
+def read_document(path: Path) -> dict:
     """The JSON beside a score file, {} where there is none (the authors' files have none)."""
     try:
         document = json.loads(beside(path).read_text(encoding="utf-8"))

@@ -31,6 +31,8 @@ from scorefiles.read import COLUMNS, Altered, beside, check_digest, digest, is_p
 if TYPE_CHECKING:  # named in annotations only
     import numpy as np
 
+    from loaders.pairs import Pair
+
 SCORING = 1  # raised when the same settings would give other scores than before
 
 
@@ -113,7 +115,15 @@ class Output:
     pairs: the dataset's, in order; settings["left_out"] names those that cannot be scored (--skip-bad).
     """
 
-    def __init__(self, folder, stem, document, pairs, shard=None, layers=None):
+    def __init__(
+        self,
+        folder: Path,
+        stem: str,
+        document: dict,
+        pairs: Sequence[Pair],
+        shard: tuple[int, int] | None = None,
+        layers: tuple[int, ...] | None = None,
+    ):
         part = f".{shard[0]}of{shard[1]}" if shard and shard[1] > 1 else ""
         self.final, self.partial = folder / f"{stem}.csv", folder / f"{stem}.csv.partial{part}"
         self.digests = beside(self.partial, ".sha256")

@@ -6,6 +6,7 @@ unit by unit (scorefiles/write.py), under a lock.
 """
 
 import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +14,8 @@ import datasets
 from common import images, torchrun
 from common.errors import UsageError, WorkError, one_line
 from common.terminal import progress, warn
-from methods.model import AUTO, known_by
+from methods.fused import Fused
+from methods.model import AUTO, Model, known_by
 from scorefiles import write
 from scorefiles.read import stem
 from scoring import aligning, fused_files, precision
@@ -21,7 +23,7 @@ from scoring.aligning import fits
 from scoring.engine import score_plan
 from scoring.plan import ImageFile, Plan, check_sizes, default_batch, tiles
 from scoring.registration import VERSION
-from scoring.settings import Prepared, TableRow
+from scoring.settings import Prepared, Run, TableRow
 from scoring.table import TABLE, Printer, columns_to_come, correlate, notes
 
 
@@ -238,7 +240,13 @@ class Result:
         return list(dict.fromkeys(notes(self.rows, self.lines)))
 
 
-def execute(names, models, fusions, run, say=None):
+def execute(
+    names: Sequence[str],
+    models: Sequence[Model],
+    fusions: Sequence[Fused],
+    run: Run,
+    say: Callable[[str], None] | None = None,
+) -> Result:
     """Score datasets with models and fused metrics -> Result. The one way that run.py and score_dataset take.
 
     names: datasets, of the registry or CSV files; models, fusions: methods.options.models_of. Raises UsageError and

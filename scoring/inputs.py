@@ -13,17 +13,20 @@ What could be read in two ways is an error that says so.
 | (B, H, W, 3), (B, H, W, 4), (B, 3, H, W), or a list of images of one size | a batch |
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 
 from common.images import open_rgb, to_rgb
 
+ImageLike = str | Path | Image.Image | np.ndarray | torch.Tensor | Sequence
 SLACK = 1e-4  # how far outside [0, 1] rounding may have put a value
 
 
-def to_tensor(image, role: str, check: bool = True) -> torch.Tensor:
+def to_tensor(image: ImageLike, role: str, check: bool = True) -> torch.Tensor:
     """Anything of the table above -> float32 (3, H, W), or (B, 3, H, W) of a batch, in [0, 1]; gradients pass.
 
     role: 'reference' or 'distorted', for messages. check=False leaves out the look at every pixel for values outside
@@ -43,8 +46,6 @@ def to_tensor(image, role: str, check: bool = True) -> torch.Tensor:
 
 def pixels(image, role):
     """-> a tensor in whatever layout it came, float32 (uint8 divided by 255)."""
-    from PIL import Image
-
     if isinstance(image, (str, Path)):
         image = open_rgb(image)
     if isinstance(image, Image.Image):

@@ -54,7 +54,7 @@ def brought_down(image, short_side):
     return image
 
 
-def read(request, resize, short_side):
+def read(request: AlignedPair | tuple, resize: int | None, short_side: int | None) -> list[np.ndarray] | str:
     """(path, role, [(perturbation, pct)]) -> the image in each perturbation as uint8 (H, W, 3), or the error as text
     (so that it crosses the process boundary whole). A fourth item is the (width, height) that the file had when it
     was checked, and must have."""

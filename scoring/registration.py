@@ -144,7 +144,9 @@ class Alignment(Registration):
     distorted: object
 
 
-def align(reference, distorted, mode="similarity"):
+def align(
+    reference: Image.Image | np.ndarray, distorted: Image.Image | np.ndarray, mode: str = "similarity"
+) -> Alignment:
     """Estimate the map from the reference to the distorted image, decide, and undo it -> Alignment.
 
     reference, distorted: 8-bit RGB PIL images or uint8 arrays (H, W, 3) of one size. mode: "shift" or "similarity".

@@ -33,13 +33,16 @@ passes over the rounding of the luma in msssim. Higher is worse unless `higher_i
 number within torch.autocast and from within a network that torch.compile has compiled.
 """
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import torch
 import torch.nn.functional as F
 
 from common.errors import UsageError
 from methods.build import build
 from methods.model import Options
-from scoring.inputs import to_tensor
+from scoring.inputs import ImageLike, to_tensor
 
 
 class Scorer(torch.nn.Module):
@@ -53,17 +56,17 @@ class Scorer(torch.nn.Module):
 
     def __init__(
         self,
-        method,
-        distance=None,
-        device="cpu",
-        weights="pretrained",
-        weights_dir=None,
-        precision="paper",
-        protocol="paper",
-        layers=None,
-        batch_size=8,
-        check=True,
-        align="none",
+        method: str,
+        distance: str | None = None,
+        device: str = "cpu",
+        weights: str = "pretrained",
+        weights_dir: str | Path | None = None,
+        precision: str = "paper",
+        protocol: str = "paper",
+        layers: Sequence[int] | None = None,
+        batch_size: int = 8,
+        check: bool = True,
+        align: str = "none",
     ):
         super().__init__()
         options = Options(weights, weights_dir, device, precision, protocol, layers=layers, align=align)
@@ -76,7 +79,7 @@ class Scorer(torch.nn.Module):
         self.features = self.model.load()
 
     @torch.compiler.disable  # a compiled network calls it as it is: a score is one number, compiled or not
-    def forward(self, reference, distorted):
+    def forward(self, reference: ImageLike, distorted: ImageLike) -> torch.Tensor:
         """Images as the module's docstring says -> scores, float32: 0-dim for one pair, (B,) for a batch.
 
         Inside torch.autocast it computes in its own precision all the same, and torch.compile leaves it as it is.
@@ -103,7 +106,7 @@ class Scorer(torch.nn.Module):
             scores = self.score(*(t[None] if single else t for t in (x, y)))
         return scores[0] if single else scores
 
-    def aligned(self, reference, distorted):
+    def aligned(self, reference: torch.Tensor, distorted: torch.Tensor) -> Sequence[torch.Tensor]:
         """Two images (3, H, W) as --align leaves them; the very tensors given where nothing is done. ValueError for
         images that are to have a gradient: what is undone is found on their 8-bit selves, and the reference is
         resampled there."""
@@ -123,7 +126,7 @@ class Scorer(torch.nn.Module):
             return reference, distorted
         return [to_tensor(i, "aligned", False).to(reference.device) for i in registration.apply(*images)]
 
-    def score(self, x, y):
+    def score(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """Batches of distorted images and references (B, 3, H, W) -> scores (B,), float32."""
         from scoring.plan import tiles
 
@@ -140,7 +143,7 @@ class Scorer(torch.nn.Module):
             raise ValueError(f"{self.column} gives no gradient: it leaves torch on the way to its number")
         return scores
 
-    def short_side(self, x):
+    def short_side(self, x: torch.Tensor) -> torch.Tensor:
         """Brought down as the protocol wants it (DISTS, corrected); to within a rounding to 8 bits as for files."""
         short = self.model.short_side
         if not short or min(x.shape[2:]) <= short:

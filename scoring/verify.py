@@ -14,6 +14,7 @@ written.
 """
 
 import random
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -44,7 +45,16 @@ class Differs(Exception):
     """What a file holds is not what this program computes now; the text says where."""
 
 
-def score_files(files, pairs, *, methods=(), datasets=(), data_root=None, weights_dir=None, device="cpu"):
+def score_files(
+    files: Iterable[Path | str],
+    pairs: int,
+    *,
+    methods: Sequence[str] = (),
+    datasets: Sequence[str] = (),
+    data_root: str | None = None,
+    weights_dir: str | None = None,
+    device: str = "cpu",
+) -> Iterator[tuple[Path, str, int]]:
     """Recompute `pairs` random pairs of each finished score file -> yields (path, what is said of it, exit code).
 
     methods: one's own metrics (FILE.py:FUNCTION); datasets: CSV datasets (FILE.csv). Exit code 0: it agrees; 1: it

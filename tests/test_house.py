@@ -92,6 +92,95 @@ def circle(edges):
     return []
 
 
+def definitions(tree):
+    """{name: node} of the functions and classes at a module's outermost level."""
+    return {node.name: node for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+
+
+def classes(root):
+    """{name: where} of every class of the project, those inside functions included."""
+    places = {}
+    for module, path in sources(root).items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(f"{module}, line {node.lineno}")
+    return places
+
+
+def shared_names(root):
+    """{name: where} of the classes whose name another one has."""
+    return {name: where for name, where in classes(root).items() if len(where) > 1}
+
+
+def across_borders(root):
+    """(room that uses it, its definition, where that stands) of the functions and classes that another room imports,
+    or takes from an imported module, and of those that a room's __init__ offers."""
+    known = sources(root)
+    trees = {module: ast.parse(path.read_text(encoding="utf-8")) for module, path in known.items()}
+    defined = {module: definitions(tree) for module, tree in trees.items()}
+    offered = {module: dict(imported_names(tree, known)) for module, tree in trees.items() if is_package(known[module])}
+
+    def resolve(module, name):
+        while name not in defined[module] and name in offered.get(module, ()):
+            module, name = offered[module][name]
+        return module, name
+
+    uses, rooms = set(), {module for module in offered if "." not in module}
+    for module, tree in trees.items():
+        uses |= {(module, where) for _, where in imported_names(tree, known)}
+        uses |= {(module, where) for where in attributes_of_modules(tree, known)}
+    for user, module, name in sorted((user, *resolve(*where)) for user, where in uses):
+        outside = user.split(".")[0] != module.split(".")[0] or user in rooms
+        if outside and name in defined[module]:
+            yield user, defined[module][name], f"{module}.{name}"
+
+
+def is_package(path):
+    return path.name == "__init__.py"
+
+
+def imported_names(tree, known):
+    """(name here, (module, name there)) of each `from module import name` of the project's, modules aside."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module in known:
+            for alias in node.names:
+                if f"{node.module}.{alias.name}" not in known:
+                    yield alias.asname or alias.name, (node.module, alias.name)
+
+
+def attributes_of_modules(tree, known):
+    """(module, name) of each `module.name` of an imported module of the project's."""
+    modules = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            modules |= {alias.asname or alias.name: alias.name for alias in node.names if alias.name in known}
+        elif isinstance(node, ast.ImportFrom):
+            names = {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+            modules |= {name: module for name, module in names.items() if module in known}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) in modules:
+            yield modules[ast.unparse(node.value)], node.attr
+
+
+def undescribed(node, where):
+    """A sentence for each parameter or return without annotation, and each missing docstring, of a function or of a
+    class and its public methods."""
+    if not ast.get_docstring(node) and not node.name.startswith("__"):
+        yield f"{where}: it has no docstring"
+    if isinstance(node, ast.ClassDef):
+        for method in node.body:
+            if isinstance(method, ast.FunctionDef) and (method.name == "__init__" or not method.name.startswith("_")):
+                yield from undescribed(method, f"{where}.{method.name}")
+        return
+    arguments = node.args
+    parameters = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg]
+    for parameter in parameters:
+        if parameter and parameter.annotation is None and parameter.arg not in ("self", "cls"):
+            yield f"{where}: {parameter.arg} has no annotation"
+    if node.returns is None and node.name != "__init__":
+        yield f"{where}: its return has no annotation"
+
+
 def test_the_root_holds_what_was_asked_for_and_the_rooms():
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True).stdout.split("\n")
     names = {name.split("/")[0] for name in tracked if name}
@@ -108,6 +197,28 @@ def test_no_circles():
     assert not circle(graph())
 
 
+def test_no_two_classes_share_a_name():
+    """Over the whole project, tests aside: a reader who looks for a class by its name lands on one."""
+    assert len(classes(ROOT)) > 20
+    assert not shared_names(ROOT)
+
+
+def test_what_crosses_a_border_is_annotated_and_described():
+    crossing = list(across_borders(ROOT))
+    assert len(crossing) > 250
+    assert not [fault for _, node, where in crossing for fault in undescribed(node, where)]
+
+
+@pytest.fixture
+def copied(tmp_path):
+    """A copy of the project's Python files, to plant faults in."""
+    for path in sources(ROOT).values():
+        copy = tmp_path / path.relative_to(ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
+    return tmp_path
+
+
 @pytest.mark.parametrize(
     "room, line, fault",
     [
@@ -117,28 +228,46 @@ def test_no_circles():
         ("scoring", "import run", "scoring.upward imports run"),
     ],
 )
-def test_an_upward_import_is_noticed(tmp_path, room, line, fault):
-    for path in sources(ROOT).values():
-        copy = tmp_path / path.relative_to(ROOT)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        copy.write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
-    (tmp_path / room / "upward.py").write_text(line + "\n")
-    assert [f"{fault}, which does not stand below it"] == list(faults(graph(tmp_path)))
+def test_an_upward_import_is_noticed(copied, room, line, fault):
+    (copied / room / "upward.py").write_text(line + "\n")
+    assert [f"{fault}, which does not stand below it"] == list(faults(graph(copied)))
+
+
+def test_a_second_class_of_a_name_is_noticed(copied):
+    (copied / "common" / "again.py").write_text("def f():\n    class Scorer:\n        pass\n")
+    [(name, places)] = shared_names(copied).items()
+    assert name == "Scorer" and "common.again, line 2" in places and len(places) == 2
+
+
+@pytest.mark.parametrize(
+    "text, fault",
+    [
+        ("def lengths(paths) -> list:\n    'In bytes.'", "paths has no annotation"),
+        ("def lengths(*paths) -> list:\n    'In bytes.'", "paths has no annotation"),
+        ("def lengths(paths: list):\n    'In bytes.'", "its return has no annotation"),
+        ("def lengths(paths: list) -> list:\n    return paths", "it has no docstring"),
+        ("class lengths:\n    x = 1", "it has no docstring"),
+        ("class lengths:\n    'In bytes.'\n    def of(self, path) -> int:\n        '1'", "path has no annotation"),
+    ],
+)
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from common.bare import lengths",
+        "from common import bare\nx = bare.lengths",
+        "import common.bare as b\nb.lengths",
+    ],
+)
+def test_what_crosses_a_border_bare_is_noticed(tmp_path, text, fault, line):
+    for file, content in (("common/bare.py", text), ("scoring/user.py", line)):
+        (tmp_path / file).parent.mkdir()
+        (tmp_path / file).write_text(content + "\n")
+    [noticed] = [fault for _, node, where in across_borders(tmp_path) for fault in undescribed(node, where)]
+    assert noticed.startswith("common.bare.lengths") and noticed.endswith(fault)
 
 
 def test_a_circle_is_noticed():
     assert set(circle({"a.b": {"a.c"}, "a.c": {"a.d"}, "a.d": {"a.b"}, "a": {"a.b"}})) == {"a.b", "a.c", "a.d"}
-
-
-def test_no_two_classes_share_a_name():
-    """Over the whole project, tests aside: a reader who looks for a class by its name lands on one."""
-    places = {}
-    for module, path in sources(ROOT).items():
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ClassDef):
-                places.setdefault(node.name, []).append(f"{module}, line {node.lineno}")
-    assert len(places) > 20
-    assert not {name: where for name, where in places.items() if len(where) > 1}
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 from agreement.significance import TESTS
 from reports.compare import figures
 from reports.compare.definitions import COLUMNS, DEFINITIONS
-from reports.compare.evidence import SCOPES, STATISTICS, TESTED, Settings
+from reports.compare.evidence import SCOPES, STATISTICS, TESTED, Measured, Settings
 from reports.compare.report import (
     FEW_DATASETS,
     READING,
@@ -93,7 +93,7 @@ def drawn(figure, caption):
     return f"<figure>{figure}<figcaption>{caption}</figcaption></figure>" if figure else ""
 
 
-def page(results, measured):
+def page(results: dict, measured: dict[str, Measured]) -> str:
     """results, measured: as compare.compare returns them -> the HTML text."""
     settings, options = results["settings"], Settings(**results["settings"])
     parts = [

@@ -52,7 +52,13 @@ def cell_name(dataset, perturbation, pct):
 class Folder:
     """The score files of a folder: {(dataset, perturbation, pct): {method: path}}, each read and checked once."""
 
-    def __init__(self, path, datasets=(), floor=fused.FLOOR, shared=None):
+    def __init__(
+        self,
+        path: Path | str,
+        datasets: Sequence[str] = (),
+        floor: float = fused.FLOOR,
+        shared: dict[str, set[str]] | None = None,
+    ):
         """shared: {dataset: {references}} whose pairs are left out, from `shared_content`."""
         self.path, self.floor, self.cells, self.first, self.known = Path(path), floor, {}, {}, {}
         self.shared = shared or {}

@@ -7,6 +7,7 @@ stood below is said. The best of each size and the best few of all then get thei
 chooses them, on all pairs of images, and the best of these is what is reported.
 """
 
+from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy as np
 from agreement.exponents import COARSE, Agreement, choose, rough_srccs, srccs, two_digits
 from common.errors import UsageError
 from common.terminal import progress
-from reports.fuse.cells import enough
+from reports.fuse.cells import Folder, enough
 from reports.fuse.choice import KINDS, Choice, agreement_of
 
 THIN = 3000
@@ -26,7 +27,7 @@ WORTH = 1e-3
 POWERS = COARSE[COARSE > 0]
 
 
-def search(folder, methods, most, seed=0):
+def search(folder: Folder, methods: Sequence[str], most: int, seed: int = 0) -> tuple:
     """-> (choices, agreement, cells, lacking, what was tried) over the methods of a cells.Folder,
     or those asked for.
 

@@ -11,6 +11,7 @@ import io
 from pathlib import Path
 
 from methods import fused
+from reports.fuse.cells import Folder
 from scorefiles import write
 from scorefiles.fused import document
 from scorefiles.read import COLUMNS, digest, stem
@@ -35,7 +36,7 @@ def factor_document(file):
     }
 
 
-def score_files(fusion, folder, target):
+def score_files(fusion: fused.Fused, folder: Folder, target: Path | str) -> tuple[list[Path], dict]:
     """Write fused score files of the cells of a cells.Folder that have all factors -> ([path], {cell: what it
     lacks})."""
     cells, lacking = folder.load(fusion.factors)

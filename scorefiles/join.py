@@ -109,7 +109,7 @@ def align_tables(first, second):
     return align(pair_names(first), pair_names(second))
 
 
-def same_rows(first, second):
+def same_rows(first: pd.DataFrame, second: pd.DataFrame) -> bool:
     """Whether two score tables name the same pairs in the same order, to the letter."""
     import numpy as np
 

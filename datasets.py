@@ -145,7 +145,7 @@ DATASETS = {
             folders=(),
             make=demo.build,
             layouts=("made on first use from photographs that scikit-image carries",),
-            source="comes with scikit-image",
+            source="scikit-image",
             citation="van der Walt et al.: scikit-image: image processing in Python. PeerJ 2:e453, 2014 (the "
             "photographs)",
             no_spread="its labels are strengths, not opinions",
@@ -156,7 +156,7 @@ DATASETS = {
             code_in_name(kadid.KADID_NAME, "I01_01_01.png"),
             pairs=10125,
             higher_is="better",
-            label="DMOS (1-5, higher is better)",
+            label="DMOS (1-5)",
             markers=("dmos.csv",),
             folders=("kadid10k", "kadid"),
             layouts=("images/, dmos.csv", "distorted_images/, reference_images/, dmos.csv"),

@@ -41,13 +41,18 @@ class Backbone:
     carried: tuple = ()  # trained files inside installed packages (weights.package_file)
 
 
-def timm_backbone(tag, trunk="TimmTrunk", prepare=None, **options):
+def timm_backbone(tag, trunk="TimmTrunk", prepare=None, stretch=None, **options):
+    """trunk, prepare, stretch: names in networks/trunks.py, which is imported when a backbone is built."""
+
     def build(window, state):
         from networks import trunks
 
-        return trunks.build_timm(
-            tag, window, state, trunk=getattr(trunks, trunk), prepare=prepare and getattr(trunks, prepare), **options
-        )
+        parts = {
+            name: getattr(trunks, part)
+            for name, part in (("trunk", trunk), ("prepare", prepare), ("stretch", stretch))
+            if part
+        }
+        return trunks.build_timm(tag, window, state, **parts, **options)
 
     return build
 
@@ -136,7 +141,10 @@ STLPIPS = "inside the package stlpips-pytorch; fed as that package feeds them"
 BACKBONES = {
     "dinov1": Backbone("DINO ViT-B/16", "tokens", timm_backbone("vit_base_patch16_224.dino", eps=1e-12), DINO),
     "dinov2": Backbone(
-        "DINOv2 ViT-B/14", "tokens", timm_backbone("vit_base_patch14_dinov2.lvd142m", prepare="resize_dinov2"), DINOV2
+        "DINOv2 ViT-B/14",
+        "tokens",
+        timm_backbone("vit_base_patch14_dinov2.lvd142m", prepare="resize_dinov2", stretch="stretched_dinov2"),
+        DINOV2,
     ),
     "imagenet_vit": Backbone(
         "ViT-B/16, ImageNet-21k then 1k",
@@ -372,17 +380,18 @@ def load_backbone(
     device: str = "cpu",
     precision: str = "paper",
     normalize: str = "none",
-    window: int = 224,
+    window: int | None = 224,
     layers: Sequence[int] | None = None,
     seed: int = 0,
 ) -> LoadedBackbone:
     """Build a backbone and load its weights -> LoadedBackbone.
 
     weights: "pretrained" (from weights_dir, else the usual cache, else a download) or "random" (seeded: for trying
-    things out; the scores mean nothing). precision: one of PRECISIONS; "paper" is float16 for OpenAI's CLIP and float32
-    for all others. normalize: "none" (as published), "imagenet" or "model". layers: list of block indices to keep, None
-    for all. Raises UsageError: unknown name, missing or broken or foreign weights, tf32 on a CPU, a block that is not
-    there.
+    things out; the scores mean nothing). window: the side of the images it will see; None: images of any size, for CNNs
+    and for ViTs, whose position embedding is interpolated. precision: one of PRECISIONS; "paper" is float16 for
+    OpenAI's CLIP and float32 for all others. normalize: "none" (as published), "imagenet" or "model". layers: list of
+    block indices to keep, None for all. Raises UsageError: unknown name, missing or broken or foreign weights, tf32 on
+    a CPU, a block that is not there.
     """
     import torch
 

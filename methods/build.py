@@ -115,7 +115,9 @@ def with_columns(built: list[Model], names: Sequence[str], options: Options) -> 
 
 # ---- backbones
 
-WHOLE_SIDE = 32  # smallest side of a whole image: the coarsest maps of CNNs are 32 times smaller than it
+# smallest side of a whole image: the coarsest maps of CNNs are 32 times smaller than it; a transformer's tokens, of
+# patches of up to 32, are to be enough for the distances between distributions
+WHOLE_SIDE = {"maps": 32, "tokens": 64}
 
 
 def label(name, options):
@@ -154,8 +156,6 @@ def backbone_model(base, names, distances, options):
     columns = []
     for name in names:
         embedding = parse(name)[1]
-        if options.window is None and (embedding or entry.kind == "tokens"):
-            raise UsageError(no_whole(name))
         if embedding and not entry.embedding:
             raise UsageError(f"{name}: {base} has no embedding; use -m {base} with -d l2 or cos")
         if embedding:
@@ -181,18 +181,11 @@ def backbone_model(base, names, distances, options):
         columns,
         options.window,
         (entry.weights,) if entry.weights else (),
-        options.window or WHOLE_SIDE,
+        options.window or WHOLE_SIDE.get(entry.kind, max(WHOLE_SIDE.values())),
         None,
         entry.note,
         load_backbone,
         entry.carried,
-    )
-
-
-def no_whole(method):
-    return (
-        f"--whole: {method} takes windows of the size it was trained with; whole images are for the maps of CNNs, "
-        "which see every place alike"
     )
 
 
@@ -231,11 +224,9 @@ def load_backbone(model):
             o.device,
             precision,
             o.normalize,
-            o.window or Options.window,
+            o.window,
             None if o.layers is None else list(o.layers),
         )
-        if o.window is None and loaded.kind == "tokens":  # of timm's models it is known only now
-            raise UsageError(no_whole(model.columns[0].method))
         for c in model.columns:
             if loaded.kind == "maps" and c.feature == "features":
                 check_maps(c.method, c.distance)

@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--window", type=positive, default=usual.window, metavar="N", help=f"side of a window (default: {usual.window})"
     )
     seen.add_argument(
-        "--whole", dest="window", action="store_const", const=None, help="the whole image instead of windows; for CNNs"
+        "--whole", dest="window", action="store_const", const=None, help="the whole image instead of windows"
     )
     what.add_argument(
         "--stride",

@@ -9,6 +9,7 @@ import re
 import warnings
 from collections.abc import Callable
 from functools import partial
+from math import isqrt
 
 import torch
 import torch.nn.functional as F
@@ -20,13 +21,25 @@ from networks.weights import differences
 
 
 class TimmTrunk(nn.Module):
-    """Any timm model that offers intermediates. Transformers give tokens, prefix tokens first; CNNs give maps."""
+    """Any timm model that offers intermediates. Transformers give tokens, prefix tokens first; CNNs give maps.
+
+    window None: images of any size. A ViT's position embedding is then brought to the grid of each image's patches by
+    stretch(embedding (1, N, C), its grid, the grid wanted); rows and columns of pixels that fill no patch, at the
+    bottom and at the right, are left out, as its first convolution does.
+    """
 
     FORMATS = ({"output_fmt": "NLC", "return_prefix_tokens": True}, {"output_fmt": "NLC"}, {"output_fmt": "NCHW"})
 
-    def __init__(self, model, window, projected=False):
+    def __init__(self, model, window, projected=False, stretch=None):
         super().__init__()
-        self.model, self.projected = model, projected
+        self.model, self.projected, self.stretch = model, projected, stretch or stretched
+        self.grid = None  # of the position embedding in use; None: it stays that of the windows
+        patches, position = getattr(model, "patch_embed", None), getattr(model, "pos_embed", None)
+        if window is None and position is not None and position.ndim == 3 and hasattr(patches, "strict_img_size"):
+            self.register_buffer("position", position.detach().clone(), persistent=False)
+            self.grid, patches.strict_img_size = patches.grid_size, False
+            model.dynamic_img_size, patches.flatten = False, True  # one mechanism, of those of timm's that have another
+        window = window or model.pretrained_cfg["input_size"][-1]
         for output_format in self.FORMATS:
             self.format = output_format
             try:
@@ -42,8 +55,20 @@ class TimmTrunk(nn.Module):
             )
         self.layers, self.kind = len(model.feature_info), "tokens" if first.ndim == 3 else "maps"
 
+    def fitted(self, x):
+        """Images (B, 3, H, W) cut to whole patches; the position embedding is brought to their grid."""
+        patches = self.model.patch_embed
+        grid = tuple(side // patch for side, patch in zip(x.shape[2:], patches.patch_size))
+        if grid != self.grid:
+            with torch.inference_mode(False), torch.no_grad():
+                position = self.stretch(self.position, patches.grid_size, grid)
+                self.model.pos_embed, self.grid = nn.Parameter(position, requires_grad=False), grid
+        return x[..., : grid[0] * patches.patch_size[0], : grid[1] * patches.patch_size[1]]
+
     def forward(self, x, last, embedding):
         wanted = list(range(last + 1))
+        if self.grid:
+            x = self.fitted(x)
         if not embedding:
             blocks, final = (
                 self.model.forward_intermediates(x, wanted, stop_early=True, intermediates_only=True, **self.format),
@@ -65,7 +90,7 @@ class ConvNextTrunk(nn.Module):
 
     kind = "maps"
 
-    def __init__(self, model, window, projected=True):
+    def __init__(self, model, window, projected=True, stretch=None):
         super().__init__()
         self.model, self.layers = model, sum(len(s.blocks) for s in model.stages)
 
@@ -85,7 +110,8 @@ class ConvNextTrunk(nn.Module):
 
 
 class ClipViT(nn.Module):
-    """The image tower of OpenAI's CLIP ViT; blocks are the residual block outputs."""
+    """The image tower of OpenAI's CLIP ViT; blocks are the residual block outputs. Images of another size than its
+    windows have its position embedding brought to their grid, as in TimmTrunk."""
 
     kind = "tokens"
 
@@ -95,9 +121,14 @@ class ClipViT(nn.Module):
 
     def forward(self, x, last, embedding):
         v, blocks = self.visual, []
-        x = v.conv1(x).flatten(2).transpose(1, 2)  # (B, grid^2, C)
+        x = v.conv1(x)
+        grid, position = tuple(x.shape[2:]), v.positional_embedding
+        side = isqrt(len(position) - 1)
+        if grid != (side, side):
+            position = stretched(position[None], (side, side), grid)[0]
+        x = x.flatten(2).transpose(1, 2)  # (B, patches, C)
         x = torch.cat([v.class_embedding.to(x.dtype).expand(len(x), 1, -1), x], 1)
-        x = v.ln_pre(x + v.positional_embedding.to(x.dtype)).transpose(0, 1)  # the package works tokens first
+        x = v.ln_pre(x + position.to(x.dtype)).transpose(0, 1)  # the package works tokens first
         for block in v.transformer.resblocks[: None if embedding else last + 1]:
             x = block(x)
             blocks.append(x.transpose(0, 1))
@@ -140,6 +171,24 @@ class StageTrunk(nn.Module):
         return Features(self.stages(x)[: last + 1])
 
 
+def stretched(position, old, grid):
+    """A position embedding (1, prefix + rows * columns, C) of the grid `old` -> of another grid (rows, columns):
+    bicubic, with timm's antialias where it shrinks; prefix tokens as they are."""
+    from timm.layers import resample_abs_pos_embed
+
+    return resample_abs_pos_embed(position, list(grid), list(old), position.shape[1] - old[0] * old[1])
+
+
+def stretched_dinov2(position, old, grid):
+    """As `stretched`, as DINOv2's original code does it: bicubic, no antialias, scale factor (n + 0.1) / 37 (METHOD.md
+    section 5)."""
+    patches = position[:, 1:].float().reshape(1, *old, -1).permute(0, 3, 1, 2)
+    scale = [(n + 0.1) / o for n, o in zip(grid, old)]
+    patches = F.interpolate(patches, scale_factor=scale, mode="bicubic", antialias=False)
+    patches = patches.permute(0, 2, 3, 1).flatten(1, 2)
+    return torch.cat([position[:, :1].float(), patches], 1).to(position.dtype)
+
+
 def unit(x):
     """x / |x|, in the precision of x and without an eps, as CLIP's users do it."""
     return x / x.norm(dim=-1, keepdim=True)
@@ -150,15 +199,17 @@ def unit(x):
 
 def build_timm(
     tag: str,
-    window: int,
+    window: int | None,
     state: dict | None = None,
     eps: float | None = None,
     trunk: type = TimmTrunk,
     projected: bool = False,
     prepare: Callable | None = None,
+    stretch: Callable | None = None,
 ) -> nn.Module:
     """timm's model `tag` with the checkpoint `state` (a dict of tensors in any layout timm's filter reads, or Hugging
-    Face's ViT/DINOv2 layout), or as timm initialises it when state is None."""
+    Face's ViT/DINOv2 layout), or as timm initialises it when state is None. window: the side of the images it will see;
+    None: of its own size, for images of any. stretch: of its position embedding then (TimmTrunk)."""
     import timm
 
     options = {} if eps is None else {"norm_layer": partial(nn.LayerNorm, eps=eps)}
@@ -168,7 +219,7 @@ def build_timm(
         options |= {"pretrained": True, "pretrained_cfg_overlay": {"state_dict": state}}
     try:
         try:
-            model = timm.create_model(tag, img_size=window, **options)
+            model = timm.create_model(tag, **({"img_size": window} if window else {}), **options)
         except TypeError as error:  # CNNs take any size and know no img_size
             if "img_size" not in str(error):
                 raise
@@ -177,14 +228,21 @@ def build_timm(
         if state is None:
             raise
         raise wrong_architecture(error, tag) from None
-    return trunk(model.eval(), window, projected=projected)
+    return trunk(model.eval(), window, projected=projected, stretch=stretch)
 
 
 def build_clip(
-    trunk: type, embed_dim: int, layers: object, width: int, patch: int | None, window: int, state: dict | None = None
+    trunk: type,
+    embed_dim: int,
+    layers: object,
+    width: int,
+    patch: int | None,
+    window: int | None,
+    state: dict | None = None,
 ) -> nn.Module:
     """OpenAI's CLIP image tower through its package, its weights rounded to float16 as clip.load does on every device.
 
+    window None: of 224, its own size (ClipViT then takes images of any).
     embed_dim, layers, width, patch: as the package's CLIP takes them. state: with OpenAI's keys (open_clip's are the
     same) or timm's; its text tower, if any, is left out. UsageError for another architecture's keys or shapes.
     """
@@ -197,6 +255,7 @@ def build_clip(
             f"OpenAI's package `clip` cannot be imported ({error}); install it with: "
             "pip install 'setuptools>=77.0.3,<82' clip-anytorch==2.6.0 (the index's own `clip` is another program)"
         ) from None
+    window = window or 224
     # the last five: a text tower of the least size
     model = CLIP(embed_dim, window, layers, width, patch, 8, 32, 64, 1, 1)
     convert_weights(model)
@@ -321,13 +380,9 @@ def with_head(state, window):
 
 
 def resize_dinov2(state, window):
-    """DINOv2's 37 x 37 position embedding brought to the window's grid as the original code does it: bicubic, no
-    antialias, scale factor (n + 0.1) / 37 (METHOD.md section 5)."""
-    grid, old = window // 14, 37
+    """A DINOv2 checkpoint with its 37 x 37 position embedding brought to the window's grid (stretched_dinov2)."""
+    grid, old = window and window // 14, 37
     position = state.get("pos_embed")
-    if position is None or position.shape[1] != 1 + old * old:
+    if not window or position is None or position.shape[1] != 1 + old * old:
         return state
-    patches = position[:, 1:].float().reshape(1, old, old, -1).permute(0, 3, 1, 2)
-    patches = F.interpolate(patches, scale_factor=(grid + 0.1) / old, mode="bicubic", antialias=False)
-    patches = patches.permute(0, 2, 3, 1).reshape(1, grid * grid, -1)
-    return state | {"pos_embed": torch.cat([position[:, :1].float(), patches], 1)}
+    return state | {"pos_embed": stretched_dinov2(position.float(), (old, old), (grid, grid))}

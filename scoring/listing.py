@@ -16,47 +16,38 @@ from models import BACKBONES
 def method_rows():
     """[(name, distances, what, weights file, where from, licence, citation, note)] of every method, backbones first."""
     for name, entry in BACKBONES.items():
-        distances = " ".join(of_blocks() if entry.kind == "maps" else DISTANCES)
-        weights = entry.weights
-        if weights is None:
-            yield name, distances, entry.what, "-", entry.note, "BSD-2-Clause", METRICS["stlpips_alex"].citation, ""
-            continue
+        weights = (entry.weights,) if entry.weights else ()
+        trained = entry.weights or METRICS["stlpips_alex"]  # those that come in a package are ST-LPIPS'
         half = "float16 in precision paper" if entry.half else ""
-        yield (
-            name,
-            distances,
-            entry.what,
-            f"{weights.name}.pth",
-            weights.origin,
-            weights.licence,
-            weights.citation,
-            "; ".join(filter(None, (half, entry.note))),
-        )
+        names = file_names(weights, entry.carried), origins(weights, entry.carried), trained.licence, trained.citation
+        distances = " ".join(of_blocks() if entry.kind == "maps" else DISTANCES)
+        yield name, distances, entry.what, *names, "; ".join(filter(None, (half, entry.note)))
         if entry.embedding:
-            yield (
-                f"embed_{name}",
-                "cos",
-                f"embedding of {name}",
-                f"{weights.name}.pth",
-                weights.origin,
-                weights.licence,
-                weights.citation,
-                half,
-            )
+            yield f"embed_{name}", "cos", f"embedding of {name}", *names, half
     for name, entry in METRICS.items():
-        origin = ", ".join(w.origin for w in entry.weights) or (
-            f"inside the package {', '.join(entry.packages)}" if entry.packages else "-"
-        )
+        what = f"metric of the whole image; higher is {entry.higher_is}"
+        if entry.min_side > 1:
+            what += f"; sides of {entry.min_side} and more"
+        names = file_names(entry.weights, entry.carried), origins(entry.weights, entry.carried)
         yield (
             name,
             "-",
-            "metric of the whole image",
-            " ".join(f"{w.name}.pth" for w in entry.weights) or "-",
-            origin,
+            what,
+            *names,
             entry.licence,
             entry.citation,
             "; ".join(filter(None, (entry.caveat, entry.note))),
         )
+
+
+def file_names(weights, carried):
+    """The files of trained weights as the table of weights names them: 'dinov1.safetensors or dinov1.pth'."""
+    return ", ".join([" or ".join(w.file_names) for w in weights] + [Path(name).name for name in carried]) or "-"
+
+
+def origins(weights, carried):
+    packages = [f"inside the package {name.partition('/')[0]}" for name in carried]
+    return ", ".join([w.origin for w in weights] + packages) or "-"
 
 
 def list_methods() -> list[dict]:
@@ -134,7 +125,8 @@ Made from the registries by `python -m scoring.listing > docs/methods.md`. An en
 `methods.metrics.METRICS`, `distances.DISTANCES` or `datasets.DATASETS` adds a line here and a choice on the command
 line. `-m timm:NAME` and `embed_timm:NAME` score with any of timm's models that offers intermediates, `pyiqa:NAME` with
 any full-reference metric of the package pyiqa where it is installed (its licence, PolyForm Noncommercial 1.0.0, is why
-it is no requirement). `--whole` shows a CNN whole images instead of windows; its name says so (`st_alexnet-whole_dc`).
+it is no requirement). `--whole` shows a backbone whole images instead of windows; its name says so
+(`st_alexnet-whole_dc`). A metric's images need sides of the length given, a backbone's those of its window.
 What each method computes, to the last detail, is in [METHOD.md](METHOD.md).
 
 | distance | what | for |
@@ -164,11 +156,8 @@ def main(argv):
         )
     print()
     print("| method | distances | what | weights file | licence | cite |\n|---|---|---|---|---|---|")
-    for name, takes, what, file, origin, licence, citation, note in method_rows():
-        print(
-            f"| `{name}` | {takes} | {what}{f' ({note})' if note else ''} | {file if file != '-' else origin} | "
-            f"{licence} | {citation} |"
-        )
+    for name, takes, what, file, _, licence, citation, note in method_rows():
+        print(f"| `{name}` | {takes} | {what}{f' ({note})' if note else ''} | {file} | {licence} | {citation} |")
     print(WEIGHTS)
     print("| file in --weights-dir | sources | licence | cite |\n|---|---|---|---|")
     for name, sources, licence, citation in weight_rows():

@@ -131,6 +131,8 @@ def distance_map(model, column, distorted, reference, batch=8):
             raise not_finite(model, "the pair", ("none", 0.0))
         blocks = [(f.embedding, g.embedding)] if column.feature == "embedding" else list(zip(f.blocks, g.blocks))
         refuse_width(column, model.options.protocol, blocks[0][0].ndim == 4)
+        if model.window is None and blocks[0][0].ndim == 3:
+            raise UsageError(f"--map: the tokens of {column.name} form no square grid; leave --whole out")
         return part, [on_grid(terms(a, b), column.name) for a, b in blocks], model.compare(f, g, [column])[0][:, 0]
 
     with torch.inference_mode():

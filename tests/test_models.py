@@ -153,6 +153,75 @@ def test_dinov2_positions_are_resized_by_the_scale_factor_without_antialias():
     assert 1e-3 < (result[0, 1:].T.reshape(1, 8, 16, 16) - by_size).abs().max() < 2
 
 
+# ---- whole images: position embeddings on other grids
+
+
+def interpolated(position, side, size):
+    """Position embedding (1 + side^2, C) on the grid `size`, the class token's aside."""
+    grid = position[1:].T.reshape(1, -1, side, side)
+    grid = torch.nn.functional.interpolate(grid, size=size, mode="bicubic", antialias=True).flatten(2)[0].T
+    return torch.cat([position[:1], grid])
+
+
+def test_a_vit_sees_whole_images_by_its_position_embedding_on_their_grid():
+    """Of the windows' size: the same features. Other sizes: bicubic interpolation; what fills no patch is left out; the
+    order in which images of several sizes come changes nothing."""
+    whole, windowed = (load_backbone(SMALL, weights="random", window=window) for window in (None, 160))
+    x = torch.rand(2, 3, 200, 250, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        first = whole(x, embedding=True)
+        small, want = whole(x[..., :160, :160]), windowed(x[..., :160, :160])
+        assert all(torch.equal(a, b) for a, b in zip(small.blocks, want.blocks))
+        again, cut = whole(x, embedding=True), whole(x[..., :192, :240])
+    for other in (again, cut):
+        assert all(torch.equal(a, b) for a, b in zip(first.blocks, other.blocks))
+    model = windowed.trunk.model
+    prefix = model.pos_embed.shape[1] - 10 * 10
+    assert first.blocks[0].shape[1] == 12 * 15 + model.num_prefix_tokens and prefix == 1
+    assert torch.allclose(whole.trunk.model.pos_embed[0], interpolated(model.pos_embed[0], 10, (12, 15)), atol=1e-5)
+
+
+@pytest.mark.parametrize("side", [128, 160, 240])
+def test_a_whole_square_is_a_window_of_its_side(side):
+    """The same checkpoint, its positions brought to the grid by timm when it is loaded, or here for the image."""
+    import timm
+
+    state, x = timm.create_model("test_vit", img_size=160).state_dict(), windows(1)[..., :side, :side]
+    x = torch.nn.functional.interpolate(x, size=side)
+    with torch.inference_mode():
+        windowed, whole = (
+            trunks.build_timm("test_vit.r160_in1k", window, dict(state))(x, 1, False).blocks for window in (side, None)
+        )
+    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(windowed, whole))
+
+
+def test_dinov2_sees_whole_images_as_it_sees_windows():
+    """Its 37 x 37 positions come to any grid by its own scale factor: windows of 224 and whole images of 224 agree."""
+    import timm
+
+    tag = "vit_small_patch14_dinov2.lvd142m"
+    state = timm.create_model(tag).state_dict()
+    build = models.timm_backbone(tag, prepare="resize_dinov2", stretch="stretched_dinov2")
+    with torch.inference_mode():
+        windowed, whole = (build(window, dict(state))(windows(1), 0, False).blocks[0] for window in (224, None))
+        oblong = build(None, dict(state))(torch.rand(1, 3, 150, 285), 0, False).blocks[0]
+    assert windowed.shape == (1, 257, 384) and torch.allclose(windowed, whole, atol=1e-6)
+    assert oblong.shape == (1, 1 + 10 * 20, 384)
+
+
+def test_clip_sees_whole_images_by_its_position_embedding_on_their_grid():
+    trunk = trunks.build_clip(trunks.ClipViT, 32, 2, 64, 8, 32, openai_state("ClipViT", (32, 2, 64, 8), 32)[1]).float()
+    x = torch.rand(1, 3, 50, 43, generator=torch.Generator().manual_seed(0))
+    embedding = trunk.visual.positional_embedding
+    with torch.inference_mode():
+        oblong = trunk(x, 1, True)
+        same = trunk(x[..., :32, :32], 1, False).blocks[1]
+        position = trunks.stretched(embedding[None], (4, 4), (6, 5))[0]
+        assert torch.allclose(position, interpolated(embedding, 4, (6, 5)), atol=1e-6)
+    assert oblong.blocks[1].shape == (1, 1 + 6 * 5, 64) and same.shape == (1, 17, 64)
+    assert oblong.embedding.shape == (1, 1, 32) and torch.isfinite(oblong.embedding).all()
+
+
 def test_a_checkpoint_of_another_architecture_names_its_keys(tmp_path):
     import timm
 

@@ -132,6 +132,11 @@ def test_the_page_of_methods_is_what_the_registries_say(capsys):
     assert (ROOT / "docs" / "methods.md").read_text() == page, "python -m scoring.listing > docs/methods.md"
     rows = list(listing.weight_rows())
     assert all(sources and licence and citation for _, sources, licence, citation in rows)
+    named = {file for row in listing.method_rows() for file in row[3].split(", ") if file != "-"}
+    assert named == {name for name, *_ in rows}, "one name for a file in both tables"
+    for name, metric in METRICS.items():
+        smallest = f"; sides of {metric.min_side} and more" if metric.min_side > 1 else ""
+        assert f"| `{name}` | - | metric of the whole image; higher is {metric.higher_is}{smallest}" in page
     for entry in models.BACKBONES.values():
         places = [page.find(str(source)) for source in entry.weights.sources] if entry.weights else []
         assert -1 not in places and places == sorted(places)
@@ -154,10 +159,26 @@ def test_a_cnn_sees_whole_images_where_asked(tmp_path, capsys):
     assert np.allclose(*scores, rtol=1e-5)
     assert json.loads((out / "tiny_st_alexnet-whole_dc.json").read_text())["settings"]["window"] is None
     assert call(capsys, "--verify", 3, out / "tiny_st_alexnet-whole_nl2.csv", "-dat", data)[0] == 0
+
+
+def test_a_vit_sees_whole_images_where_asked(tmp_path, capsys):
+    """Oblong and no multiple of its patches; every distance; batch size changes nothing beyond 1e-5."""
+    data, scores = make(tmp_path / "data", size=(90, 70)), []
+    vit, names = "timm:test_vit.r160_in1k", list(DISTANCES)
+    for batch in (1, 3):
+        out = tmp_path / str(batch)
+        asked = ["-dat", data, "-m", vit, f"embed_{vit}", "-d", *names, "--whole", "--weights", "random"]
+        assert call(capsys, *asked, "--batch-size", batch, "-sdir", out)[0] == 0
+        files = [out / f"tiny_timm-test_vit.r160_in1k-random-whole_{name}.csv" for name in names]
+        files += [out / "tiny_embed_timm-test_vit.r160_in1k-random-whole_cos.csv"]
+        scores.append(np.stack([pd.read_csv(file)["pred"] for file in files]))
+    assert np.allclose(*scores, rtol=1e-5) and (scores[0] > 0).any(1).all()
+
+
+def test_whole_images_say_what_cannot_see_them():
     one = Options(window=None, weights="random")
     assert build(["clip_rn50"], ["l2"], one)[0].columns[0].name == "clip_rn50-random-whole_l2"
-    for name in ("dinov1", "embed_clip_rn50"):
-        with pytest.raises(UsageError, match=f"--whole: {name} takes windows"):
-            build([name], ["cos"], one)
-    with pytest.raises(UsageError, match="--whole: timm:test_vit.r160_in1k takes windows"):
-        build(["timm:test_vit.r160_in1k"], ["l2"], one)[0].load()
+    assert build(["dinov1"], ["l2"], one)[0].min_side == 64
+    for name in ("embed_clip_rn50", "timm:swin_tiny_patch4_window7_224.ms_in1k"):
+        with pytest.raises(UsageError, match="--whole: .* cannot take images of any size"):
+            build([name], ["cos"], one)[0].load()

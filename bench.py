@@ -2,6 +2,7 @@
 
     python bench.py                                   all sections, dinov1, float32
     python bench.py --only forward --backbones dinov1 clip_vitb32 --precision bf16
+    python bench.py --only variants --backbones st_alexnet dinov1   SDPA, torch.compile, int8: speed, scores
     python bench.py --only pipeline naive --rounds 5 --json
     python bench.py --only memory --pairs 2000        peak memory of a run of so many pairs
     python bench.py --only startup --weights-dir DIR  run_single_img.py, with weights from a file
@@ -15,6 +16,7 @@ naive path (scoring/naive.py, the authors' order of work) are a pair's time ther
 """
 
 import argparse
+import copy
 import json
 import os
 import statistics
@@ -22,6 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from functools import partial
 from pathlib import Path
 
@@ -30,16 +33,18 @@ from common.terminal import need
 if __name__ == "__main__":
     need("torch")  # before the imports that fail without
 
+import numpy as np
 import torch
 
 import distances
-from common.errors import UsageError, unknown
+from common.errors import UsageError, one_line, unknown
 from common.terminal import Parser, run_main
 from methods.build import build
 from methods.model import Options
 from scoring import naive
 from scoring.engine import keep_memory, score_plan
 from scoring.plan import ImageFile, Plan, default_batch
+from scoring.tolerance import relative
 
 SIDE, WINDOWS = 288, 4  # a PIPAL image and its windows
 
@@ -123,6 +128,77 @@ def forward(args):
         )
 
 
+def variants(trunk, args):
+    """{what: a copy of a trunk, computed otherwise}; what a trunk or a device has not is left out."""
+    from torch import nn
+
+    def attending(trunk):  # timm's attention blocks: through F.scaled_dot_product_attention, or step by step
+        for module in trunk.modules():
+            if hasattr(module, "fused_attn"):
+                module.fused_attn = not module.fused_attn
+        return trunk
+
+    def quantised(trunk):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch moves this to a package of its own
+            return torch.ao.quantization.quantize_dynamic(trunk, {nn.Linear}, dtype=torch.qint8)
+
+    maps, modules = trunk.kind == "maps", list(trunk.modules())
+    other = torch.contiguous_format if maps else torch.channels_last
+    made = {}
+    if any(hasattr(module, "fused_attn") for module in modules):
+        made["without SDPA"] = attending
+    made["contiguous, not channels_last" if maps else "channels_last"] = lambda trunk: trunk.to(memory_format=other)
+    made["torch.compile"] = torch.compile
+    if args.device.startswith("cuda"):
+        made["CUDA graphs (torch.compile)"] = partial(torch.compile, mode="reduce-overhead")
+    elif any(isinstance(module, nn.Linear) for module in modules):
+        made["int8"] = quantised  # of the linear layers; convolutions it leaves as they are
+    return {what: function(copy.deepcopy(trunk)) for what, function in made.items()}
+
+
+def each_variant(args):
+    """A forward pass of each backbone computed otherwise, against the one that is used; and what that does to l2
+    between the first photograph of demo and its 25 distortions (their middle windows)."""
+    import datasets
+    import models
+    from agreement.correlations import srcc
+    from common.images import open_rgb
+
+    demo = datasets.load("demo", None)
+    first = [pair for pair in demo.pairs if pair.ref == demo.pairs[0].ref]
+    windows = []
+    for path in [first[0].ref, *(pair.dis for pair in first)]:
+        pixels = torch.from_numpy(np.array(open_rgb(demo.path(path)))).permute(2, 0, 1)
+        y, x = ((side - 224) // 2 for side in pixels.shape[1:])
+        windows.append(pixels[:, y : y + 224, x : x + 224].to(args.device) / 255)
+
+    def scores(backbone):
+        [reference, *distorted] = [backbone(window[None]) for window in windows]
+        return [distances.compare(["l2"], f, reference)["l2"].item() for f in distorted]
+
+    for name in args.backbones:
+        o = options(args)
+        usual = models.load_backbone(name, o.weights_dir, o.weights, o.device, o.precision)
+        x = torch.stack(windows[: min(8, max(args.batches))])
+        with torch.inference_mode():
+            exact = scores(usual)
+            for what, trunk in variants(usual.trunk, args).items():
+                other = copy.copy(usual)
+                other.trunk = trunk
+                try:
+                    changed = scores(other)
+                    seconds = interleaved({"usual": partial(usual, x), what: partial(other, x)}, args.rounds, o.device)
+                except Exception as error:  # a compiler that is not there, an operation that a variant has not
+                    yield f"{what} {name}", f"fails: {one_line(error)[:100]}", {"failed": one_line(error)}
+                    continue
+                ratio = seconds["usual"] / seconds[what]
+                gap = max(relative(a, b, max(exact)) for a, b in zip(exact, changed))
+                numbers = {"ratio": ratio, "srcc": srcc(changed, exact), "difference": gap}
+                text = f"{ratio:.2f} x as fast; SRCC of l2 with the usual one {numbers['srcc']:.4f}, {gap:.1e} apart"
+                yield f"{what} {name}", text, numbers
+
+
 def each_distance(args):
     """Each distance alone, between features of the first backbone, beside its forward pass;
     wsd against POT on the same."""
@@ -172,7 +248,6 @@ def images(args):
 
 def made_images(folder, n, kind="bmp"):
     """n + 1 seeded image files, a reference first: smooth noise, then with more noise."""
-    import numpy as np
     from PIL import Image
 
     random = np.random.default_rng(0)
@@ -238,7 +313,6 @@ def registering(args):
     import resource
 
     import cv2
-    import numpy as np
     from PIL import Image
 
     from loaders import demo
@@ -460,7 +534,6 @@ def reading(args):
 
 def made_scores(folder, cells):
     """Score files of lines of the paper's tables.csv, of their datasets' sizes, with seeded numbers in them."""
-    import numpy as np
     import pandas as pd
 
     from datasets import DATASETS
@@ -500,7 +573,6 @@ def searching(args):
 
 def many_scores(folder, names, metrics, perturbations):
     """Paths of made-up score files of so many metrics, better and worse ones, that share a part of their errors."""
-    import numpy as np
     import pandas as pd
 
     from datasets import DATASETS
@@ -526,6 +598,7 @@ def many_scores(folder, names, metrics, perturbations):
 
 SECTIONS = {
     "forward": forward,
+    "variants": each_variant,
     "distances": each_distance,
     "images": images,
     "pipeline": pipeline,

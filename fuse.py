@@ -22,7 +22,7 @@ if __name__ == "__main__":
 
 import numpy as np
 
-from agreement.correlations import coefficients
+from agreement.correlations import coefficients, srcc
 from common.errors import UsageError, unknown
 from common.terminal import Parser, check_writable, deliver, progress, run_main
 from methods import fused
@@ -40,7 +40,7 @@ def beside(choice, cell, folder, kind, others):
         metrics += [("all blocks", cell.files[0].method, folder.prediction(cell, cell.files[0].method))]
         metrics += [("block", n, d) for n, d in zip(cell.factors, cell.distances)]
     singles = {n: folder.prediction(cell, n) for n in folder.singles(cell)}
-    best = max(singles, key=lambda n: coefficient(n, singles[n], cell)["srcc"], default=None)
+    best = max(singles, key=lambda n: asked_of(srcc, n, singles[n], cell), default=None)
     metrics += [("asked for", n, singles[n]) for n in others if n in singles and n not in [f[1] for f in metrics]]
     if best in [f[1] for f in metrics]:
         metrics = [(f"{role}, best single" if n == best else role, n, p) for role, n, p in metrics]
@@ -49,9 +49,10 @@ def beside(choice, cell, folder, kind, others):
     return metrics
 
 
-def coefficient(name, prediction, cell):
+def asked_of(statistic, name, prediction, cell):
+    """statistic(prediction, label) of a metric in a cell; UsageError that names both where it is not defined."""
     try:
-        return coefficients(prediction, cell.badness)
+        return statistic(prediction, cell.badness)
     except ValueError as error:
         raise UsageError(f"{name} in {cell.name}: {error}") from None
 
@@ -71,7 +72,7 @@ def lines(choice, cell, folder, args):
                 "pct": cell.pct,
                 "role": role,
                 "metric": name,
-                **coefficient(name, prediction, cell),
+                **asked_of(coefficients, name, prediction, cell),
                 "difference": None,
                 "low": None,
                 "high": None,

@@ -16,6 +16,7 @@ from places import ROOT, SHARED
 from scipy.stats import spearmanr
 
 import fuse
+from agreement import correlations
 from agreement.exponents import EQUAL
 from common.errors import UsageError
 from reports.fuse.cells import Folder
@@ -71,6 +72,14 @@ def test_scores_and_coefficients_are_those_of_the_product(tmp_path):
     line = next(r for r in result["lines"] if (r["dataset"], r["perturbation"], r["role"]) == ("alpha", "rot", "fused"))
     assert line["srcc"] == pytest.approx(spearmanr(a["pred"] * b["pred"] ** k, a["mos"]).statistic, abs=1e-12)
     assert line["plcc"] == pytest.approx(np.corrcoef(a["pred"] * b["pred"] ** k, a["mos"])[0, 1], abs=1e-12)
+
+
+def test_kendalls_tau_is_computed_once_a_printed_line(tmp_path, monkeypatch):
+    made(tmp_path, {"alpha": 0.5, "beta": 0.5, "gamma": 0.5})
+    columns, krcc = [], correlations.krcc
+    monkeypatch.setattr(correlations, "krcc", lambda x, y: columns.append((x.tobytes(), y.tobytes())) or krcc(x, y))
+    result = report(tmp_path, "--factors", "a", "b")
+    assert len(columns) == len(set(columns)) == len(result["lines"])
 
 
 def test_curve_goes_through_the_choice_and_in_sample_comes_last(tmp_path, capsys):

@@ -64,7 +64,8 @@ def main(argv):
     if args.check:
         if args.format not in CHECK_FORMATS:
             raise UsageError(f"--check prints {', '.join(CHECK_FORMATS)}; found --format {args.format}")
-        text = CHECK_FORMATS[args.format](*check(*args.check))
+        files, worst, left_out = check(*args.check)
+        text, code = CHECK_FORMATS[args.format](files, worst), int(bool(left_out))
     else:
         cells = select(published(TITLES if "all" in args.table else args.table), args.only)
         if args.commands:

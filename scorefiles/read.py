@@ -84,7 +84,8 @@ def of_noise_floor(document: dict) -> bool:
 
 
 class Unusable(UsageError):
-    """A score file that is of no use by itself, whatever else is there: empty, torn, interrupted, damaged.
+    """A score file that is of no use by itself, whatever else is there: empty, torn, interrupted, damaged, of labels
+    that are not its dataset's.
 
     Who has other files names it and goes on without it; who was asked for this one stops. `reason` is the message
     without the path, `path` the file.
@@ -239,7 +240,7 @@ def read(path: Path | str, columns: dict[str, str] | None = None) -> ScoreFile:
     become floats, all other columns stay text. Raises UsageError where there is no such file, and Unusable, naming file
     and line, for a missing or doubled column, an empty file, a line of another length, a value that is no finite
     number, or rows that repeat (authors' LIVE files name their images without folders, so there names repeat, and only
-    identical whole rows are refused).
+    identical whole rows are refused), or labels that are not the dataset's.
     """
     path = Path(path)
     data = contents(path)
@@ -265,12 +266,12 @@ def read(path: Path | str, columns: dict[str, str] | None = None) -> ScoreFile:
 
 
 def check_labels_of_dataset(path, dataset, table):
-    """UsageError where the labels of a score file are known to be others than its dataset's (LIVE has two scales)."""
+    """Unusable where the labels of a score file are known to be others than its dataset's (LIVE has two scales)."""
     from datasets import label_fault
 
     fault = label_fault(dataset, table["dis"], table["mos"])
     if fault:
-        raise UsageError(f"{path}: {fault}")
+        raise Unusable(path, fault)
 
 
 def contents(path):

@@ -17,25 +17,28 @@ if TYPE_CHECKING:  # named in annotations only
     import pandas as pd
 
 
-def one_path_a_name(folder):
-    """{name: path} of a folder's score files, finished or in one unfinished part (those of shards are left out)."""
-    return {name: paths[0] for name, paths in scan(folder).items() if paths[0].name in (name, f"{name}.partial")}
+def read_one(name, paths):
+    """The ScoreFile of a name, finished or unfinished. Unusable for the parts of an unfinished run in shards."""
+    if paths[0].name not in (name, f"{name}.partial"):
+        raise Unusable(paths[0], "one shard of an unfinished run; finish the run to have its files compared")
+    return read(paths[0])
 
 
-def check(first: str, second: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+def check(first: str, second: str) -> tuple[pd.DataFrame, pd.DataFrame, list[Unusable]]:
     """Two folders of score files -> (DataFrame with a row a file, DataFrame of the ten worst pairs, by relative
-    difference).
+    difference, [why a file was left out]).
 
-    A relative difference is one to the larger of the two absolute values. Raises UsageError where the folders share no
-    score file, or two files of one name do not hold the same pairs and labels. Files that are of no use are named on
-    stderr and left out, unless none remains.
+    A relative difference is one to the larger of the two absolute values; `expected` is the number of pairs of the
+    dataset, None where it is not known. Raises UsageError where the folders share no score file, or two files of one
+    name do not hold the same pairs and labels. Files that are of no use are named on stderr and left out, unless none
+    remains.
     """
     import numpy as np
     import pandas as pd
 
     from agreement.correlations import srcc
 
-    sides = [one_path_a_name(folder) for folder in (first, second)]
+    sides = [scan(folder) for folder in (first, second)]
     common = sorted(sides[0].keys() & sides[1].keys())
     if not common:
         raise UsageError(
@@ -45,7 +48,7 @@ def check(first: str, second: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     files, worst, unusable = [], [], []
     for name in common:
         try:
-            a, b = (read(side[name]) for side in sides)
+            a, b = (read_one(name, side[name]) for side in sides)
         except Unusable as error:
             unusable.append(error)
             continue
@@ -59,6 +62,7 @@ def check(first: str, second: str) -> tuple[pd.DataFrame, pd.DataFrame]:
             {
                 "file": name,
                 "pairs": len(i),
+                "expected": a.expected or b.expected,
                 "absolute": pairs["absolute"].max(),
                 "relative": pairs["relative"].max(),
                 "spearman": None if constant else srcc(x, y),
@@ -69,7 +73,8 @@ def check(first: str, second: str) -> tuple[pd.DataFrame, pd.DataFrame]:
         raise unusable[0]
     for error in unusable:
         name_left_out(error)
-    return pd.DataFrame(files), pd.concat(worst).nlargest(10, "relative")
+    table = pd.DataFrame(files).astype({"expected": "Int64"})
+    return table, pd.concat(worst).nlargest(10, "relative"), unusable
 
 
 def check_text(files, worst):
@@ -78,8 +83,12 @@ def check_text(files, worst):
 
     named = dict.fromkeys(parse_name(name)[0] for name in files["file"])
     notes = "".join(f"{name}: {note}\n" for name in named if (note := dataset_note(name)))
+    import pandas as pd
+
+    of = zip(files["pairs"], files["expected"])
+    listed = files.drop(columns="expected").assign(pairs=[f"{n}/{N}" if pd.notna(N) and n < N else n for n, N in of])
     return notes + (
-        f"{files.to_string(index=False)}\n\n{len(files)} common files, {files['pairs'].sum()} common pairs; "
+        f"{listed.to_string(index=False)}\n\n{len(files)} common files, {files['pairs'].sum()} common pairs; "
         f"largest difference {files['absolute'].max():.3g} absolute, {files['relative'].max():.3g} relative; "
         f"lowest Spearman {files['spearman'].min():.6f}\n\nthe ten worst pairs, by relative difference:\n"
         f"{worst.to_string(index=False)}\n"

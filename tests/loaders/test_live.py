@@ -1,6 +1,7 @@
 """LIVE's two label scales: which one `-dat live` takes, how they are told apart,
 and what happens to files of the other one."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -185,8 +186,21 @@ def test_score_files_of_the_other_scale_are_refused(folders, tmp_path, capsys):
             f"its labels are LIVE's {titles[1 - right]}, but a score file of this dataset holds {titles[right]}"
             in fails(read, path)
         )
-    message = refused(capsys, "--table", "2", "--scores", tmp_path, main=tables.main)
-    assert "live_dinov1_l2.csv: its labels are LIVE's dmos" in message
+
+
+def test_a_score_file_of_the_earlier_scale_is_a_missing_cell(tmp_path, capsys):
+    """In a folder it stops nothing else; asked for by name it is an error."""
+    old = score_file(tmp_path / "live_dinov1_l2.csv", 0, folders=True)
+    score_file(tmp_path / "live_dinov1_cos.csv", 1, folders=True)
+    code, out, err = call(capsys, "--table", "2", "--scores", tmp_path, main=tables.main)
+    reason = "live_dinov1_l2.csv: its labels are LIVE's dmos, but a score file of this dataset holds dmos_new"
+    assert code == 0 and out.count(f"] {reason}") == 1
+    assert err.count("\n") == 1 and f"left out: {tmp_path}/{reason}" in err
+    code, out, _ = call(capsys, "--table", "2", "--scores", tmp_path, "--format", "json", "--strict", main=tables.main)
+    cells = {cell["scores_file"]: cell for cell in json.loads(out)["cells"]}
+    assert code == 1 and cells[old.name]["state"] == "missing" and cells[old.name]["reason"].startswith(reason)
+    assert cells["live_dinov1_cos.csv"]["score"] is not None
+    assert reason in refused(capsys, old, main=compare.main)
 
 
 def test_tables_of_the_earlier_scale_carry_the_note(tmp_path, capsys):

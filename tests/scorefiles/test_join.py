@@ -1,6 +1,7 @@
 """scorefiles/join.py: joining two score files of one dataset, and `tables.py --check DIR1 DIR2`."""
 
 import json
+import re
 
 import pandas as pd
 import pytest
@@ -34,6 +35,7 @@ def test_check_finds_the_largest_differences(tmp_path, capsys):
     record = json.loads(run(capsys, "--check", tmp_path / "a", tmp_path / "b", "--format", "json")[1])
     live, tid = record["files"]
     assert (live["pairs"], live["absolute"], live["relative"], live["spearman"]) == (40, 0, 0, pytest.approx(1))
+    assert (live["expected"], tid["expected"]) == (779, 3000)
     joined = b.assign(key=b["dis"].str[17:].str.lower()).merge(a.assign(key=a["dis"].str.lower()), on="key")
     assert tid["pairs"] == 3000 and tid["relative"] == pytest.approx(1 / 3)
     assert tid["absolute"] == pytest.approx(abs(b["pred"][worst]) / 3)
@@ -41,8 +43,9 @@ def test_check_finds_the_largest_differences(tmp_path, capsys):
     assert record["worst_pairs"][0]["dis"].lower() == "i07_03_2.bmp" and len(record["worst_pairs"]) == 10
     out = run(capsys, "--check", tmp_path / "a", tmp_path / "b")[1]
     assert "2 common files, 3040 common pairs" in out and "0.333 relative" in out
+    assert re.search(r"^ *live_x_l2.csv +40/779 ", out, re.M) and re.search(r"^ *tid2013_x_l2.csv +3000 ", out, re.M)
     table = run(capsys, "--check", tmp_path / "a", tmp_path / "b", "--format", "csv")[1]
-    assert table.startswith("file,pairs,absolute,relative,spearman\n") and table.count("\n") == 3
+    assert table.startswith("file,pairs,expected,absolute,relative,spearman\n") and table.count("\n") == 3
 
 
 def test_check_refuses(tmp_path):
@@ -64,11 +67,17 @@ def test_check_names_and_leaves_out_what_is_of_no_use(tmp_path, capsys):
     for side in "ab":
         put(tmp_path / side, "tid2013_x_l2.csv", scores("tid2013", 1))
         put(tmp_path / side, "tid2013_y_l2.csv", scores("tid2013", 2))
+    argv = ["--check", str(tmp_path / "a"), str(tmp_path / "b")]
+    assert tables.main(argv) == 0
+    put(tmp_path / "a", "tid2013_z_l2.csv", scores("tid2013", 2))
+    put(tmp_path / "b", "tid2013_z_l2.csv.partial.2of4", scores("tid2013", 2, rows=40))
     (tmp_path / "a" / "tid2013_y_l2.csv").write_text("")
-    assert tables.main(["--check", str(tmp_path / "a"), str(tmp_path / "b")]) == 0
+    capsys.readouterr()
+    assert tables.main(argv) == 1  # not all that was asked for was done
     out, err = capsys.readouterr()
     assert "1 common files, 3000 common pairs" in out
-    assert err.count("\n") == 1 and f"left out: {tmp_path}/a/tid2013_y_l2.csv: line 1" in err
+    assert err.count("\n") == 2 and f"left out: {tmp_path}/a/tid2013_y_l2.csv: line 1" in err
+    assert f"left out: {tmp_path}/b/tid2013_z_l2.csv.partial.2of4: one shard of an unfinished run" in err
     (tmp_path / "b" / "tid2013_x_l2.csv").write_text("")
     with pytest.raises(UsageError, match="b/tid2013_x_l2.csv: line 1"):  # none is left
         tables.main(["--check", str(tmp_path / "a"), str(tmp_path / "b")])

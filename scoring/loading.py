@@ -5,13 +5,13 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from collections import deque
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
+from queue import SimpleQueue
 
 import numpy as np
 import torch
@@ -109,19 +109,73 @@ def in_order(function, items, workers):
     if not workers:
         yield from map(function, items)
         return
-    items, pool = iter(items), ProcessPoolExecutor(workers, initializer=begin_worker)
+    items, team = iter(items), []
     try:
         with signals_blocked(), opencv_without_threads():
-            ahead = deque(pool.submit(function, item) for item in islice(items, 4 * workers))
+            team.extend(Worker(function) for _ in range(workers))
+        for worker in team:  # after the last process was born: none is born beside a thread
+            threading.Thread(target=worker.collect, daemon=True).start()
+        ahead = deque(least_busy(team).submit(item) for item in islice(items, 4 * workers))
         while ahead:
-            result = ahead.popleft().result()
-            ahead.extend(pool.submit(function, item) for item in islice(items, 1))
+            result, error = ahead.popleft().answers.get()
+            if error:
+                check_stopped()  # what stops this process may have met that one first
+                raise error
+            ahead.extend(least_busy(team).submit(item) for item in islice(items, 1))
             yield result
-    except BrokenProcessPool:
-        check_stopped()  # a Ctrl-C may have met them as they began
-        raise WorkError("a process that reads images died; if memory is short, use fewer --workers") from None
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        for worker in team:
+            worker.process.terminate()
+
+
+def least_busy(team):
+    return min(team, key=lambda worker: worker.submitted - worker.answered)
+
+
+class Worker:
+    """A process that answers items with function(item), in their order.
+
+    Each has a pipe of its own, for a process that is killed in the midst of an answer (as it is where memory ends)
+    then ends that pipe. A pool's processes share one and its lock, and all wait for ever for one that died with it.
+    """
+
+    def __init__(self, function):
+        self.connection, far_end = multiprocessing.Pipe()
+        self.process = multiprocessing.Process(target=answer, args=(function, far_end), daemon=True)
+        self.process.start()
+        far_end.close()  # the process holds the only one left
+        self.answers, self.submitted, self.answered = SimpleQueue(), 0, 0
+
+    def submit(self, item):
+        """Send an item; self, of whose answers one is now for this item."""
+        with suppress(OSError):  # it has died: collect says so
+            self.connection.send(item)
+        self.submitted += 1
+        return self
+
+    def collect(self):
+        """In a thread: put (result, error) into answers as they come, so that the process can go on."""
+        try:
+            while True:
+                self.answers.put(self.connection.recv())
+                self.answered += 1
+        except (EOFError, OSError):
+            died = "a process that reads images died; if memory is short, use fewer --workers"
+            self.answers.put((None, WorkError(died)))
+
+
+def answer(function, connection):
+    """In a worker: (function(item), None) or (None, its exception) for every item that comes, until the end."""
+    begin_worker()
+    with suppress(EOFError, OSError):
+        while True:
+            item = connection.recv()
+            try:
+                reply = function(item), None
+            except Exception as error:
+                error.add_note(traceback.format_exc())
+                reply = None, error
+            connection.send(reply)
 
 
 @contextmanager

@@ -111,7 +111,7 @@ def test_a_row_keeps_its_line_where_rows_before_it_are_left_out(tmp_path):
 def test_check_of_released_files(tmp_path):
     for file in RELEASED.glob("*_psnr_tra-1.csv"):
         (tmp_path / file.name).symlink_to(file)
-    files, worst = check(tmp_path, RELEASED)
+    files, worst, _ = check(tmp_path, RELEASED)
     assert len(files) == 3 and set(files["pairs"]) == set(PAIRS.values()) and (files["absolute"] == 0).all()
 
 

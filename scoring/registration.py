@@ -19,22 +19,24 @@ are the reference's, which carries no damage. From small copies of the images to
 and once from the peak of the phase correlation.
 
 How it is decided: of identity, shift, similarity the simplest wins, unless the next one leaves less than RATIO of its
-residual, 1 - correlation (less still where few pixels have texture: chance has more to choose from); and the images
-must be alike under it in every part that has texture. A map within NEAR pixels of a whole-pixel shift at every corner
-is that shift.
+residual, 1 - correlation, and that is no accident of a few places: it is below 1 by LEAST_CERTAINTY of its standard
+errors over tiles of the image. And the images must be alike under the map in every part that has texture. A map within
+NEAR pixels of a whole-pixel shift at every corner is that shift.
 
 Where it must not be used: to judge an image whose misalignment is the defect to be judged.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
 
 import numpy as np
 from PIL import Image
 
-VERSION = 2  # raised when the same images would be given other maps than before
+VERSION = 3  # raised when the same images would be given other maps than before
 MODES = {"shift": (2,), "similarity": (2, 4, 5)}  # the parameters of the maps that are tried, from simple to rich
+MOTIONS = {"shift": "shift", "similarity": "shift, turn or change of scale"}
 RATIO = 0.985  # a richer map must bring the residual below this part of the simpler one's
-LEAST_GAIN = 200  # pixels: the part of the residual that it removes, times the number of pixels with texture
+LEAST_CERTAINTY = 2.33  # standard errors by which it must do so: one chance in a hundred
 NEAR = 0.2  # pixels: a map so near a whole-pixel shift at every corner is that shift
 LEAST_SIDE = 64  # pixels: below, there is too little to go by
 LEAST_AREA = 0.5  # of the image must be left
@@ -95,7 +97,7 @@ class Registration:
         """Whether the map is a shift by whole pixels."""
         return np.array_equal(self.map[:, :2], np.eye(2)) and np.array_equal(self.map, self.map.round())
 
-    @property
+    @cached_property
     def box(self):
         """What of the distorted image both images cover: the largest rectangle, (left, top, right, bottom)."""
         if not self.whole:
@@ -131,8 +133,8 @@ class Registration:
         if not self.done:
             return f"not moved: {self.why}"
         return (
-            f"distorted is shifted by {self.dx:.2f}, {self.dy:.2f} px, scaled by {self.scale:.4f}, "
-            f"turned by {self.angle:.2f} degrees"
+            f"distorted is shifted by {self.dx:z.2f}, {self.dy:z.2f} px, scaled by {self.scale:.4f}, "
+            f"turned by {self.angle:z.2f} degrees"
         )
 
 
@@ -150,18 +152,19 @@ def align(
     """Estimate the map from the reference to the distorted image, decide, and undo it -> Alignment.
 
     reference, distorted: 8-bit RGB PIL images or uint8 arrays (H, W, 3) of one size. mode: "shift" or "similarity".
-    A whole-pixel shift is undone by cropping both. For any other map the reference is resampled (Lanczos) onto the
-    distorted image's grid, so that the damage to be judged is not smoothed; both are cut to the largest rectangle that
-    both cover. Raises ValueError for another mode or images of different sizes; never for what the images show.
+    A whole-pixel shift is undone by cropping both. For any other map the reference is resampled onto the distorted
+    image's grid, so that the damage to be judged is not smoothed; both are cut to the largest rectangle that both
+    cover. Raises ValueError for another mode or images of different sizes; never for what the images show.
     """
     registration = register(reference, distorted, mode)
+    known = {field.name: getattr(registration, field.name) for field in fields(registration)}
     if not registration.done:
-        return Alignment(**vars(registration), reference=reference, distorted=distorted)
+        return Alignment(**known, reference=reference, distorted=distorted)
     images = [i if isinstance(i, Image.Image) else Image.fromarray(i) for i in (reference, distorted)]
     images = registration.apply(*images)
     if not isinstance(reference, Image.Image):
         images = map(np.asarray, images)
-    return Alignment(**vars(registration), **dict(zip(("reference", "distorted"), images)))
+    return Alignment(**known, **dict(zip(("reference", "distorted"), images)))
 
 
 def register(reference, distorted, mode="similarity"):
@@ -185,14 +188,16 @@ def register(reference, distorted, mode="similarity"):
 
 
 def resampled(image, back):
-    """A PIL image at back(p) for every pixel p: Lanczos, four pixels to each side (bicubic blurs more, which costs
-    PSNR .01)."""
-    import cv2
+    """A PIL image at back(p) for every pixel p, by cubic splines (Unser, Splines, IEEE Signal Processing Magazine
+    16(6), 1999). docs/align.md has what they were compared with."""
+    from scipy.ndimage import affine_transform
 
-    how = cv2.INTER_LANCZOS4 | cv2.WARP_INVERSE_MAP
-    return Image.fromarray(
-        cv2.warpAffine(np.asarray(image), back, image.size, flags=how, borderMode=cv2.BORDER_REPLICATE)
-    )
+    pixels = np.asarray(image, np.float32)
+    rows_first = back[::-1, [1, 0, 2]]  # scipy counts (row, column)
+    planes = [
+        affine_transform(pixels[..., c], rows_first[:, :2], rows_first[:, 2], order=3, mode="mirror") for c in range(3)
+    ]
+    return Image.fromarray(np.stack(planes, -1).round().clip(0, 255).astype(np.uint8))
 
 
 def covered(back, width, height):
@@ -225,14 +230,14 @@ def estimate(reference, distorted, mode):
     for parameters in MODES[mode]:
         maps = [candidate for start in starts for candidate in track(levels, start, parameters)]
         maps = [candidate for candidate in maps if plausible(candidate, width, height)]
-        compared = [(levels[0].compare(candidate, best), candidate) for candidate in maps]
-        for gain, candidate in sorted(compared, key=lambda c: c[0])[:1]:
-            lowest = min(lowest, gain * ratio)
-            if gain < min(RATIO, 1 - LEAST_GAIN / max(levels[0].textured(), 1)):
-                best, ratio = candidate, gain * ratio
+        compared = [(*levels[0].compare(candidate, best), candidate) for candidate in maps]
+        for part, certainty, candidate in sorted(compared, key=lambda c: c[0])[:1]:
+            lowest = min(lowest, part * ratio)
+            if part < RATIO and certainty > LEAST_CERTAINTY:
+                best, ratio = candidate, part * ratio
         starts = [best] if parameters == 4 else [IDENTITY, best] if best is not IDENTITY else [IDENTITY]
     if best is IDENTITY:
-        return IDENTITY, lowest, "no shift or similarity explains a part of the difference"
+        return IDENTITY, lowest, f"no {MOTIONS[mode]} makes the images clearly more alike"
     alike, common = levels[0].likeness(best)
     if alike < LEAST_LIKENESS or common < LEAST_COMMON:
         return IDENTITY, ratio, "the images are not alike enough"
@@ -368,24 +373,29 @@ class Level:
                 break
         return matrix
 
-    def compare(self, matrix, simpler):
-        """Residual of the one map over that of the other, on the area that both leave; 1 where that is too small."""
+    def compare(self, matrix, simpler, side=16):
+        """-> (residual of the one map over that of the other, by how many standard errors that is below 1), on the area
+        that both leave; (1, 0) where that is too small.
+
+        The residual, 1 - correlation, is half a sum of squares over pixels, thus over tiles of side x side pixels. The
+        ratio of two such sums has the standard error of a ratio estimate (Cochran, Sampling Techniques, 3rd edition,
+        1977, chapter 6): noise that one map fits better in some tiles than in others is told from a motion, which all
+        of them share."""
         import cv2
 
         inside = self.inside(matrix) & self.inside(simpler)
         if np.count_nonzero(inside) < LEAST_AREA * inside.size / 2:
-            return 1.0
-        one, other = (
-            1 - correlation(self.reference[inside], warped(self.distorted, m, cv2.INTER_CUBIC)[inside])
-            for m in (matrix, simpler)
-        )
-        return one / max(other, 1e-9)
-
-    def textured(self):
-        """In how many pixels the reference has texture: (sum of squares)^2 / sum of fourth powers, of its normalised
-        luma."""
-        power = np.square(self.reference, dtype=np.float64)
-        return power.sum() ** 2 / max((power**2).sum(), 1e-9)
+            return 1.0, 0.0
+        reference, residuals = unit(self.reference[inside]), []
+        for m in (matrix, simpler):
+            squares = np.zeros(inside.shape)
+            squares[inside] = (reference - unit(warped(self.distorted, m, cv2.INTER_CUBIC)[inside])) ** 2
+            rows = np.add.reduceat(squares, range(0, self.height, side), axis=0)
+            residuals.append(np.add.reduceat(rows, range(0, self.width, side), axis=1) / 2)
+        one, other = residuals
+        part = one.sum() / max(other.sum(), 1e-9)
+        error = np.sqrt(np.square(one - part * other).sum())  # times the sum of the other, as the next line
+        return part, (1 - part) * other.sum() / max(error, 1e-9)
 
     def likeness(self, matrix, side=16):
         """How alike the images are under a map, everywhere, by tiles of side x side pixels -> (correlation, common).
@@ -420,9 +430,11 @@ class Level:
         return cut.swapaxes(1, 2).reshape(down * across, side * side)
 
 
-def correlation(a, b):
-    a, b = a - a.mean(dtype=np.float64), b - b.mean(dtype=np.float64)
-    return float(product(a, b) / np.sqrt(max(product(a, a) * product(b, b), 1e-12)))
+def unit(values):
+    """Minus their mean, over the root of their sum of squares: what is left of two, 1 - correlation, is half the sum of
+    squares of their difference."""
+    values = values - values.mean(dtype=np.float64)
+    return values / np.sqrt(max(product(values, values), 1e-12))
 
 
 def product(a, b):
@@ -432,7 +444,7 @@ def product(a, b):
 
 
 def warped(image, matrix, how):
-    """(H, W) float32 at found(p) for every pixel p."""
+    """(H, W) float32: the image at matrix(p) for every pixel p."""
     import cv2
 
     height, width = image.shape
@@ -442,7 +454,7 @@ def warped(image, matrix, how):
 
 
 def within(matrix, width, height, border):
-    """(H, W) bool: the pixels p at least `border` from the edges with found(p) as far from them, too."""
+    """(H, W) bool: the pixels p at least `border` from the edges with matrix(p) as far from them, too."""
     x, y = np.arange(width), np.arange(height)[:, None]
     u = matrix[0, 0] * x + matrix[0, 1] * y + matrix[0, 2]
     v = matrix[1, 0] * x + matrix[1, 1] * y + matrix[1, 2]

@@ -177,7 +177,7 @@ def test_what_is_alike_only_where_it_is_strong_stays_as_it_is(monkeypatch):
     tower = Image.fromarray(demo.photograph("rocket.jpg", 224, 133).astype(np.uint8)).crop((0, 0, 192, 160))
     assert not align(tower, ImageOps.mirror(tower)).done
     monkeypatch.setattr(registration, "LEAST_COMMON", -1)
-    assert align(tower, ImageOps.mirror(tower)).done  # so it is they that told
+    assert align(tower, ImageOps.mirror(tower)).done  # so it is they that decided
 
 
 def test_too_little_left_is_not_done(photographs, monkeypatch):
@@ -230,7 +230,7 @@ def test_the_figures_on_demo():
     """What scripts/registration_error.py prints: nothing moved that needs nothing, 95 % within half a pixel (tra:
     0.3)."""
     images = registration_error.pairs()
-    for flags in registration_error.ASKED:
+    for flags in registration_error.CELLS:
         name, pct = flags.split("-")
         result = registration_error.measure(name, float(pct), images)
         errors = np.array([error for _, _, error, _ in result])

@@ -47,7 +47,7 @@ def build(methods: Sequence[str], distances: Sequence[str], options: Options) ->
     built = [MAKERS[kind](key, names, ds, options) for (kind, key, _), names in passes.items()]
     if options.align != "none":
         for model in built:
-            model.name += f"-from{model.min_side}{ALIGNED}" if model.window is None else ALIGNED
+            model.name += ALIGNED
             model.columns = [replace(c, name=c.name + ALIGNED, align=options.align) for c in model.columns]
     columns = [column.name for model in built for column in model.columns]
     if twice := [name for name in columns if columns.count(name) > 1]:

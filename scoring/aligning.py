@@ -175,7 +175,7 @@ def write_companion(path, dataset, indices, registered, model, method):
     for i in indices:
         r, done = registered[i], fits(registered[i], model)
         why = "" if done else r.why or f"what is left is too small for {method}"
-        numbers = [f"{value:.6g}" for value in list(r.document.values())[:6]]
+        numbers = [f"{value:z.6g}" for value in list(r.document.values())[:6]]
         rows.append([dataset.pairs[i].dis, *numbers, int(done), why])
     write.write_atomically(companion(path), write.as_csv(rows))
 

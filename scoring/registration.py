@@ -379,8 +379,8 @@ class Level:
 
         The residual, 1 - correlation, is half a sum of squares over pixels, thus over tiles of side x side pixels. The
         ratio of two such sums has the standard error of a ratio estimate (Cochran, Sampling Techniques, 3rd edition,
-        1977, chapter 6): noise that one map fits better in some tiles than in others is told from a motion, which all
-        of them share."""
+        1977, chapter 6): noise, which a map fits better in some tiles and worse in others, is kept apart from a motion,
+        which all of them share."""
         import cv2
 
         inside = self.inside(matrix) & self.inside(simpler)

@@ -3,14 +3,11 @@
 
 import csv
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from places import ROOT
 from small_dataset import bytes_of, call, refused, spawn
 
 import compare
@@ -248,16 +245,3 @@ def test_folders_count_and_maps_are_of_the_aligned_pair(capsys, turned):
     pair = ("-ref", turned / "a.png", "-dis", turned / "b.png", "-m", "psnr-aligned")
     code, out, _ = call(capsys, *pair, "--map", turned / "m.png", main=run_single_img.main)
     assert code == 0 and f"turned by {measured_angle(turned):.2f} degrees" in out and (turned / "m.png").exists()
-
-
-def test_processes_are_forked_after_opencv_has_been_at_work(capsys, dataset, scored, tmp_path):
-    """Its pool of threads does not live through a fork: processes that met it waited for ever."""
-    code = (
-        "import cv2, numpy, run; from common.terminal import run_main; "
-        "cv2.setNumThreads(4); image = numpy.ones((900, 900, 3)); "
-        "[cv2.resize(image, (450, 450), interpolation=cv2.INTER_AREA) for _ in range(20)]; "
-        f"run_main(run.main, {[str(a) for a in ('-dat', dataset, *ARGS, '-sdir', tmp_path, '--workers', 2)]!r})"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    assert {p.name for p in tmp_path.glob("*.csv")} == {p.name for p in scored.glob("*.csv")}

@@ -107,6 +107,22 @@ def test_stlpips_equals_its_package(net, monkeypatch):
         torch.testing.assert_close(ours, map, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("height, width", [(40, 40), (41, 40), (40, 41), (41, 41), (14, 57)])
+def test_a_convolution_and_its_blur_are_one(height, width):
+    """To a rounding the same as one after the other, at the mirrored borders, too; and so are the slopes."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        one = cnns.BlurredConv(3, 5, 11, padding=2).double()
+        x = torch.rand(2, 3, height, width, dtype=torch.float64, requires_grad=True)
+    two = torch.nn.Conv2d(3, 5, 11, padding=2).double()
+    two.load_state_dict(one.state_dict())
+    expected = cnns.Binomial(5, 2, "reflect").double()(two(x))
+    result = one(x)
+    torch.testing.assert_close(result, expected, rtol=1e-12, atol=1e-12)
+    slopes = [torch.autograd.grad(y.square().sum(), x)[0] for y in (result, expected)]
+    torch.testing.assert_close(*slopes, rtol=1e-11, atol=1e-11)
+
+
 def test_stlpips_prints_nothing_and_needs_no_undeclared_package(monkeypatch, capsys):
     for name in ("IPython", "torchsummary"):
         monkeypatch.setitem(sys.modules, name, None)  # importing it would raise

@@ -446,6 +446,16 @@ def block_by_block(names: Sequence[str], f: Features, g: Features, protocol: str
     return {name: torch.stack(blocks, 1) for name, blocks in values.items()}
 
 
+def compare_with_blocks(
+    names: Sequence[str], f: Features, g: Features, protocol: str = "paper"
+) -> dict[str, torch.Tensor]:
+    """Distances of_blocks between the windows of f and g -> {name: (B, 1 + L)}: that of `compare`, then one a block."""
+    import torch
+
+    blocks = block_by_block(names, f, g, protocol)
+    return {name: torch.cat([DISTANCES[name].total(values)[:, None], values], 1) for name, values in blocks.items()}
+
+
 def compare(names: Sequence[str], f: Features, g: Features, protocol: str = "paper") -> dict[str, torch.Tensor]:
     """Distances between the windows of f (distorted) and g (reference) -> {name: (B,)}; what they share is computed
     once.

@@ -8,8 +8,7 @@ from dataclasses import replace
 
 import models
 from common.errors import UsageError, one_line, unknown
-from distances import DISTANCES, Features, block_by_block, embedding_cos, of_blocks
-from distances import compare as compare_features
+from distances import DISTANCES, Features, embedding_cos, of_blocks
 from methods import of_pyiqa
 from methods.metrics import FEATURES, METRICS
 from methods.model import ALIGN, ALIGNED, Column, Model, Options
@@ -174,7 +173,7 @@ def backbone_model(base, names, distances, options):
                 check_maps(name, d)
             if options.per_layer and d not in of_blocks():
                 raise UsageError(f"--per-layer: {d} is not made of blocks; it takes {', '.join(of_blocks())}")
-            columns.append(Column(f"{method}_{d}", name, d, "features", block_column(d, options)))
+            columns.append(Column(f"{method}_{d}", name, d, "features"))
     return Model(
         method,
         options,
@@ -194,20 +193,6 @@ def check_maps(method, distance):
         raise UsageError(
             f"-d {distance}: not defined for the maps of a CNN ({method}); it takes {', '.join(of_blocks())}"
         )
-
-
-def block_column(name, options):
-    """compare(f, g) of a distance between blocks; with --per-layer the total first, then a column a block."""
-
-    def compare(f, g):
-        if not options.per_layer:
-            return compare_features([name], f, g, options.protocol)[name]
-        import torch
-
-        blocks = block_by_block([name], f, g, options.protocol)[name]
-        return torch.cat([DISTANCES[name].total(blocks)[:, None], blocks], 1)
-
-    return compare
 
 
 def load_backbone(model):

@@ -46,13 +46,14 @@ class Options:
 
 @dataclass(frozen=True)
 class Column:
-    """One score: `compare(distorted, reference) -> (B,)`, or (B, 1 + L) with one column a block under --per-layer."""
+    """One score: `compare(distorted, reference) -> (B,)`; None between the blocks of a backbone, whose distances
+    Model.compare computes together, and of fused scores."""
 
     name: str  # as in the file name: dinov1_l2, embed_dinov1_cos, psnr
     method: str
     distance: str | None
-    feature: str  # "features", "embedding" or "metric"
-    compare: object = field(repr=False)
+    feature: str  # "features", "embedding", "metric", "own" or "fused"
+    compare: Callable | None = field(default=None, repr=False)
     higher_is: str = "worse"
     align: str = "none"
 
@@ -105,10 +106,10 @@ class Model:
 
     def compare(self, f: Features, g: Features, columns: Sequence[Column]) -> list[torch.Tensor]:
         """[float64 (B, 1 or more)] of some of its columns; distances between the same features share what they can."""
-        scores = {}
-        if not self.options.per_layer and (names := [c.distance for c in columns if c.feature == "features"]):
-            scores = distances.compare(names, f, g, self.options.protocol)
-        values = [scores[c.distance] if c.feature == "features" and scores else c.compare(f, g) for c in columns]
+        together = distances.compare_with_blocks if self.options.per_layer else distances.compare
+        names = [c.distance for c in columns if c.feature == "features"]
+        scores = together(names, f, g, self.options.protocol) if names else {}
+        values = [scores[c.distance] if c.feature == "features" else c.compare(f, g) for c in columns]
         return [v.double().reshape(len(v), -1) for v in values]
 
 

@@ -32,7 +32,7 @@ def column(fusion, factors):
         plain = name_of_factor.removesuffix(ALIGNED)
         return plain.removesuffix(f"_{distance}") + (ALIGNED if plain != name_of_factor and not aligned else "")
 
-    return Column(fusion.label + max(map(suffix, fusion.factors), key=len), fusion.name, None, "fused", None)
+    return Column(fusion.label + max(map(suffix, fusion.factors), key=len), fusion.name, None, "fused")
 
 
 def scores(fusion, factors, values, where=lambda factor, i: f"{factor}: pair {i + 1}"):

@@ -17,7 +17,7 @@ from common.errors import UsageError
 from common.terminal import flags_of
 from distances import Features
 from methods import options
-from methods.build import block_column, build
+from methods.build import build
 from methods.model import Column, Model, Options
 from scoring import maps, single
 from scripts import examples
@@ -123,7 +123,7 @@ def toy(monkeypatch):
 
     monkeypatch.setitem(models.BACKBONES, "toy", models.Backbone("toy", "tokens", None))
     options = Options(window=8, stride=6)
-    column = Column("toy_l2", "toy", "l2", "features", block_column("l2", options))
+    column = Column("toy_l2", "toy", "l2", "features")
     return Model("toy", options, [column], 8, loader=lambda model: features)
 
 

@@ -8,37 +8,44 @@ There, areas and rates are compared by tests that take the pairs of images as in
 pairs, so here the interval and the p-value come from the bootstrap over references instead.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from agreement.bootstrap import RESAMPLES, Resampled, multiplicities
 from agreement.correlations import checked
 
-BINS = (
-    512  # of |difference of predictions|, by quantiles: only the resamples' areas are binned, the estimates are exact
-)
+BINS = 512  # of |difference of predictions|, by quantiles: only the resamples' areas are binned, estimates are exact
+BLOCK = 2_000_000  # pairs of images taken at a time; KADID-10k has 51 million
+KINDS = SIMILAR, RIGHT, WRONG, EQUAL = range(4)  # of a pair: not different, or different and judged so
 
 
-def different(label, error, level=0.95):
-    """Pairs (i < j) of images and whether their scores differ: i (P,), j (P,), better (P,) in {-1, 0, 1}.
+def pairs_of_images(images: int, block: int = BLOCK) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+    """All pairs i < j of so many images, about `block` of them at a time, but at least those of one i.
+
+    Yields (their places in the list of all pairs, i (P,), j (P,)).
+    """
+    row, start = 0, 0
+    while row < images - 1:
+        lengths = np.arange(images - 1 - row, 0, -1)  # how many pairs there are of each i
+        lengths = lengths[: max(1, np.searchsorted(np.cumsum(lengths), block, side="right"))]
+        i = np.repeat(np.arange(row, row + len(lengths)), lengths)
+        j = np.arange(len(i)) - np.repeat(np.cumsum(lengths) - lengths, lengths) + i + 1
+        yield slice(start, start + len(i)), i, j
+        row, start = row + len(lengths), start + len(i)
+
+
+def different(label: np.ndarray, error: np.ndarray, i: np.ndarray, j: np.ndarray, level: float = 0.95) -> np.ndarray:
+    """Whether the scores of images i (P,) and j (P,) differ, and which is higher -> (P,) in {-1, 0, 1}.
 
     label (N,), error (N,): standard error of each mean score (its standard deviation over raters / sqrt(raters)).
-    better is the sign of label_i - label_j where the two-sided z-test says that they differ, 0 where it does not
-    ("similar").
+    The sign of label_i - label_j where the two-sided z-test says that they differ, 0 where it does not ("similar").
     """
     from scipy import stats
 
-    i, j = (index.astype(np.int32) for index in np.triu_indices(len(label), 1))
     difference = label[i] - label[j]
     known = np.abs(difference) > stats.norm.ppf((1 + level) / 2) * np.sqrt(error[i] ** 2 + error[j] ** 2)
-    return i, j, np.where(known, np.sign(difference), 0).astype(np.int8)
-
-
-def area(positive, negative):
-    """Area under the ROC curve from counts (..., B) of both classes in rising order:
-    P(positive higher) + P(equal) / 2."""
-    below = np.cumsum(negative, axis=-1) - negative / 2
-    with np.errstate(invalid="ignore"):
-        return np.sum(positive * below, axis=-1) / (positive.sum(axis=-1) * negative.sum(axis=-1))
+    return np.where(known, np.sign(difference), 0).astype(np.int8)
 
 
 def krasula(
@@ -68,14 +75,15 @@ def krasula(
             f"{error.size}"
         )
     names, member = np.unique(np.asarray(clusters), return_inverse=True)
-    i, j, better = different(label, error)
+    better = np.concatenate([different(label, error, i, j) for _, i, j in pairs_of_images(len(label))])
     if not better.any() or better.all():
         raise ValueError(
             f"expected pairs that differ and pairs that are similar, found that {np.count_nonzero(better)} of "
-            f"{len(i)} differ"
+            f"{len(better)} differ"
         )
-    first, second = np.minimum(member[i], member[j]), np.maximum(member[i], member[j])
-    cell = first * len(names) + second  # which two references a pair of images is from
+    first, second = np.triu_indices(len(names))  # which two references a pair of images is from
+    cell = np.empty((len(names), len(names)), dtype=np.int64)
+    cell[first, second] = cell[second, first] = np.arange(len(first))
     W = np.concatenate(
         [
             np.ones((1, len(names))),
@@ -84,48 +92,73 @@ def krasula(
             np.eye(len(names)),
         ]
     )
-    weight = (W[:, :, None] * W[:, None, :]).reshape(len(W), -1)  # (K, cells) copies of a pair in each resample
+    weight = W[:, first] * W[:, second]  # (K, cells) copies of a pair in each resample
     parts = np.cumsum([1, resamples, len(names)])
-    columns = [_one(prediction[i] - prediction[j], better, cell, weight) for prediction in predictions]
+    columns = [_one(prediction, better, cell[member], member, weight) for prediction in predictions]
     out = {}
     for name in columns[0]:
         estimate, values, jackknife, each = np.split(np.stack([column[name] for column in columns], axis=1), parts)
         out[name] = Resampled(estimate[0], values, jackknife, each, len(names))
-    return out | {"pairs": len(i), "different": int(np.count_nonzero(better))}
+    return out | {"pairs": len(better), "different": int(np.count_nonzero(better))}
 
 
-def _one(difference, better, cell, weight):
+def _one(prediction, better, cells, member, weight):
     """The three statistics (K,) of one metric under each row of weights. Those of the first row (all ones) are exact;
-    the areas of the others are binned, and shifted by what binning did to the first."""
-    kinds = np.stack([better == 0, difference * better > 0, difference * better < 0, (difference == 0) & (better != 0)])
-    size = np.abs(difference)
-    order = np.argsort(size)
-    starts = np.concatenate([[0], np.flatnonzero(np.diff(size[order])) + 1])
-    exact = [np.add.reduceat(kind[order], starts, dtype=float) for kind in kinds]
-    place = np.empty(len(order), dtype=np.int64)
-    place[order] = np.arange(len(order)) * BINS // len(order)
-    cells = weight.shape[1]
-    binned = [
-        weight @ np.bincount(cell[kind] * BINS + place[kind], minlength=cells * BINS).reshape(cells, BINS).astype(float)
-        for kind in kinds
-    ]
-    exact, binned = _statistics(*exact), _statistics(*binned)
+    the areas of the others are binned, and shifted by what binning did to the first.
+
+    cells (N, references): which column of `weight` a pair of an image is in, by the other image's reference, `member`
+    (N,)."""
+    size, kind = np.empty(len(better)), np.empty(len(better), dtype=np.int8)
+    for place, i, j in pairs_of_images(len(prediction)):
+        difference = prediction[i] - prediction[j]
+        size[place] = np.abs(difference)
+        judged = np.select([difference * better[place] > 0, difference * better[place] < 0], [RIGHT, WRONG], EQUAL)
+        kind[place] = np.where(better[place] == 0, SIMILAR, judged)
+    similar, right, wrong, equal = (np.sort(size[kind == k]) for k in KINDS)
+    size.sort()
+    ends = -(-np.arange(1, BINS) * len(size) // BINS)
+    edges = np.where(ends < len(size), size[np.minimum(ends, len(size) - 1)], np.inf)
+    del size
+    counts = np.zeros(len(KINDS) * weight.shape[1] * BINS)
+    for place, i, j in pairs_of_images(len(prediction)):
+        bins = np.searchsorted(edges, np.abs(prediction[i] - prediction[j]), side="right")
+        where = (kind[place] * np.int64(weight.shape[1]) + cells[i, member[j]]) * BINS + bins
+        counts += np.bincount(where, minlength=len(counts))
+    binned = _binned_statistics(*(weight @ of_kind for of_kind in counts.reshape(len(KINDS), -1, BINS)))
+    above_similar = sum(_above(of_kind, similar) for of_kind in (right, wrong, equal))
+    exact = _statistics(len(similar), len(right), len(wrong), len(equal), above_similar, _above(right, wrong))
     return {name: values - values[0] + exact[name] for name, values in binned.items()}
 
 
-def _statistics(similar, right, wrong, equal):
-    """From counts (..., B) of pairs by |difference| in rising order:
-    similar ones, and different ones judged right, wrong, equal.
+def _above(high, low):
+    """Number of pairs of a value of `high` (A,) and a smaller one of `low` (B,), equal ones counted half; both
+    sorted."""
+    parts = np.array_split(high, len(high) // BLOCK + 1)
+    return sum(float(np.searchsorted(low, part, side).sum()) for part in parts for side in ("left", "right")) / 2
+
+
+def _binned_statistics(similar, right, wrong, equal):
+    """_statistics from counts (..., B) of pairs by |difference| in rising order."""
+
+    def above(high, low):
+        return np.sum(high * (np.cumsum(low, axis=-1) - low / 2), axis=-1)
+
+    different_ones = right + wrong + equal
+    sizes = (counts.sum(axis=-1) for counts in (similar, right, wrong, equal))
+    return _statistics(*sizes, above(different_ones, similar), above(right, wrong))
+
+
+def _statistics(similar, right, wrong, equal, above_similar, above_wrong):
+    """From the numbers of pairs: similar ones, and different ones judged right, wrong, equal; and of pairs of pairs
+    whose first has the larger |difference|, equal ones counted half: different above similar, right above wrong.
 
     A pair that differs stands twice in the better/worse area, as (i, j) and as (j, i), with opposite signs. So a right
     pair is above every mirrored right or equal one, and above a mirrored wrong one where its |difference| is larger.
     """
-    r, w, e = (counts.sum(axis=-1) for counts in (right, wrong, equal))
-    n = r + w + e
+    n = right + wrong + equal
     with np.errstate(invalid="ignore"):
-        above = np.where(r * w > 0, r * w * area(right, wrong), 0)
         return {
-            "different_similar": area(right + wrong + equal, similar),
-            "better_worse": (r**2 + 2 * above + 2 * r * e + e**2 / 2) / n**2,
-            "correct": r / n,
+            "different_similar": np.divide(above_similar, similar * n),
+            "better_worse": np.divide(right**2 + 2 * above_wrong + 2 * right * equal + equal**2 / 2, n**2),
+            "correct": np.divide(right, n),
         }

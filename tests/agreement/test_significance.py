@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 from agreement.bootstrap import multiplicities
-from agreement.krasula import different, krasula
+from agreement.krasula import different, krasula, pairs_of_images
 from agreement.significance import TESTS, holm, meng, steiger, williams, zou
 from agreement.stability import flip_rate, floor_percentile
 
@@ -92,7 +92,7 @@ def test_krasula_by_hand():
     Three of four in the right order.
     """
     label, prediction, error = np.array([0.0, 1, 5, 6]), np.array([0.0, 3, 2, 8]), np.ones(4)
-    _, _, better = different(label, error)
+    better = different(label, error, *np.triu_indices(4, 1))
     assert list(better) == [0, -1, -1, -1, -1, 0]
     shares = krasula(label, prediction, error, ["a", "a", "b", "b"], resamples=100)
     assert (shares["pairs"], shares["different"]) == (6, 4)
@@ -101,10 +101,12 @@ def test_krasula_by_hand():
     )
 
 
-def test_krasulas_resamples_equal_the_resample_written_out():
+# the areas of resamples are binned: exact where the predictions' differences have fewer values than there are bins
+@pytest.mark.parametrize("step, close", [(2**-40, 1e-3), (2**-3, 1e-12)])
+def test_krasulas_resamples_equal_the_resample_written_out(step, close):
     rng = np.random.default_rng(8)
     cluster, label = np.repeat(np.arange(6), 10), rng.normal(size=60)
-    prediction, error = label + rng.normal(size=60), np.full(60, 0.3)
+    prediction, error = ((label + rng.normal(size=60)) / step).round() * step, np.full(60, 0.3)
     shares = krasula(label, prediction, error, cluster, resamples=5, seed=2)
 
     def area(positive, negative):
@@ -115,7 +117,8 @@ def test_krasulas_resamples_equal_the_resample_written_out():
         *(shares[name].values[:, 0] for name in ("different_similar", "better_worse", "correct")),
     ):
         rows = np.repeat(np.arange(60), draw[cluster].astype(int))
-        i, j, better = different(label[rows], error[rows])
+        i, j = np.triu_indices(len(rows), 1)
+        better = different(label[rows], error[rows], i, j)
         other = rows[i] != rows[j]  # an image is not compared with its own copy
         difference, better = (prediction[rows][i] - prediction[rows][j])[other], better[other]
         known, signed = better != 0, (difference * better)[better != 0]
@@ -124,8 +127,30 @@ def test_krasulas_resamples_equal_the_resample_written_out():
             area(signed, -signed),
             np.mean(signed > 0),
         )
-        assert values == pytest.approx(expected, abs=1e-3)  # the areas of resamples are binned
+        assert values == pytest.approx(expected, abs=close)
         assert values[2] == pytest.approx(expected[2], abs=1e-12)
+
+
+@pytest.mark.parametrize("images, block", [(2, 1), (5, 1), (5, 4), (5, 7), (5, 100), (60, 50)])
+def test_pairs_of_images_in_blocks_are_all_pairs_in_order(images, block):
+    parts = list(pairs_of_images(images, block))
+    expected = np.triu_indices(images, 1)
+    assert [np.concatenate([part[k] for part in parts]).tolist() for k in (1, 2)] == [list(e) for e in expected]
+    assert [place.start for place, *_ in parts] == [0, *(place.stop for place, *_ in parts[:-1])]
+    assert all(len(i) == place.stop - place.start <= max(block, images - 1) for place, i, _ in parts)
+
+
+@pytest.mark.parametrize("decimals", [12, 1])  # predictions without and with ties
+def test_krasula_in_blocks_is_krasula(decimals, monkeypatch):
+    rng = np.random.default_rng(9)
+    cluster, label = np.repeat(np.arange(6), 10), rng.normal(size=60)
+    prediction, error = (label + rng.normal(size=60)).round(decimals), np.full(60, 0.3)
+    whole = krasula(label, prediction, error, cluster, resamples=50)
+    monkeypatch.setattr(pairs_of_images, "__defaults__", (100,))
+    in_blocks = krasula(label, prediction, error, cluster, resamples=50)
+    for name in ("different_similar", "better_worse", "correct"):
+        for part in ("estimate", "values", "jackknife", "each"):
+            np.testing.assert_array_equal(getattr(whole[name], part), getattr(in_blocks[name], part))
 
 
 def test_krasula_refuses():

@@ -7,18 +7,22 @@ import pytest
 from places import ROOT
 
 import run
-from scripts.demo_page import columns_of, without_download
+from methods.model import ALIGNED
+from scripts import demo_page
+from scripts.demo_page import PERTURBATIONS, columns_of, without_download
 
-PAGE = ROOT / "docs" / "demo.md"
-PERTURBATIONS = ("none", "tra", "sca", "rot")
+PAGE = (ROOT / "docs" / "demo.md").read_text()
 
 
-def figures():
-    """{method: {perturbation: SRCC}} of the page."""
-    rows = re.findall(
-        r"^\| (\w+) \| (-?[.\d]+) \| (-?[.\d]+) \| (-?[.\d]+) \| (-?[.\d]+) \|$", PAGE.read_text(), re.MULTILINE
-    )
-    return {name: dict(zip(PERTURBATIONS, map(float, values))) for name, *values in rows}
+def figures(page):
+    """{score column: {perturbation: SRCC}} of a page, of those that are there."""
+    numbers = {}
+    for line in re.findall(r"^\| (\w+ \|(?: (?:-?[.\d]+|-) \|){8})$", page, re.MULTILINE):
+        name, *values = line.rstrip(" |").split(" | ")
+        for column, cells in ((name, values[:4]), (name + ALIGNED, values[4:])):
+            if cells != ["-"] * 4:
+                numbers[column] = dict(zip(PERTURBATIONS, map(float, cells)))
+    return numbers
 
 
 def check(names, distances, perturbations, folder):
@@ -28,14 +32,17 @@ def check(names, distances, perturbations, folder):
         rows = list(csv.DictReader(file))
     assert len(rows) == len(names) * max(1, len(distances)) * len(perturbations)
     for row in rows:
-        assert float(row["srcc"]) == pytest.approx(figures()[row["method"]][row["perturbation"]], abs=6e-4), row["file"]
+        printed = figures(PAGE)[row["method"]][row["perturbation"]]
+        assert float(row["srcc"]) == pytest.approx(printed, abs=6e-4), row["file"]
 
 
 def test_its_rows_are_those_of_the_command_that_made_it():
-    command = re.search(r"`python scripts/demo_page.py(?: -m ([\w ]+))? > docs/demo.md`", PAGE.read_text())
+    command = re.search(r"`python scripts/demo_page.py(?: -m ([\w ]+))?(?: --aligned([\w ]*))? > docs/demo.md`", PAGE)
     names = command[1].split() if command[1] else without_download()
-    assert list(figures()) == columns_of(names)
-    assert set(names) <= set(without_download()) and {"psnr", "gmsd", "st_alexnet"} <= set(names)
+    aligned = [n for n in names if n not in demo_page.LONG] if command[2] is None else command[2].split()
+    assert set(names) <= set(without_download()) and set(aligned) <= set(names)
+    assert {"psnr", "gmsd", "st_alexnet"} <= set(names)
+    assert set(figures(PAGE)) == {*columns_of(names), *(column + ALIGNED for column in columns_of(aligned))}
 
 
 def test_the_cheapest_rows_are_what_a_run_gives(tmp_path):
@@ -43,11 +50,21 @@ def test_the_cheapest_rows_are_what_a_run_gives(tmp_path):
 
 
 @pytest.mark.slow
+def test_the_page_is_what_its_command_prints(tmp_path, capsys):
+    demo_page.main(["-m", "psnr", "gmsd", "--aligned", "psnr", "-sdir", str(tmp_path)])
+    page = capsys.readouterr().out
+    assert "`python scripts/demo_page.py -m psnr gmsd --aligned psnr > docs/demo.md`" in page
+    assert set(figures(page)) == {"psnr", "gmsd", "psnr-aligned"}
+    for column, row in figures(page).items():
+        assert row == pytest.approx(figures(PAGE)[column], abs=1.1e-3), column
+
+
+@pytest.mark.slow
 def test_statistics_over_positions_hold_under_every_perturbation(tmp_path):
     """Less than .02 of SRCC is lost by dc and moments, where l2 loses more than .2."""
     check(["st_alexnet"], ["l2", "dc", "moments"], PERTURBATIONS, tmp_path)
     for name, most in (("st_alexnet_dc", 0.02), ("st_alexnet_moments", 0.02)):
-        row = figures()[name]
+        row = figures(PAGE)[name]
         assert all(row["none"] - row[p] < most for p in PERTURBATIONS)
-    row = figures()["st_alexnet_l2"]
+    row = figures(PAGE)["st_alexnet_l2"]
     assert all(row["none"] - row[p] > 0.2 for p in PERTURBATIONS[1:])

@@ -275,6 +275,9 @@ def test_autocast_and_compile_leave_the_score_as_it_is(distance):
     score = float(loss(reference, distorted))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert float(loss(reference, distorted)) == score
+        image = torch.nn.functional.conv2d(distorted[None], torch.eye(3)[..., None, None])  # what a network gives there
+        assert image.dtype == torch.bfloat16
+        assert loss(reference[None], image).item() == loss(reference[None], image.float()).item()
     network = torch.compile(lambda x: loss(reference, x * 1.0) * 2, backend="eager")
     image = distorted.clone().requires_grad_()
     result = network(image)

@@ -2,6 +2,7 @@
 
 import argparse
 import importlib.util
+import os
 import subprocess
 import sys
 
@@ -46,6 +47,45 @@ def test_a_rehearsal_says_that_nothing_was_measured_on_a_gpu(monkeypatch, capsys
     assert "A rehearsal on a CPU: nothing was measured on a GPU, and no file was written." in rehearsed(
         monkeypatch, capsys, True
     )
+
+
+@pytest.mark.slow
+def test_a_rehearsal_runs_every_part_to_its_end():
+    before = {p: p.read_bytes() for p in (ROOT / "docs").iterdir() if p.is_file()}
+    command = ["bash", ROOT / "scripts" / "gpu.sh", "--rehearse"]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHON": sys.executable})
+    assert done.returncode == 0, done.stdout + done.stderr
+    *lines, last = done.stdout.splitlines()
+    assert {line.split()[2] for line in lines} == set(gpu.PARTS)
+    assert last == "A rehearsal on a CPU: nothing was measured on a GPU, and no file was written."
+    assert before == {p: p.read_bytes() for p in (ROOT / "docs").iterdir() if p.is_file()}
+
+
+def test_a_batch_too_large_is_halved_and_the_part_says_how_often():
+    args = argparse.Namespace(device="cpu", weights_dir=None, rehearse=True)
+    [(what, text, numbers)] = gpu.memory(args)
+    assert numbers["ok"] and numbers["halvings"] >= 1 and numbers["scores"] == 6, text
+
+
+def test_goals_are_said_beside_what_is_measured():
+    assert gpu.against_goal("forward dinov1", {"share": 0.6}) == "goal: 60 % of the matrix rate, reached"
+    assert gpu.against_goal("pipeline dinov1 l2", {"share": 0.89}) == "goal: 90 % of bare forward passes, missed"
+    assert gpu.against_goal("one distance (dinov1 l2) against naive", {"ratio": 11}) == "goal: 10 times naive, reached"
+
+
+def test_nothing_is_begun_after_the_last_minute(monkeypatch):
+    begun = []
+
+    def part(name):
+        return lambda args: (begun.append(name) or ("a check", "some text", {}) for _ in range(2))
+
+    monkeypatch.setattr(gpu, "PARTS", {name: part(name) for name in ("one", "two")})
+    args = argparse.Namespace(only=["one", "two"])
+    lines = list(gpu.measured(args, end=float("inf")))
+    assert begun == ["one", "one", "two", "two"] and len(lines) == 4
+    begun.clear()
+    *_, (name, what, text, numbers) = gpu.measured(args, end=0)
+    assert begun == ["one"] and (name, what, numbers["ok"]) == ("one", "stopped", False)
 
 
 def test_what_does_not_hold_fails_the_command(monkeypatch, capsys):

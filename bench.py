@@ -18,10 +18,7 @@ naive path (scoring/naive.py, the authors' order of work) are a pair's time ther
 import argparse
 import copy
 import json
-import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 import warnings
@@ -37,34 +34,16 @@ import numpy as np
 import torch
 
 import distances
-from common.errors import UsageError, one_line, unknown
+from common.errors import one_line, unknown
 from common.terminal import Parser, run_main
+from common.timing import interleaved, of_process
 from methods.build import build
 from methods.model import Options
-from scoring import naive
+from reports import speed
+from scoring import made_up, naive
 from scoring.engine import keep_memory, score_plan
 from scoring.plan import ImageFile, Plan, default_batch
 from scoring.tolerance import relative
-
-SIDE, WINDOWS = 288, 4  # a PIPAL image and its windows
-
-
-def wait(device):
-    if device.startswith("cuda"):
-        torch.cuda.synchronize()
-
-
-def interleaved(functions, rounds, device="cpu", clock=time.perf_counter):
-    """Median seconds of each function {name: f}, run in turn `rounds` times after one untimed turn."""
-    seconds = {name: [] for name in functions}
-    for turn in range(rounds + 1):
-        for name, function in functions.items():
-            start = clock()
-            function()
-            wait(device)
-            if turn:
-                seconds[name].append(clock() - start)
-    return {name: statistics.median(times) for name, times in seconds.items()}
 
 
 def products(args):
@@ -236,30 +215,14 @@ def images(args):
     from scoring.loading import read
 
     with tempfile.TemporaryDirectory() as folder:
-        paths = made_images(Path(folder), 8)
+        paths = made_up.images(Path(folder), 8)
         requests = [(p, "distorted", [("none", 0.0), ("tra", 1.0), ("sca", 1.0), ("rot", 1.0)]) for p in paths]
         s = interleaved({"": lambda: [read(r, None, None) for r in requests]}, args.rounds)[""]
     yield (
         "decode + 4 perturbations",
-        f"{len(paths) / s:.0f} images/s of {SIDE} x {SIDE}",
+        f"{len(paths) / s:.0f} images/s of {made_up.SIDE} x {made_up.SIDE}",
         {"images_per_s": len(paths) / s},
     )
-
-
-def made_images(folder, n, kind="bmp"):
-    """n + 1 seeded image files, a reference first: smooth noise, then with more noise."""
-    from PIL import Image
-
-    random = np.random.default_rng(0)
-    base = Image.fromarray(random.integers(0, 256, (36, 36, 3), dtype=np.uint8)).resize(
-        (SIDE, SIDE), Image.Resampling.BICUBIC
-    )
-    pixels, paths = np.asarray(base, dtype=float), []
-    for i in range(n + 1):
-        noisy = pixels + random.normal(0, i, pixels.shape)
-        paths.append(str(folder / f"{i:05d}.{kind}"))
-        Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(paths[-1])
-    return paths
 
 
 def engine(args, paths, names, perturbations):
@@ -267,7 +230,7 @@ def engine(args, paths, names, perturbations):
     model = build([args.backbones[0]], names, options(args))[0]
     loaded = model.load()
     model.loader = lambda _: loaded
-    image = [ImageFile(p, SIDE, SIDE) for p in paths]
+    image = [ImageFile(p, made_up.SIDE, made_up.SIDE) for p in paths]
     pairs = [(distorted, image[0]) for distorted in image[1:]]
     plan = Plan(model, pairs, perturbations, None, args.batch_size or default_batch(args.device))
 
@@ -281,7 +244,7 @@ def pipeline(args):
     """One distance over a PIPAL-shaped reference and its distorted images,
     against bare forward passes and the naive path."""
     with tempfile.TemporaryDirectory() as folder:
-        paths = made_images(Path(folder), args.distorted, args.images)
+        paths = made_up.images(Path(folder), args.distorted, args.images)
         run, features, windows = engine(args, paths, ["l2"], [("none", 0.0)])
         x = torch.rand(args.batch_size or default_batch(args.device), 3, 224, 224, device=args.device)
 
@@ -351,7 +314,7 @@ def registering(args):
     mean = statistics.mean(each)
     of_psnr, of_backbone = mean / seconds["psnr"], mean / seconds["backbone"]
     yield (
-        f"registration of {SIDE} x {SIDE}, one core",
+        f"registration of {made_up.SIDE} x {made_up.SIDE}, one core",
         f"{mean:.3f} s a pair ({', '.join(f'{name} {s:.3f}' for name, s in zip(pairs, each))}), "
         f"{of_psnr:.0f} times a psnr pair, {of_backbone:.1%} of a {args.backbones[0]} pair; "
         f"{grown:.0f} MiB more after {20 * len(pairs)} pairs",
@@ -363,7 +326,7 @@ def all_rows(args):
     """Five distances under four perturbations in one run, against the naive path."""
     names, perturbations = list(naive.DISTANCES), [("none", 0.0), ("tra", 1.0), ("sca", 1.0), ("rot", 1.0)]
     with tempfile.TemporaryDirectory() as folder:
-        paths = made_images(Path(folder), args.distorted)
+        paths = made_up.images(Path(folder), args.distorted)
         run, features, _ = engine(args, paths, names, perturbations)
 
         def slow():
@@ -393,9 +356,9 @@ def memory(args):
 
     peak, few = {}, max(1, args.pairs // 10)
     with tempfile.TemporaryDirectory() as folder:
-        command = scored(args, Path(folder), args.pairs)
+        command = run_command(args, made_up.dataset(Path(folder), args.pairs))
         for pairs in (few, args.pairs):  # the larger run last: what is asked below is the most of all so far
-            seconds = timed([*command, str(Path(folder, str(pairs))), "--limit", str(pairs)])
+            seconds = of_process([*command, str(Path(folder, str(pairs))), "--limit", str(pairs)])
             peak[pairs] = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
     yield (
         f"peak memory of {args.pairs} pairs",
@@ -404,55 +367,32 @@ def memory(args):
     )
 
 
-def scored(args, folder, pairs, per_reference=20):
-    """The run.py command that scores so many synthetic pairs, but for the folder of its results."""
-    reference, *distorted = made_images(folder, per_reference)
-    rows = []
-    for i in range(pairs):
-        row = f"d{i}.bmp", f"r{i // per_reference}.bmp", i
-        os.link(distorted[i % per_reference], folder / row[0])
-        if i % per_reference == 0:
-            os.link(reference, folder / row[1])
-        rows.append(row)
-    (folder / "made.csv").write_text("dis,ref,dmos\n" + "".join(f"{d},{r},{m}\n" for d, r, m in rows))
+def run_command(args, dataset):
+    """The arguments of python that score a dataset, but for the folder of its results."""
     here = Path(__file__).parent
     return [
-        str(here / "run.py"),
-        "-dat",
-        str(folder / "made.csv"),
-        "-m",
-        args.backbones[0],
-        "-d",
-        "l2",
+        *(str(here / "run.py"), "-dat", str(dataset), "-m", args.backbones[0], "-d", "l2"),
         *flags(args),
         "-sdir",
     ]
-
-
-def timed(command, **environment):
-    start = time.perf_counter()
-    done = subprocess.run([sys.executable, *command], capture_output=True, text=True, env=os.environ | environment)
-    if done.returncode:
-        raise UsageError(f"{' '.join(command[:3])} ... failed: {done.stderr.strip().splitlines()[-1:]}")
-    return time.perf_counter() - start
 
 
 def ranks(args):
     """Two processes of one core each under torchrun, against one process on one core, loading included in both; and
     what no second process can halve: torchrun's own start, and what each process does up to its first pair."""
     with tempfile.TemporaryDirectory() as folder:
-        command = scored(args, Path(folder), args.pairs)
+        command = run_command(args, made_up.dataset(Path(folder), args.pairs))
         torchrun = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29871"]
 
         def run(launcher=(), limit=args.pairs):
             with tempfile.TemporaryDirectory(dir=folder) as results:  # a run that finds its results has nothing to do
-                timed([*launcher, *command, results, "--limit", str(limit)], OMP_NUM_THREADS="1")
+                of_process([*launcher, *command, results, "--limit", str(limit)], OMP_NUM_THREADS="1")
 
         seconds = interleaved(
             {
                 "one": run,
                 "two": lambda: run(torchrun),
-                "torchrun": lambda: timed([*torchrun, "--no-python", "true"]),
+                "torchrun": lambda: of_process([*torchrun, "--no-python", "true"]),
                 "first": lambda: run(limit=1),
             },
             max(1, args.rounds // 2),
@@ -473,23 +413,23 @@ def startup(args):
     a backbone above its imports, weights and windows, each timed alone."""
     here, name = Path(__file__).parent, args.backbones[0]
     model = build([name], ["l2"], options(args))[0]
-    loaded, x = {}, torch.rand(WINDOWS, 3, 224, 224, device=args.device)
+    loaded, x = {}, torch.rand(made_up.WINDOWS, 3, 224, 224, device=args.device)
 
     def windows():
         with torch.inference_mode():
             model.compare(loaded["features"](x), loaded["features"](x), model.columns)[0].sum().item()
 
     with tempfile.TemporaryDirectory() as folder:
-        a, b = made_images(Path(folder), 1)
+        a, b = made_up.images(Path(folder), 1)
         single = [str(here / "run_single_img.py"), "-ref", a, "-dis", b, "-m"]
         seconds = interleaved(
             {
-                "torch": lambda: timed(["-c", "import torch"]),
-                "metrics": lambda: timed([*single, "psnr", "msssim", "--device", "cpu"]),
-                "imports": lambda: timed(["-c", "import torch, timm"]),
+                "torch": lambda: of_process(["-c", "import torch"]),
+                "metrics": lambda: of_process([*single, "psnr", "msssim", "--device", "cpu"]),
+                "imports": lambda: of_process(["-c", "import torch, timm"]),
                 "weights": lambda: loaded.update(features=model.load()),
                 "windows": windows,
-                "backbone": lambda: timed([*single, name, "-d", "l2", *flags(args)]),
+                "backbone": lambda: of_process([*single, name, "-d", "l2", *flags(args)]),
             },
             args.rounds,
             args.device,
@@ -509,112 +449,6 @@ def startup(args):
     )
 
 
-def reading(args):
-    """What is made of score files, against pandas.read_csv of the same files:
-    --scores DIR, else made-up files of the paper's names."""
-    import pandas as pd
-
-    from reports.compare.grouping import read_groups
-    from reports.fuse.cells import Folder
-    from scorefiles.folder import Folders, scan
-
-    cells = pd.read_csv(Path(__file__).parent / "reports" / "tables" / "paper" / "tables.csv", dtype=str)
-
-    def fill_tables(folder):
-        folders = Folders([folder])
-        for name, statistic in zip(cells["scores_file"], cells["statistic"]):
-            file, *_ = folders.look_up(name)
-            if file is not None:
-                folders.coefficient(file, statistic)
-
-    def read_cells(folder):
-        fused = Folder(folder)
-        return [fused.usable(key, method) for key, methods in fused.cells.items() for method in list(methods)]
-
-    with tempfile.TemporaryDirectory() as made:
-        folder = args.scores or made
-        if not args.scores:
-            made_scores(Path(made), cells[cells["table"] == "2"])
-        paths = [path for name, [path, *_] in scan(folder).items() if path.name == name]
-        seconds = interleaved(
-            {
-                "read_csv": lambda: [pd.read_csv(path) for path in paths],
-                "tables.py": lambda: fill_tables(folder),
-                "compare.py's reading": lambda: read_groups(paths),
-                "fuse.py's reading": lambda: read_cells(folder),
-            },
-            args.rounds,
-        )
-    for name in list(seconds)[1:]:
-        ratio = seconds[name] / seconds["read_csv"]
-        text = f"{ratio:.1f} times pandas.read_csv ({seconds[name]:.2f} s for {len(paths)} files)"
-        yield f"{name} of score files", text, {"ratio": ratio, "seconds": seconds[name], "files": len(paths)}
-
-
-def made_scores(folder, cells):
-    """Score files of lines of the paper's tables.csv, of their datasets' sizes, with seeded numbers in them."""
-    import pandas as pd
-
-    from datasets import DATASETS
-
-    random = np.random.default_rng(0)
-    labels = {name: random.uniform(0, 100, DATASETS[name].pairs).round(5) for name in set(cells["dataset"])}
-    for name, dataset in dict(zip(cells["scores_file"], cells["dataset"])).items():
-        label = labels[dataset]
-        rows = {"dis": [f"distorted/{i:05d}.bmp" for i in range(len(label))]}
-        rows |= {"ref": [f"{i // 100:03d}.bmp" for i in range(len(label))]}
-        rows |= {"mos": label, "pred": label + random.normal(0, 20, len(label))}
-        pd.DataFrame(rows).to_csv(folder / name, index=False)
-
-
-def comparing(args):
-    """compare.py on 11 metrics of LIVE's size and on 20 of PIPAL's: whole processes on made-up files."""
-    here = Path(__file__).parent
-    for dataset, metrics in (("live", 11), ("pipal", 20)):
-        with tempfile.TemporaryDirectory() as folder:
-            files = many_scores(Path(folder), [dataset], metrics, [""])
-            page = str(Path(folder, "page.html"))
-            seconds = timed([str(here / "compare.py"), *files, "--resamples", "2000", "-o", page])
-        yield f"compare.py, {dataset}, {metrics} metrics, 2,000 resamples", f"{seconds:.0f} s", {"seconds": seconds}
-
-
-def searching(args):
-    """fuse.py --search over 41 methods and 12 cells of the sizes of LIVE, TID2013 and PIPAL: a whole process."""
-    here = Path(__file__).parent
-    with tempfile.TemporaryDirectory() as folder:
-        files = many_scores(
-            Path(folder), ["live", "tid2013", "pipal"], args.methods, ["", "_tra-1", "_sca-1", "_rot-1"]
-        )
-        seconds = timed([str(here / "fuse.py"), folder, "--search"])
-    text = f"{seconds:.0f} s for {args.methods} methods in {len(files) // args.methods} cells"
-    yield "fuse.py --search", text, {"seconds": seconds, "methods": args.methods}
-
-
-def many_scores(folder, names, metrics, perturbations):
-    """Paths of made-up score files of so many metrics, better and worse ones, that share a part of their errors."""
-    import pandas as pd
-
-    from datasets import DATASETS
-
-    random, paths = np.random.default_rng(0), []
-    references = {"live": 29, "tid2013": 25, "pipal": 200}
-    for name in names:
-        count = DATASETS[name].pairs
-        label, shared = random.normal(size=(2, count))
-        sign = -1 if name == "pipal" else 1  # PIPAL's label is higher for better images
-        rows = {
-            "dis": [f"i{i}.bmp" for i in range(count)],
-            "ref": [f"r{i % references[name]}.bmp" for i in range(count)],
-        }
-        for perturbation in perturbations:
-            for metric in range(metrics):
-                error = (0.3 + metric / metrics) * (random.normal(size=count) + shared / 2)
-                paths.append(str(folder / f"{name}_m{metric}{perturbation}.csv"))
-                score = np.exp(sign * label + error)
-                pd.DataFrame(rows | {"mos": label, "pred": score}).to_csv(paths[-1], index=False)
-    return paths
-
-
 SECTIONS = {
     "forward": forward,
     "variants": each_variant,
@@ -626,9 +460,9 @@ SECTIONS = {
     "memory": memory,
     "ranks": ranks,
     "startup": startup,
-    "tables": reading,
-    "compare": comparing,
-    "fuse": searching,
+    "tables": lambda args: speed.reading(args.rounds, args.scores),
+    "compare": lambda args: speed.comparing(),
+    "fuse": lambda args: speed.searching(args.methods),
 }
 
 

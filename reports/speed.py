@@ -1,0 +1,108 @@
+"""The sections of bench.py about what is made of score files. Each yields (what, text, numbers)."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from common.timing import interleaved, of_process
+from scorefiles.read import parse_name, stem
+
+ROOT = Path(__file__).resolve().parents[1]
+REFERENCES = {"live": 29, "tid2013": 25, "pipal": 200}
+CELLS = (("none", 0.0), ("tra", 1.0), ("sca", 1.0), ("rot", 1.0))
+Section = Iterator[tuple[str, str, dict]]
+
+
+def reading(rounds: int, scores: str | None = None) -> Section:
+    """What is made of score files, against pandas.read_csv of the same files.
+
+    scores: their folder; None: made-up files of the names that the paper's Table 2 needs.
+    """
+    import pandas as pd
+
+    from reports.compare.grouping import read_groups
+    from reports.fuse.cells import Folder
+    from scorefiles.folder import Folders, scan
+
+    cells = pd.read_csv(ROOT / "reports" / "tables" / "paper" / "tables.csv", dtype=str)
+
+    def fill_tables(folder):
+        folders = Folders([folder])
+        for name, statistic in zip(cells["scores_file"], cells["statistic"]):
+            file, *_ = folders.look_up(name)
+            if file is not None:
+                folders.coefficient(file, statistic)
+
+    def read_cells(folder):
+        fused = Folder(folder)
+        return [fused.usable(key, method) for key, methods in fused.cells.items() for method in list(methods)]
+
+    with tempfile.TemporaryDirectory() as made:
+        folder = scores or made
+        if not scores:
+            make_files(Path(made), cells["scores_file"][cells["table"] == "2"])
+        paths = [path for name, [path, *_] in scan(folder).items() if path.name == name]
+        seconds = interleaved(
+            {
+                "read_csv": lambda: [pd.read_csv(path) for path in paths],
+                "tables.py": lambda: fill_tables(folder),
+                "compare.py's reading": lambda: read_groups(paths),
+                "fuse.py's reading": lambda: read_cells(folder),
+            },
+            rounds,
+        )
+    for name in list(seconds)[1:]:
+        ratio = seconds[name] / seconds["read_csv"]
+        text = f"{ratio:.1f} times pandas.read_csv ({seconds[name]:.2f} s for {len(paths)} files)"
+        yield f"{name} of score files", text, {"ratio": ratio, "seconds": seconds[name], "files": len(paths)}
+
+
+def comparing() -> Section:
+    """compare.py on 11 metrics of LIVE's size and on 20 of PIPAL's: whole processes on made-up files."""
+    for dataset, metrics in (("live", 11), ("pipal", 20)):
+        with tempfile.TemporaryDirectory() as folder:
+            files = make_files(Path(folder), [f"{stem(dataset, f'm{k}')}.csv" for k in range(metrics)])
+            page = str(Path(folder, "page.html"))
+            seconds = of_process([str(ROOT / "compare.py"), *files, "--resamples", "2000", "-o", page])
+        yield f"compare.py, {dataset}, {metrics} metrics, 2,000 resamples", f"{seconds:.0f} s", {"seconds": seconds}
+
+
+def searching(methods: int) -> Section:
+    """fuse.py --search over so many methods and 12 cells of the sizes of LIVE, TID2013 and PIPAL: a whole process."""
+    names = [f"{stem(dataset, f'm{k}', *cell)}.csv" for dataset in REFERENCES for cell in CELLS for k in range(methods)]
+    with tempfile.TemporaryDirectory() as folder:
+        make_files(Path(folder), names)
+        seconds = of_process([str(ROOT / "fuse.py"), folder, "--search"])
+    text = f"{seconds:.0f} s for {methods} methods in {len(REFERENCES) * len(CELLS)} cells"
+    yield "fuse.py --search", text, {"seconds": seconds, "methods": methods}
+
+
+def make_files(folder, names):
+    """Paths of made-up score files of these names, of their datasets' sizes: seeded labels, and metrics that follow
+    them better or worse (in the order of the names, the best first) and share a part of their errors."""
+    import numpy as np
+    import pandas as pd
+
+    from datasets import DATASETS
+
+    random, paths, methods, labels = np.random.default_rng(0), [], {}, {}
+    for name in dict.fromkeys(names):
+        dataset, method, *_ = parse_name(name)
+        methods.setdefault(dataset, []).extend([] if method in methods.get(dataset, ()) else [method])
+        paths.append(str(folder / name))
+    for dataset in methods:
+        labels[dataset] = random.normal(size=(2, DATASETS[dataset].pairs))
+    for path in paths:
+        dataset, method, *_ = parse_name(path)
+        label, shared = labels[dataset]
+        share = methods[dataset].index(method) / len(methods[dataset])
+        error = (0.3 + share) * (random.normal(size=len(label)) + shared / 2)
+        sign = 1 if DATASETS[dataset].higher_is == "worse" else -1
+        rows = {
+            "dis": [f"distorted/{i:05d}.bmp" for i in range(len(label))],
+            "ref": [f"{i * REFERENCES[dataset] // len(label):03d}.bmp" for i in range(len(label))],
+            "mos": (50 + 10 * label).round(5),
+            "pred": np.exp(sign * label + error),
+        }
+        pd.DataFrame(rows).to_csv(path, index=False)
+    return paths

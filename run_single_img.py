@@ -218,7 +218,7 @@ def reports(pairs, scores, aligned, columns, args):
 def document(args, pairs, alone, scores, predicted, aligned, models, columns, opinions):
     """What --json prints."""
     from scorefiles import write
-    from scorefiles.fused import each_once
+    from scorefiles.document import each_once
     from scoring import bdrate
 
     lines = [

@@ -62,6 +62,15 @@ def as_csv(rows: Iterable[Sequence]) -> str:
     return text.getvalue()
 
 
+def write_finished(path: Path, header: Sequence[str], rows: Sequence[Sequence], document: dict) -> None:
+    """A score file under its final name, and before it the JSON beside it, which promises the number of its rows and
+    their sha256."""
+    text = as_csv([header, *rows])
+    promised = {"pairs_used": len(rows), "rows_sha256": digest(text.encode())}
+    write_atomically(beside(path), as_json(document | promised))
+    write_atomically(path, text)
+
+
 def append_at(path: Path, end: int, data: bytes) -> int:
     """Put data behind the first `end` bytes of a file, in place of whatever followed, and see it on the disk -> the new
     end."""
@@ -336,10 +345,8 @@ class Output:
                 self.warn_of_divisions(len(missing))
                 return False
             self.drop()
-            text = as_csv([self.header, *(self.done[i] for i in sorted(self.needed))])
-            finished = {"pairs_used": len(self.needed), "rows_sha256": digest(text.encode())}
-            write_atomically(beside(self.final), as_json(self.document | finished))
-            write_atomically(self.final, text)
+            rows = [self.done[i] for i in sorted(self.needed)]
+            write_finished(self.final, self.header, rows, self.document)
             self.complete = True
         for path in self.partials():
             for companion in companions(path):  # these first: nothing looks for them alone

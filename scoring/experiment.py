@@ -17,6 +17,7 @@ from common.terminal import progress, warn
 from methods.fused import Fused
 from methods.model import AUTO, Model, known_by
 from scorefiles import write
+from scorefiles.document import document
 from scorefiles.read import stem
 from scoring import aligning, fused_files, precision
 from scoring.aligning import fits
@@ -108,7 +109,7 @@ def registrations(model, prepared, chosen, run, folder):
     )
 
 
-def document(model, weights, column, prepared, perturbation, run):
+def document_of(model, weights, column, prepared, perturbation, run):
     """What the JSON beside a score file holds, the environment aside (scorefiles.write.Output)."""
     o, dataset = model.options, prepared.dataset
     settings = {
@@ -138,19 +139,20 @@ def document(model, weights, column, prepared, perturbation, run):
         settings |= {"align": column.align, "registration": VERSION}
     if prepared.left_out:
         settings["left_out"] = list(prepared.left_out)
-    document = {
-        "settings": settings,
-        "label": dataset.label,
-        "label_higher_is": dataset.higher_is,
-        "label_spread": dataset.spread.document if dataset.spread else None,
-        "note": model.note,
-        "pred_higher_is": column.higher_is,
-        "pairs_expected": dataset.expected,
-        "random_weights": model.random,
-        "noise_floor": run.noise_floor,
-    }
-    document |= {"weight_files": [w["file"] for w in weights if "file" in w]} if weights else {}
-    return document | ({"left_out": prepared.left_out} if prepared.left_out else {})  # with the reasons
+    more = {"weight_files": [w["file"] for w in weights if "file" in w]} if weights else {}
+    more |= {"left_out": prepared.left_out} if prepared.left_out else {}  # with the reasons
+    return document(
+        settings,
+        label=dataset.label,
+        label_higher_is=dataset.higher_is,
+        label_spread=dataset.spread.document if dataset.spread else None,
+        pred_higher_is=column.higher_is,
+        pairs_expected=dataset.expected,
+        random_weights=model.random,
+        noise_floor=run.noise_floor,
+        note=model.note,
+        **more,
+    )
 
 
 def settled(model, prepared, run):
@@ -172,7 +174,7 @@ def open_outputs(model, weights, prepared, run):
             outputs[column.name, perturbation] = write.Output(
                 folder,
                 name,
-                document(model, weights, column, prepared, perturbation, run),
+                document_of(model, weights, column, prepared, perturbation, run),
                 prepared.dataset.pairs,
                 run.shard,
                 model.options.layers,

@@ -7,7 +7,7 @@ from methods import fused
 from methods.build import factor
 from methods.model import ALIGNED, Column
 from scorefiles import write
-from scorefiles.fused import document
+from scorefiles.document import of_fused
 from scorefiles.read import stem
 from scoring.settings import TableRow
 
@@ -58,7 +58,7 @@ def of_run(fusion, rows, prepared, run):
         made = write.Output(
             Path(run.savedir),
             stem(prepared.dataset.name, fused_column.name, *perturbation, floor=run.noise_floor),
-            document(fusion, {f: o.document for f, o in outputs.items()}),
+            of_fused(fusion, {f: o.document for f, o in outputs.items()}),
             pairs,
         )
         with write.locked(made.final.parent, [made.partial.name, made.final.name]):

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from common import images
 from common.terminal import progress
 from methods.model import Model, known_by
-from scorefiles.fused import each_once
+from scorefiles.document import each_once
 from scoring import fused_files
 from scoring.engine import score_plan
 from scoring.folders import FilePair

@@ -214,7 +214,7 @@ def compare_settings(document, models, prepared, perturbation, run):
     for model in models:
         weights = model.files()
         for column in model.columns:
-            documents[column.method, column.distance, column.align != "none"] = experiment.document(
+            documents[column.method, column.distance, column.align != "none"] = experiment.document_of(
                 model, weights, column, prepared, perturbation, run
             )
     settings = document["settings"]

@@ -6,18 +6,16 @@
 Writes <dataset>_<label>[_<perturbation>].csv and its JSON, as run.py does for a fused metric.
 """
 
-import csv
-import io
 from pathlib import Path
 
 from methods import fused
 from reports.fuse.cells import Folder
 from scorefiles import write
-from scorefiles.fused import document
-from scorefiles.read import COLUMNS, digest, stem
+from scorefiles.document import of_fused
+from scorefiles.read import COLUMNS, ScoreFile, stem
 
 
-def factor_document(file):
+def factor_document(file: ScoreFile) -> dict:
     """The JSON beside a factor's file; of the authors' files, which have none, what their names say."""
     from datasets import DATASETS
 
@@ -28,12 +26,12 @@ def factor_document(file):
         "pct": file.pct or 0.0,
         "protocol": file.protocol,
     }
-    return {
-        "settings": named | {"weights": []} | file.settings,
-        "label": file.document.get("label", known.label if known else "mos"),
+    facts = {
+        "label": known.label if known else "mos",
         "label_higher_is": file.label_higher_is,
         "pairs_expected": file.expected or len(file.table),
     }
+    return facts | file.document | {"settings": named | {"weights": []} | file.settings}
 
 
 def score_files(fusion: fused.Fused, folder: Folder, target: Path | str) -> tuple[list[Path], dict]:
@@ -45,14 +43,9 @@ def score_files(fusion: fused.Fused, folder: Folder, target: Path | str) -> tupl
     for cell in cells:
         table = folder.rows(cell)
         path = Path(target) / (stem(cell.dataset, fusion.label, cell.perturbation, cell.pct or 0.0) + ".csv")
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(COLUMNS)
         values = fused.product(cell.distances, fusion.exponents)
-        writer.writerows([r.dis, r.ref, repr(float(r.mos)), repr(float(v))] for r, v in zip(table.itertuples(), values))
-        described = document(fusion, {f: factor_document(file) for f, file in zip(fusion.factors, cell.files)})
-        finished = {"pairs_used": len(table), "rows_sha256": digest(text.getvalue().encode())}
-        write.write_atomically(path.with_suffix(".json"), write.as_json(described | finished))
-        write.write_atomically(path, text.getvalue())
+        rows = [[r.dis, r.ref, repr(float(r.mos)), repr(float(v))] for r, v in zip(table.itertuples(), values)]
+        factors = {f: factor_document(file) for f, file in zip(fusion.factors, cell.files)}
+        write.write_finished(path, COLUMNS, rows, of_fused(fusion, factors))
         written.append(path)
     return written, lacking

@@ -122,7 +122,7 @@ VIT = Weights(
 CONVNEXT = Weights(
     "openclip_convnext_base",
     (Source(hub="timm/convnext_base.clip_laion2b", files=("model.safetensors", "open_clip_model.safetensors")),),
-    "Apache-2.0",
+    "Apache-2.0; LAION's original: MIT",
     "Cherti et al., CVPR 2023",
 )
 

@@ -244,6 +244,8 @@ def read(path: Path | str, columns: dict[str, str] | None = None) -> ScoreFile:
     """
     path = Path(path)
     data = contents(path)
+    if not data.strip():
+        raise Unusable(path, f"empty; expected a header with the columns {', '.join(COLUMNS)}, and rows")
     renamed = {foreign: name for name, foreign in (columns or {}).items()}
     header = [renamed.get(name, name) for name in next(lines_of(path, data), (1, []))[1]]
     missing = [c for c in COLUMNS if c not in header]
@@ -251,7 +253,7 @@ def read(path: Path | str, columns: dict[str, str] | None = None) -> ScoreFile:
         raise Unusable(
             path,
             f"line 1: expected the columns {', '.join(COLUMNS)}, each once; "
-            f"{'missing ' + ', '.join(missing) + '; ' if missing else ''}found {', '.join(header) or 'nothing'}",
+            f"{'missing ' + ', '.join(missing) + '; ' if missing else ''}found {', '.join(header)}",
         )
     table = table_at_once(data, header)
     if table is None:

@@ -185,10 +185,6 @@ def _usable(paths, columns):
 
 def _require_use(file, table):
     """Unusable for a file whose metric cannot be compared: part of a dataset, too few pairs, a constant."""
-    if len(table) < FEWEST_PAIRS:
-        raise Unusable(
-            file.path, f"{len(table)} pairs, expected at least {FEWEST_PAIRS}: too few to compare metrics on"
-        )
     if not file.path.name.endswith(".csv") or file.expected not in (None, len(table), len(file.table)):
         rest = (
             "the others were left out by --skip-bad" if file.complete else "finish it with the command that started it"
@@ -197,6 +193,10 @@ def _require_use(file, table):
             file.path,
             f"{len(table)} of {file.expected or '?'} pairs of {file.dataset}: a part of a dataset is not "
             f"compared; {rest}",
+        )
+    if len(table) < FEWEST_PAIRS:
+        raise Unusable(
+            file.path, f"{len(table)} pairs, expected at least {FEWEST_PAIRS}: too few to compare metrics on"
         )
     for column, what in (("mos", "labels"), ("pred", "predictions")):
         if np.ptp(table[column].to_numpy()) == 0:

@@ -212,7 +212,7 @@ def test_shared_content_is_left_out(tmp_path, capsys):
 # ---- bad input
 
 UNUSABLE = {
-    "empty": (lambda f: (f / "beta_b.csv").write_text(""), r"beta_b.csv: line 1: expected the columns"),
+    "empty": (lambda f: (f / "beta_b.csv").write_text(""), r"beta_b.csv: empty; expected a header"),
     "not a number": (lambda f: spoil("pred", 7, np.nan)(f), r"beta_b.csv: line 9: pred"),
     "interrupted": (
         lambda f: (f / "beta_b.json").write_text('{"pairs_expected": 500}'),

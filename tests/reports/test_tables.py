@@ -307,7 +307,7 @@ UNUSABLE = {  # what is done to a good file, why it then fills no cell
         r"line 7: pred: expected a finite number, found ''",
     ),
     "column": (lambda t: t.drop(columns="mos"), r"line 1: expected the columns .* missing mos.*"),
-    "empty": (lambda t: pd.DataFrame(), r"line 1: expected the columns .*; found nothing"),
+    "empty": (lambda t: pd.DataFrame(), r"empty; expected a header with the columns dis, .*"),
     "no rows": (lambda t: t[:0], r"no rows under the header"),
     "interrupted": (lambda t: t[:296], r"296 of 3000 pairs"),
     "too few": (lambda t: t[:2999], r"2999 of 3000 pairs"),

@@ -1,6 +1,7 @@
 """Seconds, for bench.py: of functions in turn, and of whole processes."""
 
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -26,6 +27,12 @@ def interleaved(
             if turn:
                 seconds[name].append(clock() - start)
     return {name: statistics.median(times) for name, times in seconds.items()}
+
+
+def of_core() -> float:
+    """Seconds of one core that this process's finished child processes have taken: others' work does not count."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def of_process(arguments: Sequence[str], **environment: str) -> float:

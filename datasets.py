@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.errors import UsageError, unknown
-from common.files import list_folder
+from common.files import list_folder, read_text
 from common.terminal import Parser, run_main, warn
 from loaders import csiq, demo, kadid, lists, live, livemd, pipal, tid
 from loaders.pairs import Dataset, Pair, code_in_name, refuse_doubled, spelt_as_on_disk
@@ -306,6 +306,14 @@ def check_name(name: str) -> None:
     """UsageError unless it is a name of the registry or that of a list."""
     if name not in DATASETS and not lists.is_list(name):
         raise unknown("dataset", str(name), DATASETS, "or the path of a CSV file with dis,ref,mos")
+
+
+def check_there(name: str, data_root: Path | str) -> None:
+    """UsageError where the folder of a dataset, or the file of a list, is not there. Nothing else is read."""
+    if name not in DATASETS:
+        read_text(name)
+    elif not DATASETS[name].make:
+        locate(DATASETS[name], data_root)
 
 
 def load(name: str, data_root: Path | str, higher_is: str | None = None, keep_missing: bool = False) -> Dataset:

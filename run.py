@@ -22,6 +22,7 @@ from common.errors import UsageError
 from common.terminal import Parser, flags_of, number_type, positive, processes, run_main, say, whole
 from distances import of_blocks
 from methods import options
+from methods.build import on_device
 from methods.model import Options
 from scoring.settings import Run, perturbations
 
@@ -162,10 +163,16 @@ def main(argv):
         from scoring import plots
 
         plots.figure(1, 1)  # no matplotlib: better said before the work
-    settings = Options(**flags_of(vars(args), Options) | {"device": torchrun.start(options.pick_device(args.device))})
+    options.check_device(args.device)
+    settings = Options(**flags_of(vars(args), Options) | {"device": "auto"})
     models, fusions = options.models_of(args.model, args.distance, settings)
+    for name in args.dataset if not args.keep_going else ():
+        datasets.check_there(name, args.data_root)
+    # what is above says a wrong command line at once; this imports torch
+    device = torchrun.start(options.pick_device(args.device))
+    models = [on_device(model, device) for model in models]
 
-    from scoring import experiment  # imports torch: what is above says a wrong command line at once
+    from scoring import experiment
 
     result = experiment.execute(args.dataset, models, fusions, run, say=say)
     if torchrun.first():
@@ -199,7 +206,6 @@ def make_tables(args):
     from reports.tables import cells as paper
     from reports.tables.render import FORMATS
     from scorefiles.folder import Folders
-    from scoring import experiment
 
     said = {
         "-dat": args.dataset,
@@ -215,11 +221,16 @@ def make_tables(args):
             "--table runs in one process; under torchrun give -dat, -m and -d (python tables.py --commands)"
         )
     cells = paper.select(paper.published(paper.TITLES if "all" in args.table else args.table), args.model)
+    calls = paper.calls(cells)
+    check_some_there([call.dataset for call in calls], args.data_root)
     settings = Options(**flags_of(vars(args), Options) | {"device": options.pick_device(args.device)})
     run = Run(**flags_of(vars(args), Run) | {"keep_going": True})
+
+    from scoring import experiment
+
     missing, files = [], []
     note = partial(print, file=sys.stderr, flush=True)
-    for call in paper.calls(cells):
+    for call in calls:
         print(f"run.py {call}", file=sys.stderr)
         models, _ = options.models_of(call.methods, call.distances, settings)
         asked = replace(run, perturbations=perturbations(call.perturbations))
@@ -244,6 +255,17 @@ def make_tables(args):
     for what, why in dict.fromkeys(missing):
         print(f"missing: {what}: {why}", file=sys.stderr)
     return code
+
+
+def check_some_there(names, data_root):
+    """UsageError where none of these datasets is there: then nothing can be scored."""
+    missing = {}
+    for name in names:
+        try:
+            return datasets.check_there(name, data_root)
+        except UsageError as error:
+            missing[name] = error
+    raise UsageError("; ".join(map(str, missing.values())))
 
 
 def verified(args, files):

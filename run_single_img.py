@@ -13,13 +13,18 @@ that Pillow reads will do (common/images.py says what happens to 16-bit, grey, p
 
 import argparse
 import json
+import os
 from pathlib import Path
 
+from common import images
 from common.errors import UsageError
 from common.terminal import Parser, check_writable, flags_of, run_main
+from common.text import count
 from methods import options
+from methods.build import on_device
 from methods.model import Options
 from scoring import folders
+from scoring.fused_files import columns_of
 
 
 def arguments(argv):
@@ -73,6 +78,13 @@ def pairs_of(args):
     return [folders.FilePair(args.reference, d) for d in args.distorted], {}
 
 
+def check_there(pairs):
+    """UsageError that names the images that are not there."""
+    paths = dict.fromkeys(path for pair in pairs for path in (pair.reference, pair.distorted))
+    if missing := [path for path in paths if not os.path.exists(path)]:
+        images.check_all(missing)
+
+
 def check_usage(args, pairs, columns):
     """UsageError for what does not go together, and for what could not be written, before the work starts."""
     one_score = "one score: one method, with one distance where it takes one"
@@ -83,8 +95,8 @@ def check_usage(args, pairs, columns):
     if args.map or args.npy is not None:
         if len(pairs) > 1 or len(columns) > 1:
             raise UsageError(
-                f"--map and --npy: expected one pair of files and {one_score}; found {len(pairs)} pairs, "
-                f"{len(columns)} scores"
+                f"--map and --npy: expected one pair of files and {one_score}; found "
+                f"{count(len(pairs), 'pair')}, {count(len(columns), 'score')}"
             )
         unused = [
             name
@@ -136,12 +148,17 @@ def show_map(pair, model, args):
 def main(argv):
     args = arguments(argv)
     pairs, alone = pairs_of(args)
-    settings = Options(**flags_of(vars(args), Options) | {"device": options.pick_device(args.device)})
+    options.check_device(args.device)
+    settings = Options(**flags_of(vars(args), Options) | {"device": "auto"})
     models, fusions = options.models_of(args.model, args.distance, settings)
-    from scoring import single  # imports torch: what is above says a wrong command line at once
-
-    columns = list(single.columns_of(models, fusions)[0].values())
+    columns = list(columns_of(models, fusions)[0].values())
     check_usage(args, pairs, columns)
+    check_there(pairs)
+    # what is above says a wrong command line at once; this imports torch
+    device = options.pick_device(args.device)
+    models = [on_device(model, device) for model in models]
+    from scoring import single
+
     for model in models:
         model.paths()  # a missing weight file: said before the work
     folders.list_alone(alone)

@@ -22,6 +22,11 @@ def aligned_row(row: Sequence[str], widths: Sequence[int], left: Sequence[int] =
     return "".join(cells)[2:].rstrip()
 
 
+def count(n: int, one: str, many: str = "") -> str:
+    """A number and what it counts: '1 pair', '2 pairs', '1 forward pass', '2 forward passes'."""
+    return f"{n} {one if n == 1 else many or one + 's'}"
+
+
 LATEX = {
     "\\": r"\textbackslash{}",
     "≠": r"$\neq$",

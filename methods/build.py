@@ -23,13 +23,14 @@ def parse(name: str) -> tuple[str, bool]:
 def build(methods: Sequence[str], distances: Sequence[str], options: Options) -> list[Model]:
     """Method and distance names -> [Model], one a forward pass, in the order asked for.
 
-    Raises UsageError: unknown names (with the nearest known), no distance where one is needed, a distance for metrics
-    alone, embeddings without cos, a distance that is not defined for a CNN.
+    options.device may be "auto": the names are then known to be right before PyTorch is imported to see which devices
+    there are, and `on_device` gives the models theirs. Raises UsageError: unknown names (with the nearest known), no
+    distance where one is needed, a distance for metrics alone, embeddings without cos, a distance that is not defined
+    for a CNN, a precision that the device has not.
     """
     for d in distances:
         if d not in DISTANCES:
             raise unknown("distance", d, DISTANCES)
-    models.check_precision(options.precision, options.device)
     if options.align not in ALIGN:
         raise unknown("registration", options.align, ALIGN)
     passes = {}
@@ -53,7 +54,16 @@ def build(methods: Sequence[str], distances: Sequence[str], options: Options) ->
         raise UsageError(
             f"-m {' '.join(methods)}: two of them would have the same name, {twice[0]}; rename one file or function"
         )
-    return built
+    return built if options.device == "auto" else [on_device(model, options.device) for model in built]
+
+
+def on_device(model: Model, device: str) -> Model:
+    """The model on a device: 'cpu', 'cuda' or 'cuda:N'. Nothing is loaded. UsageError for a precision that the device
+    has not."""
+    models.check_precision(model.options.precision, device)
+    if model.options.precision == "bf16" and device == "cpu" and model.columns[0].distance:
+        models.warn_of_bfloat16()
+    return replace(model, options=replace(model.options, device=device))
 
 
 def pass_of(name):
@@ -149,8 +159,6 @@ def ranges(numbers):
 
 def backbone_model(base, names, distances, options):
     entry = models.backbone(base)
-    if options.precision == "bf16" and options.device == "cpu":
-        models.warn_of_bfloat16()
     method = label(base, options)
     columns = []
     for name in names:

@@ -2,6 +2,7 @@
 and the models that they ask for."""
 
 import argparse
+import re
 from collections.abc import Sequence
 
 from common.errors import UsageError
@@ -95,19 +96,22 @@ def layer_list(text: str) -> tuple[int, ...]:
     return tuple(blocks)
 
 
+def check_device(name: str) -> None:
+    """UsageError for what is no device's name; whether it is there is seen by `pick_device`."""
+    if not re.fullmatch("auto|cpu|cuda(:[0-9]{1,3})?", name):
+        raise UsageError(f"--device {name}: expected auto, cpu, cuda or cuda:N")
+
+
 def pick_device(name: str) -> str:
     """'auto', 'cpu', 'cuda' or 'cuda:N' -> the device to use. UsageError for another, or one that is not there."""
+    check_device(name)
+    if name == "cpu":
+        return name
     import torch
 
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise UsageError(f"--device {name}: expected auto, cpu, cuda or cuda:N") from None
-    if device.type not in ("cpu", "cuda"):
-        raise UsageError(f"--device {name}: expected auto, cpu, cuda or cuda:N")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+    if int(name.partition(":")[2] or 0) >= torch.cuda.device_count():
         raise UsageError(f"--device {name}: {torch.cuda.device_count()} CUDA devices are there; use --device cpu")
     return name
 

@@ -14,6 +14,7 @@ import datasets
 from common import images, torchrun
 from common.errors import UsageError, WorkError, one_line
 from common.terminal import progress, warn
+from common.text import count
 from methods.fused import Fused
 from methods.model import AUTO, Model, known_by
 from scorefiles import write
@@ -367,29 +368,35 @@ def estimate(model, weights, prepared, run):
     work, chosen = plan(model, prepared, run, batch)
     for output in outputs.values():
         output.open(run.overwrite)
-    todo = [(c, p) for c in model.columns for p in work.perturbations]
     references, distorted = work.windows(unfinished(model, outputs, chosen))
-    what = "forward passes" if model.weights or model.window or model.carried else "images to look at"
-    seconds = 0.0
+    if not references + distorted:
+        there = count(len(outputs), "score file holds", "score files hold")
+        return f"{model.name}: nothing to compute: {there} all of {count(len(work.pairs), 'pair')}", 0.0
+    todo = sum(not output.has(chosen) for output in outputs.values())
+    network = model.weights or model.window or model.carried
+    what = ("forward pass", "forward passes") if network else ("image to look at", "images to look at")
+    first = work.pairs[0][0]
+    tile = tiles(first.width, first.height, model)[0]
+    n = work.batch if model.window else 1
+    x = torch.rand(n, 3, *tile[2:], device=model.options.device)
+    features, times = model.load(), []
+    with torch.inference_mode():
+        for _ in range(3):
+            start = time.perf_counter()
+            f = features(x)
+            sum(v.sum() for v in model.compare(f, f, model.columns)).item()
+            times.append(time.perf_counter() - start)
+    seconds = min(times) / n * (references + distorted)
     line = (
-        f"{model.name}: {len(work.pairs)} pairs, {references + distorted} {what} ({references} of references, "
-        f"{distorted} of distorted images), {len(todo)} score files of about {len(work.pairs) * 80 / 2**20:.2f} MiB"
+        f"{model.name}: {count(len(work.pairs), 'pair')}, {count(references + distorted, *what)} "
+        f"({references} of references, {distorted} of distorted images), {count(todo, 'score file')} of about "
+        f"{megabytes(len(work.pairs) * 80)}; {about(seconds)} on {model.options.device}"
     )
-    if references + distorted:
-        first = work.pairs[0][0]
-        tile = tiles(first.width, first.height, model)[0]
-        n = work.batch if model.window else 1
-        x = torch.rand(n, 3, *tile[2:], device=model.options.device)
-        features, times = model.load(), []
-        with torch.inference_mode():
-            for _ in range(3):
-                start = time.perf_counter()
-                f = features(x)
-                sum(v.sum() for v in model.compare(f, f, model.columns)).item()
-                times.append(time.perf_counter() - start)
-        seconds = min(times) / n * (references + distorted)
-        line += f"; {about(seconds)}"
-    return line + f" on {model.options.device}", seconds
+    return line, seconds
+
+
+def megabytes(n):
+    return f"{n / 1e6:.1f} MB" if n >= 1e6 else f"{max(1, round(n / 1e3))} kB"
 
 
 def about(seconds):

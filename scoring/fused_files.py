@@ -1,11 +1,12 @@
 """Fused metrics in a run: score files made of the rows of their factors. Complete only when all of the factors are."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from common.errors import UsageError
 from methods import fused
 from methods.build import factor
-from methods.model import ALIGNED, Column
+from methods.model import ALIGNED, Column, Model
 from scorefiles import write
 from scorefiles.document import of_fused
 from scorefiles.read import stem
@@ -33,6 +34,15 @@ def column(fusion, factors):
         return plain.removesuffix(f"_{distance}") + (ALIGNED if plain != name_of_factor and not aligned else "")
 
     return Column(fusion.label + max(map(suffix, fusion.factors), key=len), fusion.name, None, "fused")
+
+
+def columns_of(models: Sequence[Model], fusions: Sequence) -> tuple[dict, dict]:
+    """What models and fused metrics give -> ({column name: Column}, {column name: (Fused, {factor: Column})} of the
+    fused ones)."""
+    columns = [column for model in models for column in model.columns]
+    factors = {fusion: factors_of(fusion, columns) for fusion in fusions}
+    of_fusions = {column(fusion, of_factors): (fusion, of_factors) for fusion, of_factors in factors.items()}
+    return {c.name: c for c in [*columns, *of_fusions]}, {c.name: both for c, both in of_fusions.items()}
 
 
 def scores(fusion, factors, values, where=lambda factor, i: f"{factor}: pair {i + 1}"):

@@ -28,15 +28,6 @@ def checked(pairs, resizeHW=None):
     ]
 
 
-def columns_of(models: Sequence[Model], fusions: Sequence) -> tuple[dict, dict]:
-    """What models and fused metrics give -> ({column name: Column}, {column name: (Fused, {factor: Column})} of the
-    fused ones)."""
-    columns = [column for model in models for column in model.columns]
-    factors = {fusion: fused_files.factors_of(fusion, columns) for fusion in fusions}
-    fused = {fused_files.column(fusion, of_factors): (fusion, of_factors) for fusion, of_factors in factors.items()}
-    return {c.name: c for c in [*columns, *fused]}, {c.name: both for c, both in fused.items()}
-
-
 def score_pairs(
     pairs: list[FilePair],
     models: list[Model],
@@ -65,7 +56,7 @@ def score_pairs(
                 for column, numbers in values.items():
                     for i, v in zip(unit, numbers):
                         scores[i][column] = float(v[0])
-    for name, (fusion, factors) in columns_of(models, fusions)[1].items():
+    for name, (fusion, factors) in fused_files.columns_of(models, fusions)[1].items():
         values = {f: [of_pair[c.name] for of_pair in scores] for f, c in factors.items()}
         products = fused_files.scores(fusion, factors, values, lambda f, i: f"{pairs[i].distorted}: {f}")
         for of_pair, value in zip(scores, products):
@@ -141,7 +132,7 @@ def calibrations(
             else {}
         )
         settings |= {column.name: of_model for column in model.columns}
-    for name, (_, factors) in columns_of(models, fusions)[1].items() if paths else ():
+    for name, (_, factors) in fused_files.columns_of(models, fusions)[1].items() if paths else ():
         factor_settings = [settings[c.name] for c in factors.values()]
         settings[name] = factor_settings[0] | {"weights": each_once(s["weights"] for s in factor_settings)}
     fitted = [calibrate.calibration(path, list(settings), settings) for path in paths]

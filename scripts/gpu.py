@@ -19,6 +19,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from common.terminal import need  # noqa: E402
+
+if __name__ == "__main__":
+    need("torch")  # before the imports that fail without
+
 import torch  # noqa: E402
 
 import distances  # noqa: E402

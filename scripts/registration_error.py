@@ -18,6 +18,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as `python scripts/...`, the rooms are not on the path
 
+from common.terminal import need  # noqa: E402
+
+if __name__ == "__main__":
+    need("numpy", "cv2")  # before the imports that fail without
+
 import numpy as np  # noqa: E402
 
 from common.images import open_rgb  # noqa: E402

@@ -79,6 +79,7 @@ class Recorded:
 def table(monkeypatch, capsys, recorded, *argv):
     """run.py --table with a stand-in for the scoring -> (exit code, stdout, stderr)."""
     monkeypatch.setattr(experiment, "execute", recorded)
+    monkeypatch.setattr(run.datasets, "check_there", lambda *_: None)
     return call(capsys, "--device", "cpu", *argv)
 
 
@@ -236,8 +237,21 @@ def test_all_scores_some_pairs_of_each_file_again_at_its_end(tmp_path):
     assert done.stderr.splitlines()[-1].startswith("results/pipal_psnr_rot-1.csv: DIFFERS: Train_Dis/A000")
 
 
-def test_a_missing_dataset_is_named(tmp_path):
-    done = table3(tmp_path, METHODS="psnr")
-    assert done.returncode == 1 and "12 missing" in done.stdout and "Traceback" not in done.stderr
+def test_a_dataset_that_is_missing_is_the_one_line(tmp_path):
+    for root, reason in (
+        (".", "dataset pipal not found in ."),
+        ("nowhere", "dataset pipal: there is no folder nowhere"),
+    ):
+        done = table3(tmp_path, "--data-root", root, METHODS="psnr")
+        assert done.returncode == 2 and done.stdout == "", done
+        assert done.stderr.startswith(f"run.py: error: {reason}") and done.stderr.count("\n") == 1, done.stderr
+
+
+def test_one_dataset_of_two_that_is_missing_is_named_at_the_end(tmp_path):
+    pipal(tmp_path)
+    command = [SCRIPTS / "table1.sh", "--data-root", ".", "--weights", "random", "--limit", "1", "-sdir", "results"]
+    environment = os.environ | {"PYTHON": sys.executable, "METHODS": "embed_clip_vitb32"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1 and "missing" in done.stdout and "Traceback" not in done.stderr
     last = done.stderr.split("not everything could be scored:\n")[1]
-    assert last.startswith("missing: pipal: ") and last.count("\n") == 1
+    assert last.startswith("missing: tid2013: ") and last.count("\n") == 1

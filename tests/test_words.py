@@ -62,11 +62,25 @@ def test_heads_do_not_run_together_where_all_cells_are_missing(tmp_path, capsys)
 
 
 def test_a_dry_run_calls_things_by_their_name_and_adds_up(tmp_path, capsys):
-    argv = ["-dat", make(tmp_path / "data"), "-m", "psnr", "st_alexnet", "-d", "l2", "--window", "64", "--dry-run"]
-    code, out, _ = call(capsys, *argv, "-sdir", tmp_path / "out")
+    scored = ["-dat", make(tmp_path / "data"), "-m", "psnr", "st_alexnet", "-d", "l2", "--window", "64"]
+    scored += ["-sdir", tmp_path / "out"]
+    argv = [*scored, "--dry-run"]
+    code, out, _ = call(capsys, *argv)
     pixels, alexnet, total = out.splitlines()
     assert code == 0 and "10 images to look at" in pixels and "forward" not in pixels
     assert "forward passes" in alexnet and re.fullmatch(r"in all about \d+\.\d min", total)
+    assert "8 pairs, " in pixels and ", 1 score file of about 1 kB; about 0.0 min on " in pixels
+
+    assert call(capsys, *scored, "--limit", "1")[0] == 0
+    [one, _, _] = call(capsys, *argv, "--limit", "1")[1].splitlines()
+    assert one == "pixels: nothing to compute: 1 score file holds all of 1 pair"
+    rest = call(capsys, *argv, "-rob", "none", "tra", "-pct", "5")[1].splitlines()[0]
+    assert ", 2 score files of" in rest
+    assert call(capsys, *scored)[0] == 0
+    _, done, total = call(capsys, *argv)[1].splitlines()
+    assert done.endswith(": nothing to compute: 1 score file holds all of 8 pairs") and total == "in all about 0.0 min"
+    rest = call(capsys, *argv, "-rob", "none", "tra", "-pct", "5")[1].splitlines()[0]
+    assert ", 1 score file of" in rest and "10 images to look at" in rest  # the plain one is there
 
 
 def test_parts_that_cannot_make_a_whole_are_told(tmp_path, capsys):

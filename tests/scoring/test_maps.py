@@ -204,7 +204,7 @@ def test_picture_and_raw_map(tmp_path, files, capsys):
         (["-m", "st_alexnet", "-d", "cos"], "--protocol corrected"),
         (["-m", "dinov1", "-d", "skld", "--weights", "random"], "l2 or cos, and for psnr, lpips"),
         (["-m", "msssim"], "have no place"),
-        (["-m", "psnr", "fsim"], "found 1 pairs, 2 scores"),
+        (["-m", "psnr", "fsim"], "found 1 pair, 2 scores"),
         (["-m", "psnr", "--map", "m.xyz"], "expected a file name that ends in"),
         (["-m", "psnr", "--json"], "not together"),
         (["-m", "psnr", "--map", "nowhere/m.png"], "no folder nowhere"),

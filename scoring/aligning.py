@@ -56,8 +56,10 @@ def registrations(
     """[(distorted path, reference path)] -> [[Registration a perturbation] a pair]; done(i, outcome) is called after
     each.
 
-    Raises WorkError for a file that cannot be read.
+    Raises WorkError for a file that cannot be read, ModuleNotFoundError where OpenCV is not installed.
     """
+    import cv2  # noqa: F401  where it is missing no image is to blame
+
     results = []
     function = partial(register_files, perturbations=perturbations, mode=mode, resize=resize)
     with progress(len(files), "pair", "aligning", shown) as bar:

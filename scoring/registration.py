@@ -195,7 +195,7 @@ def resampled(image, back):
     pixels = np.asarray(image, np.float32)
     rows_first = back[::-1, [1, 0, 2]]  # scipy counts (row, column)
     planes = [
-        affine_transform(pixels[..., c], rows_first[:, :2], rows_first[:, 2], order=3, mode="mirror") for c in range(3)
+        affine_transform(pixels[..., c], rows_first[:, :2], rows_first[:, 2], order=3, mode="nearest") for c in range(3)
     ]
     return Image.fromarray(np.stack(planes, -1).round().clip(0, 255).astype(np.uint8))
 

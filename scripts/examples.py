@@ -1,5 +1,5 @@
-"""Images for the README's examples, made from the embedded photographs: damaged pictures, and three codecs at six
-bitrates.
+"""Images for the examples of docs/own-images.md, made from the embedded photographs: damaged pictures, moved ones, and
+three codecs at six bitrates.
 
     python scripts/examples.py DIR
 

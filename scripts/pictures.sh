@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes the README's pictures in docs/images/ from the embedded photographs, with real weights and without a download. Prints each
-# command and what it prints. PYTHON names the interpreter (default: python).
+# Makes the pictures of the README and of docs/, docs/images/*.png, from the embedded photographs, with real weights and without a
+# download. Prints each command and what it prints. PYTHON names the interpreter (default: python).
 set -eu
 home=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 work=$(mktemp -d)

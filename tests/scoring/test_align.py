@@ -3,11 +3,14 @@
 
 import csv
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from places import ROOT
 from small_dataset import bytes_of, call, refused, spawn
 
 import compare
@@ -245,3 +248,14 @@ def test_folders_count_and_maps_are_of_the_aligned_pair(capsys, turned):
     pair = ("-ref", turned / "a.png", "-dis", turned / "b.png", "-m", "psnr-aligned")
     code, out, _ = call(capsys, *pair, "--map", turned / "m.png", main=run_single_img.main)
     assert code == 0 and f"turned by {measured_angle(turned):.2f} degrees" in out and (turned / "m.png").exists()
+
+
+def test_without_opencv_one_line_says_what_is_missing(dataset, tmp_path):
+    code = (
+        "import sys; sys.modules['cv2'] = None; import run; from common.terminal import run_main; "
+        f"run_main(run.main, {[str(a) for a in ('-dat', dataset, '-m', 'psnr', '-sdir', tmp_path)]} + sys.argv[1:])"
+    )
+    command = [sys.executable, "-c", code]
+    assert subprocess.run(command, cwd=ROOT, capture_output=True).returncode == 0
+    done = subprocess.run([*command, "--align", "shift"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2 and "the package cv2 is missing" in done.stderr and done.stderr.count("\n") == 1

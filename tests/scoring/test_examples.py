@@ -1,4 +1,4 @@
-"""The inputs of the README's examples, and its pictures."""
+"""The inputs of the examples in the docs, and the pictures there."""
 
 import csv
 

@@ -383,6 +383,7 @@ METRICS = {
         Metric(
             "vsi",
             distance=partial(classical, "vsi"),
+            min_side=2,
             **SIMILARITY,
             citation="Zhang, Shen, Li, VSI: A Visual Saliency-Induced Index for Perceptual Image Quality Assessment, "
             "IEEE TIP 2014",
@@ -391,6 +392,7 @@ METRICS = {
         Metric(
             "gmsd",
             distance=partial(classical, "gmsd"),
+            min_side=3,
             **PIQ,
             citation="Xue, Zhang, Mou, Bovik, Gradient Magnitude Similarity Deviation, IEEE TIP 2014",
             note="luma, first averaged down by 2, as its authors do",
@@ -398,6 +400,7 @@ METRICS = {
         Metric(
             "mdsi",
             distance=partial(classical, "mdsi"),
+            min_side=2,
             **PIQ,
             citation="Nafchi et al., Mean Deviation Similarity Index, IEEE Access 2016",
             note=f"colour, {POOLED}, as its authors do",

@@ -142,7 +142,7 @@ def test_min_side_is_the_smallest_that_works(features, name):
         below = score(features, name, *pair(side - 1, side - 1))
     except (RuntimeError, ValueError):
         return
-    assert not torch.isfinite(below).all()
+    assert not torch.isfinite(below).all() or float(below) == METRICS[name].identical  # too few places to differ in
 
 
 # ---- figures

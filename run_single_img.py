@@ -22,7 +22,7 @@ from common.terminal import Parser, check_writable, flags_of, run_main
 from common.text import count
 from methods import options
 from methods.build import on_device
-from methods.model import Options
+from methods.model import RANDOM, Options
 from scoring import folders
 from scoring.fused_files import columns_of
 
@@ -199,7 +199,7 @@ def main(argv):
 def note_random(models):
     for model in models:
         if model.random:
-            print(f"{model.name}: random weights, for trying things out: these numbers mean nothing")
+            print(f"{model.name}: {RANDOM}")
 
 
 def print_lines(pairs, scores, aligned, opinions):

@@ -44,6 +44,9 @@ class Options:
     align: str = "none"  # of ALIGN
 
 
+RANDOM = "random weights, for trying things out: these numbers mean nothing"  # said beside such scores
+
+
 @dataclass(frozen=True)
 class Column:
     """One score: `compare(distorted, reference) -> (B,)`; None between the blocks of a backbone, whose distances

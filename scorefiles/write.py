@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 from common.errors import UsageError, WorkError, one_line
 from common.terminal import check_stopped, warn
 from methods.model import Model
-from scorefiles.read import COLUMNS, Altered, beside, check_digest, digest, is_partial, recorded, whole_lines
+from scorefiles.read import COLUMNS, Altered, Unusable, beside, check_digest, digest, is_partial, recorded, whole_lines
 
 if TYPE_CHECKING:  # named in annotations only
     import numpy as np
@@ -226,30 +226,30 @@ class Output:
 
     def rows_of(self, path: Path) -> dict[int, list[str]]:
         """{pair index: row} of a file. The last unit of a partial file may be torn: it is left out.
-        A finished file is whole."""
+        A finished file is whole. Unusable where its rows are not those of the dataset."""
         whole = whole_lines(path)
         if path != self.final:
             whole = whole[: self.end_of_units(path, whole)[0]]
         try:
             header, *rows = list(csv.reader(io.StringIO(whole.decode(), newline=""), strict=True)) or [None]
         except (ValueError, csv.Error) as error:
-            raise UsageError(f"{path}: not readable ({one_line(error)}); move it away or use --overwrite") from None
+            raise Unusable(path, f"not readable ({one_line(error)}); move it away or use --overwrite") from None
         if header and (header[:4] != list(COLUMNS) or self.header not in (None, header)):
-            raise UsageError(
-                f"{path}: line 1: expected {','.join(self.header or COLUMNS)}, found {','.join(header)}; use "
-                "--overwrite"
+            raise Unusable(
+                path,
+                f"line 1: expected {','.join(self.header or COLUMNS)}, found {','.join(header)}; use --overwrite",
             )
         rows_by_pair = {}
         for line, row in enumerate(rows, 2):
             i = self.index.get(tuple(row[:2]))
             if i is None or len(row) != len(header) or not self.sound(i, row) or rows_by_pair.setdefault(i, row) != row:
-                raise UsageError(
-                    f"{path}: line {line}: not a row of this dataset ({short(row)}); move the file away or use "
-                    "--overwrite"
+                raise Unusable(
+                    path,
+                    f"line {line}: not a row of this dataset ({short(row)}); move the file away or use --overwrite",
                 )
         if path == self.final and (len(whole) < path.stat().st_size or set(rows_by_pair) != self.needed):
-            raise UsageError(
-                f"{path}: {len(rows_by_pair)} whole rows, expected {len(self.needed)}; move it away or use --overwrite"
+            raise Unusable(
+                path, f"{len(rows_by_pair)} whole rows, expected {len(self.needed)}; move it away or use --overwrite"
             )
         self.header = header or self.header
         return rows_by_pair

@@ -7,6 +7,7 @@ import io
 from agreement import correlations
 from common.errors import UsageError, one_line
 from common.text import aligned_row
+from methods.model import RANDOM
 from scorefiles import write
 from scorefiles.read import of_random_weights
 from scoring import aligning, fused_files
@@ -131,7 +132,7 @@ def notes(rows, lines):
         if row.dataset.note:
             yield f"{row.dataset.name}: {row.dataset.note}"
         if of_random_weights(row.output.document):
-            yield f"{row.column.name}: random weights, for trying things out: these numbers mean nothing"
+            yield f"{row.column.name}: {RANDOM}"
         if row.output.document["settings"].get("left_out"):
             yield (
                 f"{row.dataset.name}: {len(row.output.document['settings']['left_out'])} pairs left out (--skip-bad), "

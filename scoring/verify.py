@@ -29,7 +29,7 @@ from methods.model import ALIGNED, PROTOCOLS, Options
 from models import PRECISIONS, backbone
 from robustness import PERTURBATIONS
 from scorefiles import write
-from scorefiles.read import Altered, beside, is_companion, of_noise_floor, of_random_weights, read
+from scorefiles.read import Altered, Unusable, beside, is_companion, of_noise_floor, of_random_weights, read
 from scoring import experiment, fused_files
 from scoring.engine import score_plan
 from scoring.plan import default_batch
@@ -232,8 +232,8 @@ def rows_of(path, document, dataset):
     """{pair index: row}; Differs where the file's rows are not those of the dataset."""
     try:
         return write.Output(path.parent, path.name.removesuffix(".csv"), document, dataset.pairs).rows_of(path)
-    except UsageError as error:
-        raise Differs(str(error).removeprefix(f"{path}: ")) from None
+    except Unusable as error:
+        raise Differs(error.reason) from None
 
 
 def coarse(models):
@@ -261,13 +261,14 @@ def rooted(settings):
 def compare_scores(names, then, now, loose, steps, largest):
     """Largest relative difference of scores (then, now: a list a pair). Raises Differs naming the pair furthest off."""
     tolerance = COARSE if loose else FINE
-    worst, wrong = 0.0, []
-    for name, old, new in zip(names, then, now):
+    worst, wrong = 0.0, []  # (share, pair, text)
+    for i, (old, new) in enumerate(zip(then, now)):
         for a, b in zip(old, map(float, new), strict=True):
             share = relative(a, b, largest)
             worst = max(worst, share)
             if share > tolerance and not (steps and abs(a**4 - b**4) <= STEP):
-                wrong.append((share, f"{name}: {a:.9g} in the file, {b:.9g} now"))
+                wrong.append((share, i, f"{a:.9g} in the file, {b:.9g} now"))
     if wrong:
-        raise Differs(f"{max(wrong)[1]} ({len({text.split(': ')[0] for _, text in wrong})} of {len(names)} pairs)")
+        _, i, text = max(wrong)
+        raise Differs(f"{names[i]}: {text} ({len({i for _, i, _ in wrong})} of {len(names)} pairs)")
     return worst

@@ -337,7 +337,7 @@ def test_files_made_of_score_files_are_those_of_a_run(finished, tmp_path):
     for suffix in ("", "_rot-1"):
         made, of_run = (read(folder / f"mine_{LABEL}{suffix}.csv") for folder in (tmp_path, finished[0]))
         assert made.path.read_bytes() == of_run.path.read_bytes()
-        assert made.settings == of_run.settings
+        assert made.document == of_run.document
 
 
 def test_files_that_cannot_be_made_are_named(finished, tmp_path):

@@ -304,7 +304,8 @@ def test_match_names_the_first_keys_that_differ():
         match({str(i): (1,) for i in range(10)}, {}, "net.pth")
 
 
-def test_package_files_are_found_without_importing_the_package():
+def test_package_files_are_found_without_importing_the_package(monkeypatch):
+    monkeypatch.delitem(sys.modules, "lpips", raising=False)  # another test may have imported it
     assert weights.package_file("lpips/weights/v0.1/alex.pth").is_file() and "lpips" not in sys.modules
     with pytest.raises(UsageError, match="no_such_package: not installed"):
         weights.package_file("no_such_package/a.pth")

@@ -190,8 +190,8 @@ def across(groups):
     for name in STATISTICS:
         cells = [[group["coefficients"][m]["pooled"][name] for m in common] for group in plain]
         try:
-            found = friedman_nemenyi([[cell.get("value", np.nan) for cell in row] for row in cells])
-            ranks[name] = found._asdict() | {"mean": dict(zip(common, found.mean.tolist()))}
+            ranking = friedman_nemenyi([[cell.get("value", np.nan) for cell in row] for row in cells])
+            ranks[name] = ranking._asdict() | {"mean": dict(zip(common, ranking.mean.tolist()))}
         except ValueError as error:
             ranks[name] = {"refused": str(error)}
     differences = []

@@ -102,7 +102,7 @@ def measure(group, settings):
     for scope, sources in scopes.items():
         keys = [(a, b, name) for a, b in pairs for name in STATISTICS]
         judged[scope], scopes[scope] = settled(keys, sources, settings)
-    sources = {kind: found[CLAIM] for kind, found in types.items() if not isinstance(found, str)}
+    sources = {kind: of_type[CLAIM] for kind, of_type in types.items() if not isinstance(of_type, str)}
     judged["types"], sources = settled([(a, b, kind) for a, b in pairs for kind in sources], sources, settings)
     for kind, resampled in sources.items():
         types[kind] = types[kind] | {CLAIM: resampled}
@@ -198,9 +198,11 @@ def _bootstrap(group, fits, rows, settings):
     paired."""
     label, references = group.label[rows], group.references[rows]
     options = {"resamples": settings.resamples, "seed": settings.seed, "among": group.references}
-    found = cluster_bootstrap(label, group.predictions[:, rows], references, **options)
+    correlations = cluster_bootstrap(label, group.predictions[:, rows], references, **options)
     fitted = _fitted(group, fits, settings.fit, rows, options)
-    return found | {"plcc_fit": found["plcc"].placed([], len(group.metrics)) if fitted is None else fitted}
+    return correlations | {
+        "plcc_fit": correlations["plcc"].placed([], len(group.metrics)) if fitted is None else fitted
+    }
 
 
 def _fitted(group, fits, name, rows, options):
@@ -273,14 +275,14 @@ def describe(measured, settings):
         "metrics": list(metrics),
         "notes": list(group.notes),
         "coefficients": {
-            metric: {scope: {name: cells_[m] for name, cells_ in found.items()} for scope, found in of.items()}
+            metric: {scope: {name: cells_[m] for name, cells_ in of_scope.items()} for scope, of_scope in of.items()}
             for m, metric in enumerate(metrics)
         },
         "families": {scope: family for scope, (_, family) in measured.judged.items()},
         "letters": {name: _letters(metrics, of["pooled"][name], rows, name, settings) for name in STATISTICS},
         "best": {name: _best(metrics, of["pooled"][name], rows, name) for name in STATISTICS},
         "fits": {metric: _fits(group, m, measured.fits[m], settings) for m, metric in enumerate(metrics)},
-        "types": {kind: _type(group, kind, found, settings) for kind, found in measured.types.items()},
+        "types": {kind: _type(group, kind, of_type, settings) for kind, of_type in measured.types.items()},
         "pairwise": rows,
         "spread": _spread(group),
         "ceiling": _ceiling(group, settings),
@@ -309,10 +311,10 @@ def _best(metrics, of, rows, name):
     return [metric for m, metric in enumerate(metrics) if "value" in of[m] and metric not in beaten]
 
 
-def _fits(group, m, found, settings):
+def _fits(group, m, mappings, settings):
     """Each mapping with its parameters and errors; plcc, rmse, ... withheld where the curve falls somewhere."""
     out = {}
-    for name, mapping in found.items():
+    for name, mapping in mappings.items():
         out[name] = {
             "formula": MAPPINGS[name].formula,
             "parameters": list(mapping.parameters),
@@ -341,14 +343,14 @@ def _fits(group, m, found, settings):
     return out
 
 
-def _type(group, kind, found, settings):
+def _type(group, kind, resampled, settings):
     rows = group.types == kind
     out = {"pairs": int(rows.sum()), "references": len(set(group.references[rows]))}
-    if isinstance(found, str):
-        return out | {"refused": found}
+    if isinstance(resampled, str):
+        return out | {"refused": resampled}
     return out | {
         "coefficients": {
-            metric: {name: coefficient(r, m, settings.interval) for name, r in found.items()}
+            metric: {name: coefficient(r, m, settings.interval) for name, r in resampled.items()}
             for m, metric in enumerate(group.metrics)
         }
     }
@@ -357,7 +359,7 @@ def _type(group, kind, found, settings):
 def pairwise(measured, settings):
     """For every pair of metrics compared: judged differences, classical tests with Holm's correction, and warnings."""
     group, rows = measured.group, []
-    judged = {scope: found for scope, (found, _) in measured.judged.items()}
+    judged = {scope: cells_of for scope, (cells_of, _) in measured.judged.items()}
     r1 = {name: [correlation(p, group.label) for p in group.predictions] for name, correlation in TESTED.items()}
     for a, b in compared(group.metrics, settings):
         rows.append(
@@ -373,8 +375,8 @@ def pairwise(measured, settings):
     for name in TESTED:
         for test in TESTS:
             tested = [row["tests"][name][test] for row in rows if "refused" not in row["tests"][name]]
-            for found, p in zip(tested, holm([found["p"] for found in tested])):
-                found["p_holm"] = float(p)
+            for outcome, p in zip(tested, holm([outcome["p"] for outcome in tested])):
+                outcome["p_holm"] = float(p)
     for row in rows:
         row["warnings"] = [text for name in TESTED for text in _warnings(row, name, group)]
     return rows
@@ -468,10 +470,10 @@ def _ceiling(group, settings):
         return {"refused": group.no_std}
     rated = group.std > 0
     try:
-        found = noise_ceiling(group.label[rated], group.spread.standard_error(group.std[rated]), seed=settings.seed)
+        ceiling = noise_ceiling(group.label[rated], group.spread.standard_error(group.std[rated]), seed=settings.seed)
     except ValueError as refused:
         return {"refused": str(refused)}
-    return found | {"plcc_fit": found["plcc"]}
+    return ceiling | {"plcc_fit": ceiling["plcc"]}
 
 
 def _krasula(group, settings):
@@ -481,17 +483,17 @@ def _krasula(group, settings):
     error = group.spread.standard_error(group.std[rated])
     label, predictions, references = group.label[rated], group.predictions[:, rated], group.references[rated]
     try:
-        found = krasula(label, predictions, error, references, settings.resamples, settings.seed)
+        analysis = krasula(label, predictions, error, references, settings.resamples, settings.seed)
     except ValueError as refused:
         return {"refused": str(refused)}
-    areas = {name: r for name, r in found.items() if name not in ("pairs", "different")}
+    areas = {name: r for name, r in analysis.items() if name not in ("pairs", "different")}
     pairs = compared(group.metrics, settings)
     keys = [(a, b, name) for a, b in pairs for name in areas]
     fixed = replace(settings, most_resamples=settings.resamples)  # resampling pairs of pairs is too slow to repeat
     (judged, family), _ = settled(keys, areas, fixed)
     return {
-        "pairs": found["pairs"],
-        "different": found["different"],
+        "pairs": analysis["pairs"],
+        "different": analysis["different"],
         "family": family,
         "metrics": {
             metric: {name: coefficient(r, m, settings.interval, None, (0, 1)) for name, r in areas.items()}

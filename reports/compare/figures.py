@@ -117,15 +117,15 @@ def forest(described, order):
     return svg(draw, 4 * (0.17 * len(metrics) + 0.45), _id("forest", described["name"]), rows=4, sharex=True)
 
 
-def ranks(found, name):
+def ranks(ranking, name):
     """Mean ranks of metrics over datasets (1: best) with Nemenyi's critical difference as a bar from the best one."""
-    mean = dict(sorted(found["mean"].items(), key=lambda entry: -entry[1]))
+    mean = dict(sorted(ranking["mean"].items(), key=lambda entry: -entry[1]))
 
     def draw(figure, axes):
         ax = axes[0, 0]
         ax.plot(list(mean.values()), range(len(mean)), "o", color=BLUE, markersize=3.2)
         best = min(mean.values())
-        ax.plot([best, best + found["critical"]], [len(mean) - 0.3] * 2, color=ORANGE, linewidth=2)
+        ax.plot([best, best + ranking["critical"]], [len(mean) - 0.3] * 2, color=ORANGE, linewidth=2)
         ax.set_yticks(range(len(mean)), list(mean))
         ax.set(ylim=(-0.6, len(mean)), xlabel="mean rank", title=f"{COLUMNS[name]}: bar: critical difference")
         ax.grid(axis="x", linewidth=0.3)
@@ -135,7 +135,7 @@ def ranks(found, name):
 
 def bars(described, metric):
     """SRCC of one metric by distortion type, as bars with intervals; in brackets the number of references."""
-    found = {
+    cells = {
         f"{kind} ({of['references']})": of["coefficients"][metric]["srcc"]
         for kind, of in reversed(described["types"].items())
         if "coefficients" in of
@@ -143,20 +143,20 @@ def bars(described, metric):
 
     def draw(figure, axes):
         ax = axes[0, 0]
-        for k, cell in enumerate(found.values()):
+        for k, cell in enumerate(cells.values()):
             if "value" in cell:
                 ax.barh(k, cell["value"], color="#9dbbe0", height=0.75)
                 _whisker(ax, cell, k, BLUE)
-        ax.set_yticks(range(len(found)), list(found))
-        lowest = min([cell["interval"][0] for cell in found.values() if "value" in cell], default=0)
+        ax.set_yticks(range(len(cells)), list(cells))
+        lowest = min([cell["interval"][0] for cell in cells.values() if "value" in cell], default=0)
         ax.set(
             xlim=(min(0, lowest) - 0.02, 1),
-            ylim=(-0.7, len(found) - 0.3),
+            ylim=(-0.7, len(cells) - 0.3),
             title=f"{metric} on {described['name']}: SRCC by distortion type",
         )
         ax.axvline(0, color="black", linewidth=0.6)
 
-    return svg(draw, 0.16 * len(found) + 0.7, _id("bars", described["name"], metric))
+    return svg(draw, 0.16 * len(cells) + 0.7, _id("bars", described["name"], metric))
 
 
 def curves(rows, dataset, perturbation):
@@ -173,13 +173,15 @@ def curves(rows, dataset, perturbation):
 
     def draw(figure, axes):
         for k, metric in enumerate(metrics):
-            own = [row for row in rows if row["metric"] == metric]
+            of_metric = [row for row in rows if row["metric"] == metric]
             shift = 0.02 * (k - (len(metrics) - 1) / 2)
-            series = [(0, own[0]["plain"]["srcc"])] + [(row["pct"], row["perturbed"]["srcc"]) for row in own]
+            series = [(0, of_metric[0]["plain"]["srcc"])] + [
+                (row["pct"], row["perturbed"]["srcc"]) for row in of_metric
+            ]
             _line(axes[0, 0], series, shift, colour(k), metric)
             _line(
                 axes[1, 0],
-                [(0, NO_FLIP)] + [(row["pct"], row["flips"]) for row in own],
+                [(0, NO_FLIP)] + [(row["pct"], row["flips"]) for row in of_metric],
                 shift,
                 colour(k),
                 None,

@@ -120,12 +120,16 @@ def flat(results):
             row(name, "robustness", change["metric"], "", key, cell, references=change["references"])
             for key, cell in cells.items()
         )
-    for statistic, found in results["across"].get("ranks", {}).items():
-        for metric, rank in found.get("mean", {}).items():
-            yield row("across", "mean rank", metric, "", statistic, {"value": rank, "p": found["p"]})
-    for found in results["across"].get("differences", ()):
-        cell = found if "refused" in found else {"value": found["estimate"], "interval": [found["low"], found["high"]]}
-        yield row("across", "random effects", found["a"], found["b"], "srcc", cell)
+    for statistic, ranking in results["across"].get("ranks", {}).items():
+        for metric, rank in ranking.get("mean", {}).items():
+            yield row("across", "mean rank", metric, "", statistic, {"value": rank, "p": ranking["p"]})
+    for effect in results["across"].get("differences", ()):
+        cell = (
+            effect
+            if "refused" in effect
+            else {"value": effect["estimate"], "interval": [effect["low"], effect["high"]]}
+        )
+        yield row("across", "random effects", effect["a"], effect["b"], "srcc", cell)
     for entry in results["audit"]:
         yield from (
             row(

@@ -206,14 +206,14 @@ def _across(across):
     yield (
         f"<h2>Across {count} datasets</h2><p>{escape(', '.join(across['datasets']))}. {FEW_DATASETS.format(count)}.</p>"
     )
-    given = {name: found for name, found in across["ranks"].items() if "refused" not in found}
+    given = {name: ranking for name, ranking in across["ranks"].items() if "refused" not in ranking}
     yield '<div class="figures">'
     yield "".join(
         drawn(
-            figures.ranks(found, name),
-            f"{link('ranks')}; p of {link('ranks', 'Friedman')}: {escape(p_text(found['p']))}.",
+            figures.ranks(ranking, name),
+            f"{link('ranks')}; p of {link('ranks', 'Friedman')}: {escape(p_text(ranking['p']))}.",
         )
-        for name, found in given.items()
+        for name, ranking in given.items()
     )
     yield "</div>"
     yield table(
@@ -222,7 +222,7 @@ def _across(across):
     )
 
 
-def _group(group, found, settings, options):
+def _group(group, measurement, settings, options):
     of, metrics = group["coefficients"], group["metrics"]
     order = sorted(metrics, key=lambda metric: -of[metric]["pooled"]["srcc"].get("value", -2))
     yield f"<h2>{escape(group['name'])}</h2>"
@@ -267,7 +267,7 @@ def _group(group, found, settings, options):
     yield (
         "".join(
             drawn(
-                figures.scatter(found, metrics.index(metric), options),
+                figures.scatter(measurement, metrics.index(metric), options),
                 f"Curve: {link(options.fit)}; band: {link('interval', '95 % over references')}; dotted: not monotonic.",
             )
             for metric in order
@@ -442,10 +442,10 @@ def _marked(cell):
     return "undecided" * cell["disagrees"], escape(test_text(cell))
 
 
-def _heat(found, name, floor):
-    if found is None:  # the metric itself, or a pair that was not asked for
+def _heat(pair, name, floor):
+    if pair is None:  # the metric itself, or a pair that was not asked for
         return ""
-    row, sign = found
+    row, sign = pair
     cell, tests = row["pooled"][name], row["tests"][name]
     if "refused" in cell:
         return "refused"

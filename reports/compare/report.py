@@ -112,12 +112,13 @@ def places(checks):
     """Where checks were made, in short: 'live: plcc, srcc per reference; tid2013: types 01 02'."""
     parts = []
     for group in dict.fromkeys(check["group"] for check in checks):
-        own = [check for check in checks if check["group"] == group]
-        types = [check["type"] for check in own if check["type"]]
+        of_group = [check for check in checks if check["group"] == group]
+        types = [check["type"] for check in of_group if check["type"]]
         parts.append(
             f"{group}: "
             + ", ".join(
-                [check["what"] for check in own if not check["type"]] + (["types " + " ".join(types)] if types else [])
+                [check["what"] for check in of_group if not check["type"]]
+                + (["types " + " ".join(types)] if types else [])
             )
         )
     return "; ".join(parts)
@@ -196,12 +197,12 @@ def _group(group, settings):
         yield table(
             ["  type", "pairs", "references"] + order,
             [
-                [f"  {kind}", found["pairs"], found["references"]]
+                [f"  {kind}", of_type["pairs"], of_type["references"]]
                 + [
-                    shown(found["coefficients"][metric]["srcc"], 2) if "coefficients" in found else "-"
+                    shown(of_type["coefficients"][metric]["srcc"], 2) if "coefficients" in of_type else "-"
                     for metric in order
                 ]
-                for kind, found in group["types"].items()
+                for kind, of_type in group["types"].items()
             ],
         )
     if group["pairwise"]:
@@ -328,14 +329,14 @@ FEW_DATASETS = (
 def _across(across):
     count = len(across["datasets"])
     yield f"== Across {count} datasets: {', '.join(across['datasets'])}. {FEW_DATASETS.format(count)}."
-    given = {name: found for name, found in across["ranks"].items() if "refused" not in found}
+    given = {name: ranking for name, ranking in across["ranks"].items() if "refused" not in ranking}
     if given:
         metrics = list(next(iter(given.values()))["mean"])
         yield table(
             ["mean rank (1: best)"] + [COLUMNS[name] for name in given],
-            [[f"  {m}"] + [number(found["mean"][m], 2) for found in given.values()] for m in metrics]
-            + [["  Nemenyi's critical difference"] + [number(found["critical"], 2) for found in given.values()]]
-            + [["  p, Friedman"] + [p_text(found["p"]) for found in given.values()]],
+            [[f"  {m}"] + [number(ranking["mean"][m], 2) for ranking in given.values()] for m in metrics]
+            + [["  Nemenyi's critical difference"] + [number(ranking["critical"], 2) for ranking in given.values()]]
+            + [["  p, Friedman"] + [p_text(ranking["p"]) for ranking in given.values()]],
         )
     yield "Mean difference in SRCC, datasets as random effects (95 %):"
     for row in across["differences"]:

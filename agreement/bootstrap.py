@@ -26,36 +26,33 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 
 from agreement.correlations import COEFFICIENTS, checked
 
 CHUNK = 800_000  # pairs times resamples ranked at a time: bounds memory at a few times 8 * CHUNK bytes
-FEW_CLUSTERS = (
-    300  # SRCC is counted by clusters where their cube is below so many times the pairs: where that is faster
-)
 RESAMPLES = 2000
 
 
 @dataclass(frozen=True)
 class Resampled:
-    """A statistic of M metrics: on the data, on every resample, without each cluster (jackknife),
-    on each cluster alone."""
+    """A statistic of M metrics over C clusters: on the data, without each cluster (jackknife), on each cluster alone,
+    and on every resample."""
 
     estimate: np.ndarray  # (M,)
-    values: np.ndarray  # (resamples, M)
-    jackknife: np.ndarray  # (clusters, M)
-    each: np.ndarray  # (clusters, M), in the order of np.unique of the clusters' names
-    clusters: int  # that hold any data: where a statistic is of a part of the data, fewer than were resampled
-    statistic: Callable = field(repr=False, compare=False, default=None)  # (K, clusters) multiplicities -> (K, M)
+    jackknife: np.ndarray  # (C, M)
+    each: np.ndarray  # (C, M), in the order of np.unique of the clusters' names
+    clusters: int  # that hold any data: where a statistic is of a part of the data, fewer than C
+    statistic: Callable = field(repr=False, compare=False)  # (K, C) multiplicities -> (K, M)
+    resamples: int = RESAMPLES
     seed: int = 0
 
-    def extended(self, resamples: int) -> "Resampled":
-        """The same with more resamples, of which these are the first. Only the new ones are computed."""
-        more = multiplicities(self.jackknife.shape[0], resamples, self.seed)[len(self.values) :]
-        return replace(self, values=np.concatenate([self.values, self.statistic(more)])) if len(more) else self
+    @cached_property
+    def values(self) -> np.ndarray:
+        """(resamples, M), computed when first asked for: verdicts need the jackknife alone (simultaneous.py)."""
+        return self.statistic(multiplicities(len(self.jackknife), self.resamples, self.seed))
 
     def placed(self, columns: Sequence[int], count: int) -> "Resampled":
         """The same with the M metrics as `columns` of `count`, the others NaN:
@@ -66,7 +63,7 @@ class Resampled:
             out[..., columns] = values[..., : len(columns)]
             return out
 
-        statistic, parts = self.statistic, ("estimate", "values", "jackknife", "each")
+        statistic, parts = self.statistic, ("estimate", "jackknife", "each")
         return replace(
             self, statistic=lambda W: wide(statistic(W)), **{part: wide(getattr(self, part)) for part in parts}
         )
@@ -78,9 +75,8 @@ class Resampled:
 
         Intervals that verdicts may rest on, where clusters are few or differences many, are simultaneous.py's.
         """
-        estimate, values, jackknife = (
-            v[..., a] - (0 if b is None else v[..., b]) for v in (self.estimate, self.values, self.jackknife)
-        )
+        parts = (self.estimate, self.values, self.jackknife)
+        estimate, values, jackknife = (v[..., a] - (0 if b is None else v[..., b]) for v in parts)
         return interval(values, estimate, jackknife, level, method)
 
 
@@ -117,10 +113,14 @@ def interval(values, estimate, jackknife=None, level=0.95, method="percentile"):
 def multiplicities(clusters: int, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
     """(resamples, clusters), read-only: how often each cluster is drawn;
     the same for the same seed, whatever is resampled."""
-    even = np.full(clusters, 1 / clusters)
-    drawn = np.random.default_rng(seed).multinomial(clusters, even, size=resamples).astype(float)
+    drawn = draw(np.random.default_rng(seed), clusters, resamples)
     drawn.setflags(write=False)
     return drawn
+
+
+def draw(generator: np.random.Generator, clusters: int, resamples: int) -> np.ndarray:
+    """The next (resamples, clusters) multiplicities of a generator: drawn in parts, they are those of one draw."""
+    return generator.multinomial(clusters, np.full(clusters, 1 / clusters), size=resamples).astype(float)
 
 
 def resample(
@@ -134,9 +134,9 @@ def resample(
     present = clusters if present is None else present
     if present < 2:
         raise ValueError(f"expected pairs of at least 2 references, found {present}: no bootstrap over references")
-    W = [np.ones((1, clusters)), multiplicities(clusters, resamples, seed), 1 - np.eye(clusters), np.eye(clusters)]
-    estimate, values, jackknife, each = np.split(statistic(np.concatenate(W)), np.cumsum([len(w) for w in W[:-1]]))
-    return Resampled(estimate[0], values, jackknife, each, present, statistic, seed)
+    W = np.concatenate([np.ones((1, clusters)), 1 - np.eye(clusters), np.eye(clusters)])
+    estimate, jackknife, each = np.split(statistic(W), [1, 1 + clusters])
+    return Resampled(estimate[0], jackknife, each, present, statistic, resamples, seed)
 
 
 def mean_over_clusters(each: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> Resampled:
@@ -231,66 +231,8 @@ def pearson(label, predictions, sizes):
 
 
 def spearman(label, predictions, sizes):
-    """statistic(W) -> (K, M) of SRCC, mid-ranks recomputed in every resample; arguments as for pearson."""
-    few = len(sizes) ** 3 < FEW_CLUSTERS * len(label)
-    return (_spearman_counted if few else _spearman_sorted)(label, predictions, sizes)
-
-
-def _spearman_counted(label, predictions, sizes):
-    """As spearman, for few clusters: no pair is looked at again after the counts below.
-
-    Twice the centred mid-rank of pair i is sum over clusters c of w_c s_ci, s_ci = pairs of c below i minus pairs of c
-    above it. So the covariance of two variables' ranks is a cubic form in w, with the counts T_acd = sum over i in a of
-    s_ci t_di.
-    """
-    y = _signs(label, sizes)
-    yy, signs = _cubic(y, y, sizes), (_signs(prediction, sizes) for prediction in predictions)
-    forms = [(_cubic(x, y, sizes), _cubic(x, x, sizes)) for x in signs]
-
-    def statistic(W):
-        squares = _cubed(yy, W)
-        return np.stack([_ratio(_cubed(xy, W), _cubed(xx, W), squares) for xy, xx in forms], axis=1)
-
-    return statistic
-
-
-def _signs(values, sizes):
-    """(C, N): of every cluster, its pairs below each of the N pairs minus its pairs above."""
-    clusters, groups = len(sizes), np.unique(values, return_inverse=True)[1]
-    distinct = groups.max() + 1
-    cell = np.repeat(np.arange(clusters), sizes) * distinct + groups
-    counts = np.bincount(cell, minlength=clusters * distinct).reshape(clusters, distinct)
-    up_to = counts.cumsum(axis=1)
-    return (2 * up_to - counts - sizes[:, None])[:, groups].astype(float)
-
-
-def _cubic(x, y, sizes):
-    """The cubic form sum of w_a w_c w_d T_acd as its symmetric blocks (C - a, C - a),
-    each of the terms with least index a."""
-    starts = np.cumsum(sizes) - sizes
-    counts = np.stack([x[:, a : a + n] @ y[:, a : a + n].T for a, n in zip(starts, sizes)])
-    counts = counts + counts.transpose(0, 2, 1)
-    counts = (counts + counts.transpose(1, 2, 0) + counts.transpose(2, 0, 1)) / 6
-    blocks = []
-    for a in range(len(sizes)):
-        block = 3 * counts[a, a:, a:]  # of the orders of three indices, how many each entry stands for
-        block[0], block[1:, 0] = block[0] / 2, block[1:, 0] / 2
-        block[0, 0] = counts[a, a, a]
-        blocks.append(block)
-    return blocks
-
-
-def _cubed(blocks, W):
-    """(K,) values of a cubic form of `_cubic` at W (K, C)."""
-    total = np.zeros(len(W))
-    for a, block in enumerate(blocks):
-        rest = W[:, a:]
-        total += W[:, a] * np.einsum("kc,kc->k", rest @ block, rest)
-    return total
-
-
-def _spearman_sorted(label, predictions, sizes):
-    """As spearman, for many small clusters: the pairs are ranked anew in every resample, in the order sorted once."""
+    """statistic(W) -> (K, M) of SRCC, mid-ranks recomputed in every resample, in the order sorted once;
+    arguments as for pearson."""
     member = np.repeat(np.arange(len(sizes)), sizes)
     sorts = [_sorted_groups(v) for v in (label, *predictions)]
 

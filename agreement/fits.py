@@ -93,9 +93,8 @@ class Fit:
     converged: (
         bool  # the winning start ended at a minimum; otherwise the curve is not the best one, and is not reported
     )
-    bounded: (
-        bool  # the data level off: an asymptote or place out of sight leaves the curve good, its parameters arbitrary
-    )
+    unbounded: str  # at which end ("low", "high", "both") the data do not level off: the curve is good, its parameters
+    # arbitrary, as an asymptote or the place is out of sight; "step": it levels off too abruptly for a width; or ""
     starts: int  # how many starts were tried ...
     agreeing: int  # ... and how many of them ended at the winner's minimum
     monotonic: bool  # rises between the smallest and the largest prediction, and falls nowhere
@@ -103,6 +102,11 @@ class Fit:
     place: tuple  # what was searched, and the coefficients solved for, both on the standardised scale
     coefficients: tuple
     scale: tuple  # centre and scale of the predictions, centre and scale of the labels
+
+    @property
+    def bounded(self) -> bool:
+        """Whether the parameters say something."""
+        return not self.unbounded
 
     @property
     def usable(self) -> bool:
@@ -119,9 +123,9 @@ def fit(name: str, prediction: np.ndarray, label: np.ndarray, near: Fit | None =
     """Least-squares fit of MAPPINGS[name] to predictions (N,) and labels (N,) -> Fit.
 
     Place is searched within three ranges of the data on either side, width between 1/50 and 50 standard deviations.
-    Data that do not level off drive the place there, or an asymptote out of sight: bounded is then False, the curve
-    good, its parameters arbitrary. A cubic that falls somewhere gives way to the best one that does not (ITU-T P.1401
-    demands it).
+    Data that do not level off drive the place there, or an asymptote out of sight: unbounded then says at which end,
+    the curve is good, its parameters arbitrary. A cubic that falls somewhere gives way to the best one that does not
+    (ITU-T P.1401 demands it).
     near: a Fit to nearly the same data, from whose place and width alone the search then starts: for refits without
     some pairs. Raises ValueError for NaN, lengths that differ, constant input, or no more pairs than parameters.
     """
@@ -129,8 +133,8 @@ def fit(name: str, prediction: np.ndarray, label: np.ndarray, near: Fit | None =
     prediction, label = checked(prediction, label, least=family.parameters + 1)
     scale = prediction.mean(), prediction.std(), label.mean(), label.std()
     x, y = (prediction - scale[0]) / scale[1], (label - scale[2]) / scale[3]
-    searched, converged, bounded, starts, agreeing = (
-        _search(family.basis, x, y, near and near.place) if family.searched else ((), True, True, 1, 1)
+    searched, converged, unbounded, starts, agreeing = (
+        _search(family.basis, x, y, near and near.place) if family.searched else ((), True, "", 1, 1)
     )
     coefficients, constrained = _solve(family.basis(x, *searched), y), False
     grid = family.basis(np.linspace(x.min(), x.max(), 2001), *searched)
@@ -142,7 +146,7 @@ def fit(name: str, prediction: np.ndarray, label: np.ndarray, near: Fit | None =
         name,
         tuple(map(float, parameters)),
         converged,
-        bounded,
+        unbounded,
         starts,
         agreeing,
         bool((rising >= -1e-9).all() and rising.sum() > FLAT),
@@ -179,7 +183,7 @@ def _solve(basis, y):
 
 
 def _search(basis, x, y, near=None):
-    """(place, log width), converged, bounded, starts, agreeing of the best fit to standardised x, y."""
+    """(place, log width), converged, unbounded, starts, agreeing of the best fit to standardised x, y."""
     from scipy.optimize import least_squares
 
     reach = 3 * np.ptp(x)
@@ -198,8 +202,21 @@ def _search(basis, x, y, near=None):
     best = min(race, key=lambda end: end.cost)
     agreeing = sum(bool(end.cost <= best.cost * (1 + SAME_MINIMUM) + 1e-12) for end in race)
     end = fitted(x, y, best.x) if len(some) < len(x) else best
-    inside = np.all(
-        (end.x > bounds[0] + 1e-2 * np.ptp(bounds, axis=0)) & (end.x < bounds[1] - 1e-2 * np.ptp(bounds, axis=0))
-    )
-    level = np.abs(_solve(basis(x, *end.x), y)).max() < ASYMPTOTE
-    return end.x, bool(end.status > 0), bool(inside and level), len(race), agreeing
+    return end.x, bool(end.status > 0), _open_end(basis, x, y, end.x, *bounds), len(race), agreeing
+
+
+def _open_end(basis, x, y, searched, low, high):
+    """Where a curve with this place and log width does not level off: "low", "high", "both", "step" or ""."""
+    edge = 1e-2 * np.subtract(high, low)
+    (near_low, narrow), (near_high, wide) = searched <= low + edge, searched >= high - edge
+    if narrow:
+        return "step"
+    levels = np.abs(_solve(basis(x, *searched), y)) >= ASYMPTOTE
+    two_levels = len(levels) == 2  # of logistic4: above all data, below all data
+    ends = {
+        "high": near_high or (levels[0] if two_levels else levels.any()),
+        "low": near_low or (levels[1] if two_levels else levels.any()),
+    }
+    if wide or all(ends.values()):
+        return "both"
+    return next((end for end, is_open in ends.items() if is_open), "")

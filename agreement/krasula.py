@@ -12,11 +12,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from agreement.bootstrap import RESAMPLES, Resampled, multiplicities
+from agreement.bootstrap import RESAMPLES, resample
 from agreement.correlations import checked
 
 BINS = 512  # of |difference of predictions|, by quantiles: only the resamples' areas are binned, estimates are exact
 BLOCK = 2_000_000  # pairs of images taken at a time; KADID-10k has 51 million
+STATISTICS = ("different_similar", "better_worse", "correct")
 KINDS = SIMILAR, RIGHT, WRONG, EQUAL = range(4)  # of a pair: not different, or different and judged so
 
 
@@ -84,30 +85,21 @@ def krasula(
     first, second = np.triu_indices(len(names))  # which two references a pair of images is from
     cell = np.empty((len(names), len(names)), dtype=np.int64)
     cell[first, second] = cell[second, first] = np.arange(len(first))
-    W = np.concatenate(
-        [
-            np.ones((1, len(names))),
-            multiplicities(len(names), resamples, seed),
-            1 - np.eye(len(names)),
-            np.eye(len(names)),
-        ]
-    )
-    weight = W[:, first] * W[:, second]  # (K, cells) copies of a pair in each resample
-    parts = np.cumsum([1, resamples, len(names)])
-    columns = [_one(prediction, better, cell[member], member, weight) for prediction in predictions]
-    out = {}
-    for name in columns[0]:
-        estimate, values, jackknife, each = np.split(np.stack([column[name] for column in columns], axis=1), parts)
-        out[name] = Resampled(estimate[0], values, jackknife, each, len(names))
+    columns = [_one(prediction, better, cell[member], member, first, second) for prediction in predictions]
+
+    def of_all(name):
+        return lambda W: np.stack([column(W)[name] for column in columns], axis=1)
+
+    out = {name: resample(of_all(name), len(names), resamples, seed) for name in STATISTICS}
     return out | {"pairs": len(better), "different": int(np.count_nonzero(better))}
 
 
-def _one(prediction, better, cells, member, weight):
-    """The three statistics (K,) of one metric under each row of weights. Those of the first row (all ones) are exact;
-    the areas of the others are binned, and shifted by what binning did to the first.
+def _one(prediction, better, cells, member, first, second):
+    """statistic(W (K, references)) -> {name: (K,)} of one metric. On the data (all multiplicities 1) it is exact; the
+    areas of resamples are binned, and shifted by what binning did to those of the data.
 
-    cells (N, references): which column of `weight` a pair of an image is in, by the other image's reference, `member`
-    (N,)."""
+    cells (N, references): which cell a pair of an image is in, by the other image's reference, `member` (N,); first,
+    second (cells,): the references of a cell."""
     size, kind = np.empty(len(better)), np.empty(len(better), dtype=np.int8)
     for place, i, j in pairs_of_images(len(prediction)):
         difference = prediction[i] - prediction[j]
@@ -119,15 +111,22 @@ def _one(prediction, better, cells, member, weight):
     ends = -(-np.arange(1, BINS) * len(size) // BINS)
     edges = np.where(ends < len(size), size[np.minimum(ends, len(size) - 1)], np.inf)
     del size
-    counts = np.zeros(len(KINDS) * weight.shape[1] * BINS)
+    counts = np.zeros(len(KINDS) * len(first) * BINS)
     for place, i, j in pairs_of_images(len(prediction)):
         bins = np.searchsorted(edges, np.abs(prediction[i] - prediction[j]), side="right")
-        where = (kind[place] * np.int64(weight.shape[1]) + cells[i, member[j]]) * BINS + bins
+        where = (kind[place] * np.int64(len(first)) + cells[i, member[j]]) * BINS + bins
         counts += np.bincount(where, minlength=len(counts))
-    binned = _binned_statistics(*(weight @ of_kind for of_kind in counts.reshape(len(KINDS), -1, BINS)))
+    counts = counts.reshape(len(KINDS), -1, BINS).astype(np.float32)  # exact: a cell and bin holds far below 2^24 pairs
+    binned = _binned_statistics(*counts.sum(axis=1, dtype=float))
     above_similar = sum(_above(of_kind, similar) for of_kind in (right, wrong, equal))
     exact = _statistics(len(similar), len(right), len(wrong), len(equal), above_similar, _above(right, wrong))
-    return {name: values - values[0] + exact[name] for name, values in binned.items()}
+
+    def statistic(W):
+        copies = W[:, first] * W[:, second]  # (K, cells) of a pair in each resample
+        drawn = _binned_statistics(*(copies @ of_kind for of_kind in counts))
+        return {name: values - binned[name] + exact[name] for name, values in drawn.items()}
+
+    return statistic
 
 
 def _above(high, low):

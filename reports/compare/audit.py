@@ -69,7 +69,7 @@ def _changes(measurement, base, settings):
             )
         else:
             row["floor"] = {"refused": group.no_floors[metric]}
-    (changes, _), _ = settled([(0, 1, source) for source in sources], sources, settings)
+    changes, _ = settled([(0, 1, source) for source in sources], sources, settings)
     for row in rows:
         if "refused" not in row:
             row["change"] = {name: changes[0, 1, (row["metric"], name)] for name in STATISTICS}
@@ -82,12 +82,11 @@ def _side_by_side(first, a, second, b):
     def both(x, y):
         return np.stack([x[..., a], y[..., b]], axis=-1)
 
-    most = max(len(first.values), len(second.values))
-    first, second = first.extended(most), second.extended(most)
     return Resampled(
-        *(both(getattr(first, part), getattr(second, part)) for part in ("estimate", "values", "jackknife", "each")),
+        *(both(getattr(first, part), getattr(second, part)) for part in ("estimate", "jackknife", "each")),
         min(first.clusters, second.clusters),
         lambda W: both(first.statistic(W), second.statistic(W)),
+        first.resamples,
         first.seed,
     )
 

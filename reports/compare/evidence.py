@@ -12,9 +12,7 @@ number
 that means nothing.
 """
 
-import os
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import combinations
 
 import numpy as np
@@ -25,7 +23,18 @@ from agreement.correlations import outlier_ratio, plcc, rmse, rmse_star, srcc
 from agreement.fits import MAPPINGS, fit
 from agreement.krasula import krasula
 from agreement.significance import TESTS, holm, zou
-from agreement.simultaneous import Contrast, back, checked_finite, jackknife_error, judge, letters, single, verdicts
+from agreement.simultaneous import (
+    Contrast,
+    back,
+    checked,
+    decided,
+    error_of,
+    jackknife_error,
+    judge,
+    letters,
+    single,
+    verdicts,
+)
 from reports.compare.grouping import FEWEST_PAIRS
 
 STATISTICS = ("plcc", "plcc_fit", "srcc", "krcc")
@@ -77,12 +86,8 @@ class Measured:
 
 def measure(group, settings):
     """Fits, bootstraps and verdicts of a Group -> Measured. Raises ValueError where the group cannot be resampled."""
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:  # the linear algebra lets go of the interpreter's lock
-        fits = list(
-            pool.map(
-                lambda prediction: {name: fit(name, prediction, group.label) for name in MAPPINGS}, group.predictions
-            )
-        )
+    # one after the other: side by side they would wait for each other inside the linear algebra's own threads
+    fits = [{name: fit(name, prediction, group.label) for name in MAPPINGS} for prediction in group.predictions]
     pooled = _bootstrap(group, fits, slice(None), settings)
     sizes = np.unique(group.references, return_counts=True)[1]
     scopes = {"pooled": pooled, "per_reference": {}, "within": {}}
@@ -100,12 +105,9 @@ def measure(group, settings):
             types[kind] = str(error)
     pairs, judged = compared(group.metrics, settings), {}
     for scope, sources in scopes.items():
-        keys = [(a, b, name) for a, b in pairs for name in STATISTICS]
-        judged[scope], scopes[scope] = settled(keys, sources, settings)
+        judged[scope] = settled([(a, b, name) for a, b in pairs for name in STATISTICS], sources, settings)
     sources = {kind: of_type[CLAIM] for kind, of_type in types.items() if not isinstance(of_type, str)}
-    judged["types"], sources = settled([(a, b, kind) for a, b in pairs for kind in sources], sources, settings)
-    for kind, resampled in sources.items():
-        types[kind] = types[kind] | {CLAIM: resampled}
+    judged["types"] = settled([(a, b, kind) for a, b in pairs for kind in sources], sources, settings)
     return Measured(group, fits, scopes, types, judged, _other_mappings(group, fits, sizes, settings))
 
 
@@ -117,16 +119,15 @@ def _by_reference(resampled, sizes):
 
 
 def _other_mappings(group, fits, sizes, settings):
-    """{mapping: {scope: Resampled of plcc_fit}} of all but settings.fit. Their verdicts take standard errors alone,
-    so a single resample is drawn."""
+    """{mapping: {scope: Resampled of plcc_fit}} of all but settings.fit."""
     out = {}
     for name in MAPPINGS:
         if name == settings.fit:
             continue
-        pooled = _fitted(group, fits, name, slice(None), {"resamples": 1, "among": group.references})
+        pooled = _fitted(group, fits, name, slice(None), {"among": group.references})
         if pooled is not None:
             out[name] = {"pooled": pooled} | {
-                scope: resample(statistic, len(sizes), 1) for scope, statistic in _by_reference(pooled, sizes)
+                scope: resample(statistic, len(sizes)) for scope, statistic in _by_reference(pooled, sizes)
             }
     return out
 
@@ -145,24 +146,19 @@ def compared(metrics, settings):
 def settled(keys, sources, settings):
     """Judge a table of differences as one family, with more resamples until no verdict hangs on their number.
 
-    keys: (a, b, source) each, metric a minus metric b of sources[source], a Resampled. Returns (({key: cell}, what the
-    family was), the sources as resampled in the end). A difference without a value is refused and leaves the family.
+    keys: (a, b, source) each, metric a minus metric b of sources[source], a Resampled. Returns ({key: cell}, what the
+    family was). A difference without a value or an error is refused and leaves the family.
     """
-    while True:
-        contrasts, refused = {}, {}
-        for a, b, source in keys:
-            try:
-                contrasts[a, b, source] = checked_finite(Contrast(sources[source], a, b))
-            except ValueError as error:
-                refused[a, b, source] = {"refused": str(error)}
-        if not contrasts:
-            return (refused, None), sources
-        family = judge(list(contrasts.values()))
-        if not family.undecided.any() or family.resamples >= settings.most_resamples:
-            break
-        more = min(2 * family.resamples, settings.most_resamples)
-        sources = {name: resampled.extended(more) for name, resampled in sources.items()}
-    return (refused | dict(zip(contrasts, cells(family, settings.margin))), described(family)), sources
+    contrasts, refused = {}, {}
+    for a, b, source in keys:
+        try:
+            contrasts[a, b, source] = checked(Contrast(sources[source], a, b))
+        except ValueError as error:
+            refused[a, b, source] = {"refused": str(error)}
+    if not contrasts:
+        return refused, None
+    family = decided(list(contrasts.values()), settings.resamples, settings.most_resamples)
+    return refused | dict(zip(contrasts, cells(family, settings.margin))), described(family)
 
 
 def cells(family, margin=None):
@@ -184,6 +180,7 @@ def described(family):
     """What a family of differences was, for the reports."""
     return {
         "differences": len(family.estimate),
+        "method": family.method,
         "critical": family.critical,
         "critical_error": family.critical_error,
         "lenient": family.lenient,
@@ -217,25 +214,26 @@ def _fitted(group, fits, name, rows, options):
 
 
 def coefficient(resampled, m, method="t", scale=np.arctanh, limits=(-1, 1)):
-    """The cell of one coefficient with its own interval; {"refused": why} where a resample has no value."""
+    """The cell of one coefficient with its own interval, None where it is the same without any one of the references;
+    {"refused": why} where it has no value."""
+    contrast = Contrast(resampled, m)
+    estimate = float(resampled.estimate[m])
+    if np.isfinite([estimate, *resampled.jackknife[:, m]]).all() and error_of(contrast) == 0:
+        return {"value": estimate, "error": 0.0, "interval": None}
     try:
-        contrast = checked_finite(Contrast(resampled, m))
+        checked(contrast)
         if method == "t":
             low, high = single(Contrast(resampled, m, scale=scale_of(resampled, m, scale)))
         else:
             low, high = resampled.interval(m, method=method)
     except ValueError as error:
         return {"refused": str(error)}
-    return {
-        "value": float(resampled.estimate[m]),
-        "error": float(jackknife_error(contrast.of(resampled.jackknife))),
-        "interval": [max(low, limits[0]), min(high, limits[1])],
-    }
+    return {"value": estimate, "error": error_of(contrast), "interval": [max(low, limits[0]), min(high, limits[1])]}
 
 
 def scale_of(resampled, m, scale=np.arctanh):
-    """The scale of a coefficient's interval: Fisher's z, but none where a resample reaches 1 and has no z."""
-    values = (resampled.estimate[m], resampled.values[:, m], resampled.jackknife[:, m])
+    """The scale of a coefficient's interval: Fisher's z, but none where one without a reference is 1 and has no z."""
+    values = (resampled.estimate[m], resampled.jackknife[:, m])
     return scale if scale is not None and all(np.all(np.abs(v) < 1) for v in values) else None
 
 
@@ -251,10 +249,10 @@ def coefficients_of(scopes, count, settings):
             (out[scope][name][m], Contrast(resampled, m, scale=scale_of(resampled, m)))
             for name, resampled in sources.items()
             for m in range(count)
-            if "refused" not in out[scope][name][m]
+            if out[scope][name][m].get("interval")
         ]
         if whole:
-            family = judge([contrast for _, contrast in whole])
+            family = judge([contrast for _, contrast in whole], settings.resamples)
             for (cell, contrast), low, high in zip(whole, family.low, family.high):
                 cell["simultaneous"] = list(back(contrast, low, high))
     return out
@@ -320,6 +318,7 @@ def _fits(group, m, mappings, settings):
             "parameters": list(mapping.parameters),
             "converged": mapping.converged,
             "bounded": mapping.bounded,
+            "unbounded": mapping.unbounded,
             "constrained": mapping.constrained,
             "starts": mapping.starts,
             "agreeing": mapping.agreeing,
@@ -489,8 +488,7 @@ def _krasula(group, settings):
     areas = {name: r for name, r in analysis.items() if name not in ("pairs", "different")}
     pairs = compared(group.metrics, settings)
     keys = [(a, b, name) for a, b in pairs for name in areas]
-    fixed = replace(settings, most_resamples=settings.resamples)  # resampling pairs of pairs is too slow to repeat
-    (judged, family), _ = settled(keys, areas, fixed)
+    judged, family = settled(keys, areas, settings)
     return {
         "pairs": analysis["pairs"],
         "different": analysis["different"],

@@ -148,7 +148,7 @@ def bars(described, metric):
                 ax.barh(k, cell["value"], color="#9dbbe0", height=0.75)
                 _whisker(ax, cell, k, BLUE)
         ax.set_yticks(range(len(cells)), list(cells))
-        lowest = min([cell["interval"][0] for cell in cells.values() if "value" in cell], default=0)
+        lowest = min([cell["interval"][0] for cell in cells.values() if cell.get("interval")], default=0)
         ax.set(
             xlim=(min(0, lowest) - 0.02, 1),
             ylim=(-0.7, len(cells) - 0.3),
@@ -201,7 +201,8 @@ def curves(rows, dataset, perturbation):
 
 def _whisker(ax, cell, y, color):
     if "value" in cell:
-        ax.plot(cell["interval"], [y, y], color=color, linewidth=1.6)
+        if cell["interval"]:
+            ax.plot(cell["interval"], [y, y], color=color, linewidth=1.6)
         ax.plot(cell["value"], y, "o", color=color, markersize=3.2)
 
 
@@ -218,7 +219,8 @@ def _line(ax, series, shift, color, label):
             label=label,
         )
         for x, cell in given:
-            ax.plot([x, x], cell["interval"], color=color, linewidth=0.9)
+            if cell["interval"]:
+                ax.plot([x, x], cell["interval"], color=color, linewidth=0.9)
 
 
 def _id(*parts):

@@ -15,7 +15,7 @@ def flat(results):
     all have the same keys, empty where they do not apply."""
 
     def row(group, scope, metric, other, statistic, cell, **more):
-        low, high = cell.get("interval", ["", ""])
+        low, high = cell.get("interval") or ["", ""]
         all_low, all_high = cell.get("simultaneous", ["", ""])
         return {
             "group": group,

@@ -12,9 +12,12 @@ from reports.compare.definitions import COLUMNS, DEFINITIONS
 from reports.compare.evidence import SCOPES, STATISTICS, TESTED, Measured, Settings
 from reports.compare.report import (
     FEW_DATASETS,
+    LETTERS,
     READING,
     REVIEWERS,
+    UNBOUNDED_NOTE,
     audit_line,
+    bounds,
     effect_text,
     family_text,
     fisher_text,
@@ -27,6 +30,7 @@ from reports.compare.report import (
     spread_lines,
     test_text,
     times_text,
+    type_notes,
 )
 from reports.compare.reviewers import TESTS as REVIEWER_TESTS
 
@@ -54,8 +58,8 @@ def cell_html(cell, wrapped=False):
     """A cell as HTML; wrapped: the interval on a line of its own, so that many columns fit."""
     if "refused" in cell:
         return f'<span title="{escape(cell["refused"])}">refused</span>'
-    low, high = cell["interval"]
-    return f"{number(cell['value'])}{'<br>' if wrapped else ' '}<small>[{number(low)}, {number(high)}]</small>"
+    why = ' title="the same without any one reference: no error can be estimated"' if cell["interval"] is None else ""
+    return f"{number(cell['value'])}{'<br>' if wrapped else ' '}<small{why}>{bounds(cell)}</small>"
 
 
 def judged_html(cell, wrapped=False):
@@ -250,7 +254,7 @@ def _group(group, measurement, settings, options):
         yield f"<p>{link('ceiling', 'Noise ceiling')} refused: {escape(group['ceiling']['refused'])}.</p>"
     if any(group["letters"].values()):
         yield (
-            f"<p>Metrics that share a {link('letters', 'letter')} are not shown to differ in that column. "
+            f"<p>{link('letters', 'Letters')}{escape(LETTERS.removeprefix('Letters'))} "
             + " ".join(
                 f"{link('best', 'As good as the best')} in {COLUMNS[name]}: {escape(', '.join(group['best'][name]))}."
                 for name in STATISTICS
@@ -291,6 +295,7 @@ def _group(group, measurement, settings, options):
             )
             + "</div>"
         )
+        yield "".join(f'<p class="warning">{escape(note)}.</p>' for note in type_notes(group))
     yield "<h3>Fitted mappings</h3>"
     yield table(
         ["metric", "mapping"]
@@ -313,6 +318,8 @@ def _group(group, measurement, settings, options):
             for name, fit in group["fits"][metric].items()
         ],
     )
+    if any(fit["unbounded"] for fits in group["fits"].values() for fit in fits.values()):
+        yield f"<p>{escape(UNBOUNDED_NOTE)}</p>"
     yield "<h3>Different or similar, better or worse</h3>"
     yield "".join(f"<p>{escape(line)}.</p>" for line in spread_lines(group["spread"]))
     krasula, names = group["krasula"], ("different_similar", "better_worse", "correct")
@@ -344,7 +351,7 @@ def _ceiling(group):
     if "refused" in group["ceiling"]:
         return []
     values = [number(group["ceiling"][name]) for name in STATISTICS]
-    return [[link("ceiling")] + [("equivalent", value) for value in values] + [""] * 2 * len(STATISTICS)]
+    return [[link("ceiling")] + [("equivalent", value) for value in values]]
 
 
 def _with_letters(group, name, metric):
@@ -453,10 +460,11 @@ def _heat(pair, name, floor):
     if sign < 0:
         verdict = {"better": "worse", "worse": "better"}.get(verdict, verdict)
     williams = p_text(tests["williams"]["p_holm"]) if "williams" in tests else "–"
+    difference = number(sign * cell["value"], sign="+")
     tie = f" ({number(cell['detectable'])})" if verdict in ("not shown different", "undecided") else ""
     return (
         COLOURS.get(verdict, "ties"),
-        f"{sign * cell['value']:+.3f}{tie}<br><small>{escape(p_text(cell['p'], floor))} · {escape(williams)}</small>",
+        f"{difference}{tie}<br><small>{escape(p_text(cell['p'], floor))} · {escape(williams)}</small>",
     )
 
 

@@ -5,6 +5,7 @@ To add a format, write a function results -> str and enter it in FORMATS.
 """
 
 import json
+import textwrap
 
 from common.text import aligned
 from common.text import latex as escaped
@@ -15,24 +16,52 @@ from reports.compare.reviewers import TESTS
 
 MARKS = {"better": " +", "worse": " -", "equivalent": " =", "not shown different": "", "undecided": " ?"}
 MARKS_TEXT = "+ A is better, - B is better, = equivalent, ? undecided, no mark: not shown different"
+LETTERS = (
+    "Letters, column by column: two metrics with a letter in common are not shown different; two with none are, the "
+    "one with the higher coefficient is better."
+)
+BY_REFERENCE = {
+    "per_reference": "Mean of the references' own coefficients",
+    "within": "Within references: the same by Fisher's z, weighted by pairs - 3",
+}
+FEW_OF_A_TYPE = 10  # references
+WIDTH = 100  # of lines of words; tables are as wide as they are
 CHECKS = ("reverses", "holds", "equivalent", "not shown different", "undecided")
 
 
-def number(value, digits=3):
-    return (
-        f"{value:.{digits}f}".replace("-0." + "0" * digits, "0." + "0" * digits)
-        if abs(value) < 10000
-        else f"{value:.4g}"
-    )
+def number(value, digits=3, sign=""):
+    """A number for a reader; sign "+": with its sign. What rounds to zero has no minus."""
+    if abs(value) >= 10000:
+        return f"{value:{sign}.4g}"
+    text = f"{value:{sign}.{digits}f}"
+    return text if float(text) else text.replace("-", sign)
+
+
+def bounds(cell, digits=3):
+    """The interval of a cell, [low, high], or [-] where no error can be estimated."""
+    if cell["interval"] is None:
+        return "[-]"
+    low, high = cell["interval"]
+    return f"[{number(low, digits)}, {number(high, digits)}]"
 
 
 def shown(cell, digits=3):
     """A cell as text: value [low, high], a difference with its mark behind it, or "-" where it is refused."""
     if "refused" in cell:
         return "-"
-    low, high = cell["interval"]
     mark = MARKS[cell["verdict"]] if "verdict" in cell else ""
-    return f"{number(cell['value'], digits)} [{number(low, digits)}, {number(high, digits)}]{mark}"
+    return f"{number(cell['value'], digits)} {bounds(cell, digits)}{mark}"
+
+
+def counted(count, what):
+    """1 pair, 2 pairs."""
+    return f"{count} {what}" + ("" if count == 1 else "s")
+
+
+def prose(line):
+    """A line of words wrapped to WIDTH, what follows indented by two more."""
+    indent = " " * (len(line) - len(line.lstrip()) + 2)
+    return textwrap.fill(line, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def table(head, rows):
@@ -64,17 +93,19 @@ def family_text(group, scope, settings):
     if family is None:
         return "no difference has an interval"
     metrics = len(group["metrics"])
-    pairs = (
-        f"{metrics - 1} with {settings['against']}"
-        if settings["against"]
-        else f"all {metrics * (metrics - 1) // 2} pairs"
-    )
+    pairs = metrics * (metrics - 1) // 2
+    of = counted(pairs, "pair") + " of metrics"
+    if settings["against"]:
+        of = counted(metrics - 1, "pair") + f" with {settings['against']}"
     by = f"{len(group['types'])} types, SRCC" if scope == "types" else ", ".join(COLUMNS[name] for name in STATISTICS)
     text = (
-        f"95 % for {family['differences']} differences at once ({pairs} of metrics x {by}): max-t over "
-        f"{family['resamples']} "
-        f"resamples, {family['critical']:.2f} standard errors (Monte-Carlo error {family['critical_error']:.2f})"
+        f"95 % for {counted(family['differences'], 'difference')} at once ({of} x {by}): "
+        f"+-{family['critical']:.2f} standard errors, by "
     )
+    if family["method"] == "Bonferroni":
+        text += "Bonferroni and Student's t"
+    else:
+        text += f"max-t over {family['resamples']} resamples (Monte-Carlo error {family['critical_error']:.2f})"
     return text + (
         f"; {family['undecided']} undecided at {family['resamples']} resamples" if family["undecided"] else ""
     )
@@ -83,29 +114,22 @@ def family_text(group, scope, settings):
 def text(results):
     """What is printed by default: per group coefficients, fits and differences; then robustness; then the audit."""
     settings = results["settings"]
-    parts = [
+    head = (
         f"Coefficients: 95 % intervals of each alone ({settings['interval']}), references resampled "
         f"{settings['resamples']} "
         f"times, seed {settings['seed']}. Differences: 95 % intervals of a table at once; {MARKS_TEXT}. "
-        f"plcc_fit: after {settings['fit']}. -: refused, the reason is in --format json and on the page."
-    ]
-    for group in results["groups"]:
-        parts.append("\n".join(_group(group, settings)))
+        f"PLCC fitted: after {settings['fit']}. -: refused, the reason is in --format json and on the page; [-]: the "
+        "same without any one reference, so that no error can be estimated."
+    )
+    parts = [[prose(head)]] + [list(_group(group, settings)) for group in results["groups"]]
     if results["stability"]:
-        parts.append("\n".join(_stability(results["stability"])))
+        parts.append(list(_stability(results["stability"])))
     if "refused" not in results["across"]:
-        parts.append("\n".join(_across(results["across"])))
+        parts.append(list(_across(results["across"])))
     if results["audit"]:
-        parts.append(
-            "\n".join(
-                [
-                    'Audit: does "A beats B" survive? Every coefficient, pooled, per and within references, every '
-                    "type [..]"
-                ]
-                + ["  " + audit_line(entry) for entry in results["audit"]]
-            )
-        )
-    return "\n\n".join(parts) + "\n"
+        question = 'Audit: does "A beats B" survive? Every coefficient, pooled, per and within references, every type'
+        parts.append([prose(question), *(prose(f"  {audit_line(entry)}") for entry in results["audit"])])
+    return "\n\n".join("\n".join(part) for part in parts) + "\n"
 
 
 def places(checks):
@@ -156,27 +180,30 @@ def mappings_text(changes):
 
 
 def _group(group, settings):
-    yield f"== {group['name']}: {group['pairs']} pairs of {group['references']} references; {'; '.join(group['notes'])}"
+    count = f"{group['pairs']} pairs of {counted(group['references'], 'reference')}"
+    yield prose(f"== {group['name']}: {count}; {'; '.join(group['notes'])}")
     order = sorted(
         group["metrics"], key=lambda metric: -group["coefficients"][metric]["pooled"]["srcc"].get("value", -2)
     )
     of = group["coefficients"]
     yield table(
-        ["metric"] + [COLUMNS[name] for name in STATISTICS] + ["SRCC, mean of references", "SRCC within references"],
+        ["metric"] + [COLUMNS[name] for name in STATISTICS],
         [
-            [metric]
-            + [f"{shown(of[metric]['pooled'][name])}{_lettered(group, name, metric)}" for name in STATISTICS]
-            + [shown(of[metric][scope]["srcc"]) for scope in ("per_reference", "within")]
+            [metric] + [f"{shown(of[metric]['pooled'][name])}{_lettered(group, name, metric)}" for name in STATISTICS]
             for metric in order
         ]
         + ceiling_row(group, "(noise ceiling)"),
     )
     if any(group["letters"].values()):
-        yield "  Metrics that share a letter are not shown different in that column."
+        yield prose(f"  {LETTERS}")
     for name in STATISTICS:
-        yield (
-            f"  As good as the best in {COLUMNS[name]} (no other is shown better): "
-            f"{', '.join(group['best'][name]) or '-'}"
+        best = ", ".join(group["best"][name]) or "-"
+        yield prose(f"  As good as the best in {COLUMNS[name]} (no other is shown better): {best}")
+    for scope, title in BY_REFERENCE.items():
+        yield f"{title}:"
+        yield table(
+            ["  metric"] + [COLUMNS[name] for name in STATISTICS],
+            [[f"  {metric}"] + [shown(of[metric][scope][name]) for name in STATISTICS] for metric in order],
         )
     yield "Fits:"
     yield table(
@@ -192,6 +219,8 @@ def _group(group, settings):
             for name, fit in group["fits"][metric].items()
         ],
     )
+    if any(fit["unbounded"] for fits in group["fits"].values() for fit in fits.values()):
+        yield prose(f"  {UNBOUNDED_NOTE}")
     if group["types"]:
         yield "SRCC by distortion type:"
         yield table(
@@ -205,8 +234,9 @@ def _group(group, settings):
                 for kind, of_type in group["types"].items()
             ],
         )
+        yield from (prose(f"  {note}") for note in type_notes(group))
     if group["pairwise"]:
-        yield f"Differences A - B: {family_text(group, 'pooled', settings)}."
+        yield prose(f"Differences A - B: {family_text(group, 'pooled', settings)}.")
         floor = group["families"]["pooled"]["p_floor"] if group["families"]["pooled"] else 0.0
         yield table(
             ["  A - B"] + [COLUMNS[name] for name in STATISTICS] + ["p SRCC", "SRCC: verdict", "p Williams"],
@@ -227,12 +257,12 @@ def _group(group, settings):
         )
         for row in group["pairwise"]:
             for warning in row["warnings"]:
-                yield f"  warning: {row['a']} - {row['b']}: {warning}"
+                yield prose(f"  warning: {row['a']} - {row['b']}: {warning}")
     yield from _reviewers(group, order)
     krasula = group["krasula"]
-    yield from spread_lines(group["spread"])
+    yield from map(prose, spread_lines(group["spread"]))
     if "refused" in krasula:
-        yield f"Krasula's analysis: refused: {krasula['refused']}"
+        yield prose(f"Krasula's analysis: refused: {krasula['refused']}")
     else:
         names = ("different_similar", "better_worse", "correct")
         yield f"Krasula's analysis ({krasula['different']} of {krasula['pairs']} pairs of images differ significantly):"
@@ -241,30 +271,42 @@ def _group(group, settings):
             [[f"  {metric}"] + [shown(krasula["metrics"][metric][name]) for name in names] for metric in order],
         )
         for row in krasula["pairwise"]:
-            yield f"  {row['a']} - {row['b']}: " + ", ".join(
-                f"{COLUMNS[name]} {shown(row[name])} p {p_text(row[name]['p'])}" if "p" in row[name] else "-"
-                for name in names
+            cells = (
+                f"{COLUMNS[n]} {shown(row[n])}" + (f" p {p_text(row[n]['p'])}" if "p" in row[n] else "") for n in names
             )
+            yield prose(f"  {row['a']} - {row['b']}: {', '.join(cells)}")
 
 
 def _reviewers(group, order):
-    yield f"{REVIEWERS}; no verdict rests on them. {times_text(group['reviewers'])}"
+    yield prose(f"{REVIEWERS}; no verdict rests on them. {times_text(group['reviewers'])}")
+    yield table(*_indented(*reviewers_metrics(group, order)))
+    head, rows = reviewers_pairs(group)
+    if rows:
+        yield prose(f"  {READING}")
+        yield table(*_indented(head, rows))
+    for name in TESTS:
+        refused = [row[name].get("refused") for row in group["reviewers"]["pairwise"]]
+        if refused and all(refused):
+            yield prose(f"  {DEFINITIONS[name].name}: refused: {refused[0]}")
+
+
+def reviewers_metrics(group, order):
+    """(head, rows) of text: Fisher's intervals and the kurtosis of residuals of each metric."""
     of = group["reviewers"]["metrics"]
-    yield table(
-        ["  metric", "PLCC, Fisher", "SRCC, Fisher", "kurtosis of residuals"],
-        [[f"  {m}", *(fisher_text(of[m][name]) for name in TESTED), kurtosis_text(of[m]["kurtosis"])] for m in order],
-    )
-    rows, names = group["reviewers"]["pairwise"], list(TESTS)
-    given = [name for name in names if any("p" in row[name] for row in rows)]
-    if given:
-        yield f"  {READING}"
-        yield table(
-            ["  A - B"] + [DEFINITIONS[name].name for name in given],
-            [[f"  {row['a']} - {row['b']}"] + [test_text(row[name]) for name in given] for row in rows],
-        )
-    for name in names:
-        if rows and name not in given:
-            yield f"  {DEFINITIONS[name].name}: refused: {rows[0][name]['refused']}"
+    head = ["metric", *(f"{COLUMNS[name]}, Fisher" for name in TESTED), "kurtosis of residuals"]
+    return head, [[m, *(fisher_text(of[m][name]) for name in TESTED), kurtosis_text(of[m]["kurtosis"])] for m in order]
+
+
+def reviewers_pairs(group):
+    """(head, rows) of text: the tests of each pair of metrics that have a value in any."""
+    rows = group["reviewers"]["pairwise"]
+    given = [name for name in TESTS if any("p" in row[name] for row in rows)]
+    head = ["A - B", *(DEFINITIONS[name].name for name in given)]
+    return head, [[f"{row['a']} - {row['b']}", *(test_text(row[name]) for name in given)] for row in rows if given]
+
+
+def _indented(head, rows):
+    return [f"  {head[0]}", *head[1:]], [[f"  {row[0]}", *row[1:]] for row in rows]
 
 
 READING = (
@@ -328,7 +370,7 @@ FEW_DATASETS = (
 
 def _across(across):
     count = len(across["datasets"])
-    yield f"== Across {count} datasets: {', '.join(across['datasets'])}. {FEW_DATASETS.format(count)}."
+    yield prose(f"== Across {count} datasets: {', '.join(across['datasets'])}. {FEW_DATASETS.format(count)}.")
     given = {name: ranking for name, ranking in across["ranks"].items() if "refused" not in ranking}
     if given:
         metrics = list(next(iter(given.values()))["mean"])
@@ -367,8 +409,10 @@ def _stability(rows):
     )
     for row in rows:
         if "refused" in row:
-            yield f"{row['dataset']} {row['perturbation']}-{row['pct']:g} {row['metric']}: refused: {row['refused']}"
-    yield floor_refusal(given)
+            name = f"{row['dataset']} {row['perturbation']}-{row['pct']:g} {row['metric']}"
+            yield prose(f"{name}: refused: {row['refused']}")
+    if floor_refusal(given):
+        yield prose(floor_refusal(given))
 
 
 def floor_refusal(rows):
@@ -382,66 +426,118 @@ def json_text(results):
 
 
 def latex(results):
-    """A table a group: coefficients with intervals and letters, bold where no other metric is shown better. Needs
-    booktabs."""
-    settings, parts = results["settings"], []
+    """Tables of each group: coefficients with intervals and letters, bold where no other metric is shown better; those
+    by reference; the tests that reviewers ask for. Needs booktabs."""
+    parts = []
     for group in results["groups"]:
-        lines = [
-            r"\begin{table}",
-            r"\centering",
-            r"\begin{tabular}{l" + "c" * len(STATISTICS) + "}",
-            r"\toprule",
-            " & ".join(["Metric"] + [COLUMNS[name] for name in STATISTICS]) + r" \\",
-            r"\midrule",
+        parts += [
+            _latex_coefficients(group, results["settings"]),
+            *_latex_by_reference(group),
+            *_latex_reviewers(group),
         ]
-        for metric in group["metrics"]:
-            cells = []
-            for name in STATISTICS:
-                cell = group["coefficients"][metric]["pooled"][name]
-                value = "--" if "refused" in cell else number(cell["value"])
-                interval = (
-                    "" if "refused" in cell else " {{\\scriptsize [{}, {}]}}".format(*map(number, cell["interval"]))
-                )
-                share = group["letters"][name].get(metric, "")
-                cells.append(
-                    (rf"\textbf{{{value}}}" if metric in group["best"][name] else value)
-                    + (rf"\textsuperscript{{{share}}}" if share else "")
-                    + interval
-                )
-            lines.append(" & ".join([escaped(metric)] + cells) + r" \\")
-        lines += [
-            r"\midrule",
-            *(" & ".join(row[: len(STATISTICS) + 1]) + r" \\" for row in ceiling_row(group, "Noise ceiling")),
-        ] * ("refused" not in group["ceiling"])
-        shared = " Metrics that share a letter are not shown different." if any(group["letters"].values()) else ""
-        lines += [
-            r"\bottomrule",
-            r"\end{tabular}",
-            rf"\caption{{{escaped(group['name'])}: {group['pairs']} pairs of {group['references']} references. "
-            r"Bold: no other "
-            rf"metric is shown to be better.{shared} Verdicts: {escaped(family_text(group, 'pooled', settings))}. "
-            r"Brackets: "
-            rf"95\,\% intervals of each coefficient over references.}}",
-            r"\end{table}",
-        ]
-        parts.append("\n".join(lines))
     return "% needs \\usepackage{booktabs}\n" + "\n\n".join(parts) + "\n"
+
+
+def latex_table(head, rows, caption, foot=()):
+    """A table whose first column stands to the left; head, rows, foot of cells that are LaTeX already."""
+    sections = [[head], rows, foot] if foot else [[head], rows]
+    body = [line for section in sections for line in (r"\midrule", *(" & ".join(row) + r" \\" for row in section))]
+    lines = [
+        r"\begin{table}",
+        r"\centering",
+        r"\begin{tabular}{l" + "c" * (len(head) - 1) + "}",
+        r"\toprule",
+        *body[1:],
+    ]
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", rf"\caption{{{caption}}}", r"\end{table}"])
+
+
+def _latex_coefficients(group, settings):
+    def cell(metric, name):
+        of, share = group["coefficients"][metric]["pooled"][name], group["letters"][name].get(metric, "")
+        if "refused" in of:
+            return "--"
+        value = number(of["value"])
+        value = rf"\textbf{{{value}}}" if metric in group["best"][name] else value
+        return value + (rf"\textsuperscript{{{share}}}" if share else "") + rf" {{\scriptsize {bounds(of)}}}"
+
+    lettered = " Metrics that share a letter are not shown different." if any(group["letters"].values()) else ""
+    return latex_table(
+        ["Metric"] + [COLUMNS[name] for name in STATISTICS],
+        [[escaped(metric)] + [cell(metric, name) for name in STATISTICS] for metric in group["metrics"]],
+        f"{escaped(group['name'])}: {group['pairs']} pairs of {counted(group['references'], 'reference')}. Bold: no "
+        f"other metric is shown to be better.{lettered} Verdicts: {escaped(family_text(group, 'pooled', settings))}. "
+        r"Brackets: 95\,\% intervals of each coefficient over references.",
+        ceiling_row(group, "Noise ceiling"),
+    )
+
+
+def _latex_by_reference(group):
+    for scope, title in BY_REFERENCE.items():
+        of = {metric: scopes[scope] for metric, scopes in group["coefficients"].items()}
+        yield latex_table(
+            ["Metric"] + [COLUMNS[name] for name in STATISTICS],
+            [[escaped(m)] + [escaped(shown(cells[name])) for name in STATISTICS] for m, cells in of.items()],
+            rf"{escaped(group['name'])}. {escaped(title)}. Brackets: 95\,\% intervals over references.",
+        )
+
+
+def _latex_reviewers(group):
+    name, head = escaped(group["name"]), "each as if pairs of images were independent; no verdict rests on it"
+    times = f"{escaped(REVIEWERS)}: {escaped(times_text(group['reviewers']))}"
+    heads, rows = reviewers_metrics(group, group["metrics"])
+    yield latex_table(
+        list(map(escaped, heads)),
+        [list(map(escaped, row)) for row in rows],
+        f"{name}: Fisher's intervals, {head}. {times}",
+    )
+    heads, rows = reviewers_pairs(group)
+    if rows:
+        reading = f"A $-$ B; {escaped(READING)} !: the two p decide differently."
+        yield latex_table(
+            list(map(escaped, heads)), [list(map(escaped, row)) for row in rows], f"{name}: {head}. {reading}"
+        )
+
+
+UNBOUNDED = {
+    "low": "unbounded at the low end",
+    "high": "unbounded at the high end",
+    "both": "unbounded at both ends",
+    "step": "unbounded: a step",
+}
+UNBOUNDED_NOTE = (
+    "unbounded: at that end of the predictions (low, high) the labels do not level off; the curve is good, its "
+    "parameters are arbitrary."
+)
+
+
+def type_notes(group):
+    """What the coefficients by type are too few for, in sentences."""
+    sizes = {}
+    for kind, of_type in group["types"].items():
+        if "coefficients" in of_type and of_type["references"] < FEW_OF_A_TYPE:
+            sizes.setdefault(of_type["references"], []).append(kind)
+    for count, kinds in sizes.items():
+        yield (
+            f"warning: type{'s' * (len(kinds) > 1)} {', '.join(kinds)}: {counted(count, 'reference')} tell little of "
+            "others; [-] beside a 1 means that none of them disagrees, not that the coefficient is sure"
+        )
 
 
 def parameters_text(fit):
     """The parameters of a fit, or why they say nothing."""
     if "refused" in fit:
         return f"withheld: {fit['refused']}"
-    if not fit["bounded"]:
-        return "unbounded: the data do not level off"
-    return " ".join(f"{b:.4g}" for b in fit["parameters"]) + (" (held monotonic)" if fit["constrained"] else "")
+    if fit["unbounded"]:
+        return UNBOUNDED[fit["unbounded"]]
+    return " ".join(f"{b:.4g}" for b in fit["parameters"]) + (" (kept monotonic)" if fit["constrained"] else "")
 
 
 def ceiling_row(group, name):
     """[one row with what a perfect metric could reach], or none where the labels' spread is not known."""
     if "refused" in group["ceiling"]:
         return []
-    return [[name] + [number(group["ceiling"][statistic]) for statistic in STATISTICS] + ["", ""]]
+    return [[name] + [number(group["ceiling"][statistic]) for statistic in STATISTICS]]
 
 
 def _lettered(group, name, metric):

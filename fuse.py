@@ -91,13 +91,14 @@ def lines(choice, cell, folder, args):
     return table, drawn
 
 
-def judged(tables):
-    """The lines of all cells, the fused SRCC minus each other's with intervals that hold for all lines at once."""
-    from agreement.simultaneous import Contrast, judge
+def judged(tables, resamples):
+    """The lines of all cells, the fused SRCC minus each other's with intervals that hold for all lines at once, and
+    the agreement.simultaneous.Family that they are."""
+    from agreement.simultaneous import Contrast, decided
 
     compared = [(line, Contrast(drawn, 0, i)) for table, drawn in tables for i, line in enumerate(table) if i]
     try:
-        family = judge([contrast for _, contrast in compared])
+        family = decided([contrast for _, contrast in compared], resamples)
     except ValueError as error:
         raise UsageError(str(error)) from None
     columns = {
@@ -109,7 +110,7 @@ def judged(tables):
     }
     for k, (line, _) in enumerate(compared):
         line.update({name: values.tolist()[k] for name, values in columns.items()})
-    return [line for table, _ in tables for line in table]
+    return [line for table, _ in tables for line in table], family
 
 
 def summary(choice, table, kind):
@@ -143,11 +144,13 @@ def report(choices, agreement, cells, lacking, folder, args, tried=None):
         for some in pool.map(lambda w: lines(*w, folder, args), work):
             tables.append(some)
             bar.update()
-    table = judged(tables)
+    table, family = judged(tables, args.resamples)
     return {
         "by": args.by,
         "floor": args.floor,
-        "resamples": args.resamples,
+        "resamples": family.resamples,
+        "method": family.method,
+        "critical": family.critical,
         "shared": {dataset: sorted(references) for dataset, references in folder.shared.items()},
         "used": [c.name for c in cells],
         "lacks": lacking,

@@ -104,11 +104,6 @@ class Fit:
     scale: tuple  # centre and scale of the predictions, centre and scale of the labels
 
     @property
-    def bounded(self) -> bool:
-        """Whether the parameters say something."""
-        return not self.unbounded
-
-    @property
     def usable(self) -> bool:
         """Whether numbers after this mapping mean anything."""
         return self.converged and self.monotonic

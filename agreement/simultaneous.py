@@ -41,6 +41,7 @@ from agreement.significance import holm
 LEVEL = 0.95
 POWER = 0.8  # of the smallest detectable difference
 SURE = 3  # Monte-Carlo standard errors that an end has to be from zero for a verdict
+MOST_RESAMPLES = 8000  # drawn where a verdict is too near zero for fewer
 CHUNK = 2_000_000  # resamples times differences at a time
 VERDICTS = ("better", "worse", "equivalent", "not shown different", "undecided")
 
@@ -187,12 +188,12 @@ def judge(contrasts: Sequence[Contrast], resamples: int = RESAMPLES, level: floa
     )
 
 
-def decided(contrasts: Sequence[Contrast], resamples: int, most: int, level: float = LEVEL) -> Family:
+def decided(contrasts: Sequence[Contrast], resamples: int, most: int = MOST_RESAMPLES) -> Family:
     """`judge` with more and more resamples, until no verdict hangs on their number or there are `most`."""
-    family = judge(contrasts, resamples, level)
+    family = judge(contrasts, resamples)
     while family.undecided.any() and resamples < most:
         resamples = min(2 * resamples, most)
-        family = judge(contrasts, resamples, level)
+        family = judge(contrasts, resamples)
     return family
 
 

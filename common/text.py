@@ -27,6 +27,19 @@ def count(n: int, one: str, many: str = "") -> str:
     return f"{n} {one if n == 1 else many or one + 's'}"
 
 
+def counted(count: int, what: str) -> str:
+    """1 pair, 2 pairs."""
+    return f"{count} {what}" + ("" if count == 1 else "s")
+
+
+def number(value: float, digits: int = 3, sign: str = "") -> str:
+    """A number with so many decimals; sign "+": with its sign. What rounds to zero has no minus."""
+    if abs(value) >= 10000:
+        return f"{value:{sign}.4g}"
+    text = f"{value:{sign}.{digits}f}"
+    return text if float(text) else text.replace("-", sign)
+
+
 LATEX = {
     "\\": r"\textbackslash{}",
     "≠": r"$\neq$",

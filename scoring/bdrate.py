@@ -16,6 +16,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from common.errors import UsageError
+from common.text import number
 from methods.model import Column
 from scoring.folders import FilePair
 
@@ -195,16 +196,15 @@ def report(
         if e["low"] is None:
             interval = f"no interval from {e['images']} image{'s' if e['images'] > 1 else ''}"
         else:
-            interval = f"{e['low']:+.1f} to {e['high']:+.1f} %"
+            interval = f"{number(e['low'], 1, '+')} to {number(e['high'], 1, '+')} %"
             interval += ", not shown different" if e["low"] <= 0 <= e["high"] else ""
-        text.append(
-            f"BD-rate of {e['codec']} against {e['anchor']}: {e['bd_rate']:+.1f} % ({interval}), {e['images']} images"
-        )
+        images = f"{e['images']} image{'s' if e['images'] > 1 else ''}"
+        rate = number(e["bd_rate"], 1, "+")
+        text.append(f"BD-rate of {e['codec']} against {e['anchor']}: {rate} % ({interval}), {images}")
         [(another, other)] = e["other"].items()
         if abs(other - e["bd_rate"]) > APART:
-            text.append(
-                f"  by {another} in place of {interpolation}: {other:+.1f} %; give more bitrates for a surer figure"
-            )
+            apart = f"{number(other, 1, '+')} %; give more bitrates for a surer figure"
+            text.append(f"  by {another} in place of {interpolation}: {apart}")
         text += [
             f"  warning: {reference}: the codecs have only {100 * overlap:.0f} % of their scores in common"
             for reference, overlap in e["small_overlap"].items()

@@ -25,6 +25,12 @@ from scorefiles.read import read
 LEVEL = 0.95
 NEAREST = 50  # errors that make an interval: at least so many, and at least a fifth of the dataset
 MAPPING = "logistic4"
+UNBOUNDED = {
+    "low": "the labels do not level off at the low end of the scores",
+    "high": "the labels do not level off at the high end of the scores",
+    "both": "the labels do not level off",
+    "step": "the curve is a step",
+}
 DECIDES = ("protocol", "precision", "resizeHW", "weights")  # settings that must be those of the scores to be mapped
 
 
@@ -67,7 +73,11 @@ class Calibration:
         table = self.file.table
         label = self.file.document.get("label") or known(self.file.dataset, "label") or "its label"
         parameters = ", ".join(f"b{i} {v:.5g}" for i, v in enumerate(self.fit.parameters, 1))
-        parameters += "" if self.fit.bounded else " (arbitrary: the data do not level off; the curve is good)"
+        parameters += (
+            ""
+            if self.fit.bounded
+            else " (arbitrary: the labels do not level off at {OPEN[self.fit.unbounded]}; the curve is good)"
+        )
         mapped = self.fit(self.file.sign * table["pred"].to_numpy())
         rmse = np.sqrt(np.mean(self.errors**2))
         count = f"{len(table)}" if self.file.expected in (None, len(table)) else f"{len(table)} of {self.file.expected}"

@@ -78,13 +78,15 @@ DEFINITIONS = {
     ),
     "simultaneous": Definition(
         "simultaneous intervals",
-        "Intervals of all differences of a table that hold together in 95 % of experiments. All references' "
-        "images are resampled together, the same for all metrics; in each resample the largest deviation of any "
-        "difference, in its own standard errors, is noted, and its quantile (as Student's t with references - 1 "
-        "degrees of freedom) widens all.",
+        "Intervals of all differences of a table that hold together in 95 % of experiments: so many standard errors "
+        "(jackknife) on either side, as many for all. How many: references are resampled, the same for all metrics; "
+        "in every resample the largest difference is noted, each in its own standard error there, to first order from "
+        "what leaving out each reference does; or Student's quantile at 5 % over their number (Bonferroni), where that "
+        "is smaller, as it is with few references.",
         "Romano, Wolf 2005. Exact and approximate stepdown methods for multiple hypothesis testing. Econometrica "
-        "73(4), 1237-1282; Hothorn, Bretz, Westfall 2008. Simultaneous inference in general parametric models. "
-        "Biometrical Journal 50(3), 346-363.",
+        "73(4), 1237-1282; Efron 1982. The jackknife, the bootstrap and other resampling plans. SIAM, chapter 10; "
+        "Cameron, Gelbach, Miller 2008. Bootstrap-based improvements for inference with clustered errors. Review of "
+        "Economics and Statistics 90(3), 414-427.",
     ),
     "verdict": Definition(
         "verdict",
@@ -104,14 +106,16 @@ DEFINITIONS = {
     ),
     "letters": Definition(
         "letters",
-        "Compact letter display: two metrics share a letter unless one is shown better than the other.",
+        "Compact letter display, column by column: two metrics with a letter in common are not shown different; two "
+        "with none are.",
         "Piepho 2004. An algorithm for a letter-based representation of all-pairwise comparisons. Journal of "
         "Computational and Graphical Statistics 13(2), 456-466.",
     ),
     "best": Definition(
         "as good as the best",
-        "The metrics that no other metric is shown to be better than. With 95 % certainty the truly best one is "
-        "among them.",
+        "Multiple comparisons with the best, from the simultaneous intervals: the metrics that no other is shown to be "
+        "better than. With 95 % certainty the truly best one is among them. As the intervals are those of all "
+        "pairs, the set is never smaller than Hsu's own, which asks about the best one only.",
         "Hsu 1996. Multiple comparisons: theory and methods. Chapman and Hall, chapter 4.",
     ),
     "ceiling": Definition(
@@ -137,11 +141,11 @@ DEFINITIONS = {
         "Hartung, Knapp 2001. Statistics in Medicine 20, 3875-3889.",
     ),
     "p_bootstrap": Definition(
-        "p, max-t",
-        "Share of resamples in which any difference of the table deviates as much as this one is from zero, in "
-        "standard errors: at or below .05 exactly where the simultaneous interval leaves zero out. <= marks the "
-        "smallest p that so many resamples can give. The step-down p of Romano and Wolf, never larger, is in CSV "
-        "and JSON.",
+        "p, all at once",
+        "Share of resamples in which any difference of the table is as far from zero as this one, in standard errors, "
+        "or Bonferroni's p where that is smaller: at or below .05 exactly where the simultaneous interval leaves zero "
+        "out. <= marks the smallest p that so many resamples can give. The step-down p (Romano and Wolf; Holm), never "
+        "larger, is in CSV and JSON.",
         "Romano, Wolf 2005. Exact and approximate stepdown methods for multiple hypothesis testing. Econometrica "
         "73(4), 1237-1282.",
     ),
@@ -245,9 +249,10 @@ DEFINITIONS = {
     ),
     "convergence": Definition(
         "starts agree",
-        "How many of the starts of the fit ended at the minimum of the best one. Unbounded: the data do not "
-        "level off, so that an asymptote lies out of sight: the curve is good, its parameters would be "
-        "arbitrary. Held monotonic: the best cubic falls somewhere, this is the best one that does not.",
+        "How many of the starts of the fit ended at the minimum of the best one. Unbounded: the labels do not "
+        "level off at that end of the predictions, so that an asymptote lies out of sight: the curve is good, its "
+        "parameters would be arbitrary. Kept monotonic: the best cubic falls somewhere, this is the best one that "
+        "does not.",
         "Golub, Pereyra 1973. The differentiation of pseudo-inverses and nonlinear least squares problems whose "
         "variables separate. SIAM J. Numer. Anal. 10(2).",
     ),

@@ -24,6 +24,7 @@ from agreement.fits import MAPPINGS, fit
 from agreement.krasula import krasula
 from agreement.significance import TESTS, holm, zou
 from agreement.simultaneous import (
+    MOST_RESAMPLES,
     Contrast,
     back,
     checked,
@@ -50,7 +51,6 @@ TESTED = {
 }  # coefficients for which the classical tests are derived, or the usual approximation
 NEARLY_ONE = 0.99
 ALPHA = 0.05
-MOST_RESAMPLES = 8000
 
 
 @dataclass(frozen=True)
@@ -317,7 +317,7 @@ def _fits(group, m, mappings, settings):
             "formula": MAPPINGS[name].formula,
             "parameters": list(mapping.parameters),
             "converged": mapping.converged,
-            "bounded": mapping.bounded,
+            "bounded": not mapping.unbounded,
             "unbounded": mapping.unbounded,
             "constrained": mapping.constrained,
             "starts": mapping.starts,

@@ -7,6 +7,7 @@ from html import escape
 from pathlib import Path
 
 from agreement.significance import TESTS
+from common.text import number
 from reports.compare import figures
 from reports.compare.definitions import COLUMNS, DEFINITIONS
 from reports.compare.evidence import SCOPES, STATISTICS, TESTED, Measured, Settings
@@ -24,7 +25,6 @@ from reports.compare.report import (
     floor_refusal,
     kurtosis_text,
     mappings_text,
-    number,
     p_text,
     parameters_text,
     spread_lines,

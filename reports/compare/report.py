@@ -7,7 +7,7 @@ To add a format, write a function results -> str and enter it in FORMATS.
 import json
 import textwrap
 
-from common.text import aligned
+from common.text import aligned, counted, number
 from common.text import latex as escaped
 from reports.compare.definitions import COLUMNS, DEFINITIONS
 from reports.compare.evidence import STATISTICS, TESTED
@@ -29,14 +29,6 @@ WIDTH = 100  # of lines of words; tables are as wide as they are
 CHECKS = ("reverses", "holds", "equivalent", "not shown different", "undecided")
 
 
-def number(value, digits=3, sign=""):
-    """A number for a reader; sign "+": with its sign. What rounds to zero has no minus."""
-    if abs(value) >= 10000:
-        return f"{value:{sign}.4g}"
-    text = f"{value:{sign}.{digits}f}"
-    return text if float(text) else text.replace("-", sign)
-
-
 def bounds(cell, digits=3):
     """The interval of a cell, [low, high], or [-] where no error can be estimated."""
     if cell["interval"] is None:
@@ -51,11 +43,6 @@ def shown(cell, digits=3):
         return "-"
     mark = MARKS[cell["verdict"]] if "verdict" in cell else ""
     return f"{number(cell['value'], digits)} {bounds(cell, digits)}{mark}"
-
-
-def counted(count, what):
-    """1 pair, 2 pairs."""
-    return f"{count} {what}" + ("" if count == 1 else "s")
 
 
 def prose(line):

@@ -7,18 +7,18 @@ import csv
 import io
 import json
 
-from common.text import aligned
+from common.text import aligned, number
 from reports.fuse.cells import cell_name
 
 HEADS = ("held-out cell", "metric", "what it is", "SRCC", "PLCC", "KRCC", "fused minus it", "95 % at once", "verdict")
 
 
 def signed(value):
-    return "" if value is None else f"{value:+.3f}"
+    return "" if value is None else number(value, sign="+")
 
 
 def interval(low, high):
-    return "" if low is None else f"[{low:+.3f}, {high:+.3f}]"
+    return "" if low is None else f"[{signed(low)}, {signed(high)}]"
 
 
 def cell_row(line):
@@ -65,7 +65,9 @@ def sections(report):
     references = {line["dataset"]: line["references"] for line in report["lines"]}
     notes = [
         f"95 % at once: intervals of the paired differences in SRCC that hold for all {compared} lines together "
-        f"(max-t, {report['resamples']} resamples of the references, "
+        f"(+-{report['critical']:.2f} standard errors, "
+        + (f"max-t over {report['resamples']} resamples of the " if report["method"] == "max-t" else "Bonferroni; ")
+        + "references: "
         f"{', '.join(f'{d}: {n}' for d, n in references.items())}); few references carry little; better, worse: "
         "the fused metric is",
         "held out is the dataset, not its content: LIVE and TID2013 show photographs of the same collection "

@@ -131,8 +131,11 @@ def test_a_cubic_is_the_best_one_that_rises(curve):
 
 def test_data_that_do_not_level_off_are_said_to_be_unbounded():
     x = np.linspace(0, 3, 400)
-    result = fit("logistic4", x, -np.exp(-x))  # an exponential: the lower asymptote is out of sight
-    assert result.converged and not result.bounded and rmse(result(x), -np.exp(-x)) < 1e-2
+    for y, end in ((-np.exp(-x), "low"), (np.exp(x), "high"), (x + 1e-3 * np.sin(x), "both")):
+        result = fit("logistic4", x, y)  # an exponential: one asymptote is out of sight; a line: both are
+        assert result.converged and result.unbounded == end and rmse(result(x), y) < 1e-2 * np.std(y)
+    bend = 1 / (1 + np.exp(-3 * (x - 1.5)))
+    assert fit("logistic4", x, bend).unbounded == "" and fit("logistic4", x, x > 1.5).unbounded == "step"
 
 
 def test_errors_by_hand():

@@ -1,5 +1,6 @@
 """Text for people: aligned columns on the terminal, and LaTeX."""
 
+import textwrap
 from collections.abc import Sequence
 
 
@@ -25,6 +26,12 @@ def aligned_row(row: Sequence[str], widths: Sequence[int], left: Sequence[int] =
 def count(n: int, one: str, many: str = "") -> str:
     """A number and what it counts: '1 pair', '2 pairs', '1 forward pass', '2 forward passes'."""
     return f"{n} {one if n == 1 else many or one + 's'}"
+
+
+def prose(line: str, width: int = 100) -> str:
+    """A line of words wrapped, what follows indented by two more than it is; tables are as wide as they are."""
+    indent = " " * (len(line) - len(line.lstrip()) + 2)
+    return textwrap.fill(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def counted(count: int, what: str) -> str:

@@ -5,9 +5,8 @@ To add a format, write a function results -> str and enter it in FORMATS.
 """
 
 import json
-import textwrap
 
-from common.text import aligned, counted, number
+from common.text import aligned, counted, number, prose
 from common.text import latex as escaped
 from reports.compare.definitions import COLUMNS, DEFINITIONS
 from reports.compare.evidence import STATISTICS, TESTED
@@ -25,7 +24,6 @@ BY_REFERENCE = {
     "within": "Within references: the same by Fisher's z, weighted by pairs - 3",
 }
 FEW_OF_A_TYPE = 10  # references
-WIDTH = 100  # of lines of words; tables are as wide as they are
 CHECKS = ("reverses", "holds", "equivalent", "not shown different", "undecided")
 
 
@@ -43,12 +41,6 @@ def shown(cell, digits=3):
         return "-"
     mark = MARKS[cell["verdict"]] if "verdict" in cell else ""
     return f"{number(cell['value'], digits)} {bounds(cell, digits)}{mark}"
-
-
-def prose(line):
-    """A line of words wrapped to WIDTH, what follows indented by two more."""
-    indent = " " * (len(line) - len(line.lstrip()) + 2)
-    return textwrap.fill(line, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def table(head, rows):

@@ -7,7 +7,7 @@ import csv
 import io
 import json
 
-from common.text import aligned, number
+from common.text import aligned, number, prose
 from reports.fuse.cells import cell_name
 
 HEADS = ("held-out cell", "metric", "what it is", "SRCC", "PLCC", "KRCC", "fused minus it", "95 % at once", "verdict")
@@ -130,7 +130,7 @@ def text(report):
     for title, heads, rows in sections(report):
         page += [title, ""]
         if heads is None:
-            page += [f"  {row}" for row in rows]
+            page += [prose(f"  {row}") for row in rows]
         else:
             previous, lines = [None, *(row[0] for row in [heads, *rows])], [heads, *rows]
             shown = [["", *row[1:]] if row[0] == before else list(row) for row, before in zip(lines, previous)]

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from common.errors import UsageError
+from common.text import counted
 from scorefiles.read import read
 
 LEVEL = 0.95
@@ -73,11 +74,8 @@ class Calibration:
         table = self.file.table
         label = self.file.document.get("label") or known(self.file.dataset, "label") or "its label"
         parameters = ", ".join(f"b{i} {v:.5g}" for i, v in enumerate(self.fit.parameters, 1))
-        parameters += (
-            ""
-            if self.fit.bounded
-            else " (arbitrary: the labels do not level off at {OPEN[self.fit.unbounded]}; the curve is good)"
-        )
+        if self.fit.unbounded:
+            parameters += f" (arbitrary: {UNBOUNDED[self.fit.unbounded]}; the curve is good)"
         mapped = self.fit(self.file.sign * table["pred"].to_numpy())
         rmse = np.sqrt(np.mean(self.errors**2))
         count = f"{len(table)}" if self.file.expected in (None, len(table)) else f"{len(table)} of {self.file.expected}"
@@ -145,7 +143,9 @@ def calibration(path, columns, settings):
     x, y = file.sign * file.table["pred"].to_numpy(), file.table["mos"].to_numpy()
     references = np.unique(file.table["ref"], return_inverse=True)[1]
     if references.max() < 2:
-        raise UsageError(f"--calibrate {path}: {references.max() + 1} references, expected at least 3 for an interval")
+        raise UsageError(
+            f"--calibrate {path}: {counted(int(references.max()) + 1, 'reference')}, expected at least 3 for an interval"
+        )
     least = int(np.ceil(LEVEL / (1 - LEVEL) - 1e-9))
     if len(x) < least:
         raise UsageError(

@@ -6,8 +6,8 @@ from scipy import stats
 
 from agreement.across import friedman_nemenyi, random_effects
 
-# Demsar 2006, table 6: accuracy of C4.5, C4.5+m, C4.5+cf, C4.5+m+cf on 14 data sets; of the two that are printed as
-# 0.975 in one row the first is ranked 2 there, the second 3
+# Demsar 2006, table 6: AUC of C4.5, C4.5+m, C4.5+cf, C4.5+m+cf on 14 data sets; of the two that are printed as 0.975 in
+# one row the first is ranked 2 there, the second 3
 DEMSAR = np.array([
     [0.763, 0.768, 0.771, 0.798], [0.599, 0.591, 0.590, 0.569], [0.954, 0.971, 0.968, 0.967],
     [0.628, 0.661, 0.654, 0.657], [0.882, 0.888, 0.886, 0.898], [0.936, 0.931, 0.916, 0.931],
@@ -18,7 +18,8 @@ DEMSAR = np.array([
 
 
 def test_demsars_example():
-    """Mean ranks 3.143, 2.000, 2.893, 1.964 and CD 1.25; his chi-square, 9.28, leaves the correction for ties out."""
+    """Section 3.2.2: mean ranks 3.143, 2.000, 2.893, 1.964 and CD 1.25; his chi-square, 9.28, leaves the correction for
+    ties out. Orange, his own program, draws its example of a critical-difference diagram from the same ranks."""
     ranks = friedman_nemenyi(DEMSAR)
     assert ranks.mean == pytest.approx([3.143, 2.000, 2.893, 1.964], abs=5e-4)
     assert ranks.critical == pytest.approx(1.25, abs=5e-3)

@@ -143,9 +143,8 @@ def calibration(path, columns, settings):
     x, y = file.sign * file.table["pred"].to_numpy(), file.table["mos"].to_numpy()
     references = np.unique(file.table["ref"], return_inverse=True)[1]
     if references.max() < 2:
-        raise UsageError(
-            f"--calibrate {path}: {counted(int(references.max()) + 1, 'reference')}, expected at least 3 for an interval"
-        )
+        count = counted(int(references.max()) + 1, "reference")
+        raise UsageError(f"--calibrate {path}: {count}, expected at least 3 for an interval")
     least = int(np.ceil(LEVEL / (1 - LEVEL) - 1e-9))
     if len(x) < least:
         raise UsageError(

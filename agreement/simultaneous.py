@@ -20,7 +20,7 @@ at once.
 p_stepdown is the same among the differences that are not larger (Romano, Wolf; Holm): never larger than p, without an
 interval of its own.
 
-With 25 references drawn from PIPAL's, 40 images each, all differences at once were held in 94 to 95 % of simulations
+With 25 references drawn from PIPAL's, 40 images each, all differences at once were held in 93 to 96 % of simulations
 (tests/agreement/test_coverage.py, --slow); by a max-t whose errors are not those of the resample, in 90 %.
 
 Sources: Romano, Wolf 2005 (Econometrica 73, 1237-1282; studentised step-down max-t); Efron 1982 (The jackknife, the

@@ -239,7 +239,7 @@ def _group(group, measurement, settings, options):
         [[escape(metric)] + [_with_letters(group, name, metric) for name in STATISTICS] for metric in order]
         + _ceiling(group),
     )
-    yield "<h4>By reference</h4>"
+    yield "<h3>Coefficients by reference</h3>"
     yield table(
         ["metric"]
         + [link("per_reference", f"{COLUMNS[name]}, mean of references") for name in STATISTICS]

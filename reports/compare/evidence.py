@@ -433,22 +433,20 @@ def _warnings(row, name, group):
         return
     low, high = tests["zou"]
     varies = difference["error"] / ((high - low) / (2 * 1.96))
+    wide = np.ptp(difference["interval"]) / (2 * difference["error"])
     references = len(set(group.references))
     if by_test:
         yield (
-            f"{name}: Williams's test finds a difference (p = {p:.2g} after Holm), the bootstrap over references "
-            f"does not: the "
-            f"test takes {len(group.label)} pairs as independent, but they come from {references} references, and "
-            f"between "
-            f"references the difference varies {varies:.1f} times as much as the test's formula allows for"
+            f"{name}: Williams's test finds a difference (p = {p:.2g} after Holm), the interval over references does "
+            f"not: the test takes {len(group.label)} pairs as independent, but they come from {references} references, "
+            f"between which the difference varies {varies:.1f} times as much as the test's formula allows for; and "
+            f"with so many references and differences an interval takes {wide:.1f} standard errors"
         )
     else:
         yield (
-            f"{name}: the bootstrap over references finds a difference, Williams's test does not (p = {p:.2g} after "
-            f"Holm): the "
-            f"test's formula for normal data allows for {1 / varies:.1f} times the variation seen between the "
-            f"{references} "
-            "references"
+            f"{name}: the interval over references finds a difference, Williams's test does not (p = {p:.2g} after "
+            f"Holm): the test's formula for normal data allows for {1 / varies:.1f} times the variation seen between "
+            f"the {references} references"
         )
 
 

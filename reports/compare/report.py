@@ -499,7 +499,7 @@ def type_notes(group):
     for count, kinds in sizes.items():
         yield (
             f"warning: type{'s' * (len(kinds) > 1)} {', '.join(kinds)}: {counted(count, 'reference')} tell little of "
-            "others; [-] beside a 1 means that none of them disagrees, not that the coefficient is sure"
+            "others; where all of them agree, [-] stands in place of an interval: that is no certainty"
         )
 
 

@@ -34,11 +34,6 @@ def prose(line: str, width: int = 100) -> str:
     return textwrap.fill(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
-def counted(count: int, what: str) -> str:
-    """1 pair, 2 pairs."""
-    return f"{count} {what}" + ("" if count == 1 else "s")
-
-
 def number(value: float, digits: int = 3, sign: str = "") -> str:
     """A number with so many decimals; sign "+": with its sign. What rounds to zero has no minus."""
     if abs(value) >= 10000:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from common.errors import UsageError
-from common.text import counted
+from common.text import count
 from scorefiles.read import read
 
 LEVEL = 0.95
@@ -78,13 +78,13 @@ class Calibration:
             parameters += f" (arbitrary: {UNBOUNDED[self.fit.unbounded]}; the curve is good)"
         mapped = self.fit(self.file.sign * table["pred"].to_numpy())
         rmse = np.sqrt(np.mean(self.errors**2))
-        count = f"{len(table)}" if self.file.expected in (None, len(table)) else f"{len(table)} of {self.file.expected}"
+        pairs = f"{len(table)}" if self.file.expected in (None, len(table)) else f"{len(table)} of {self.file.expected}"
         return (
             f"predicted from {self.column}: the label of {self.file.dataset} ({label}; higher is "
             f"{self.file.label_higher_is}) "
             f"by {MAPPING} {MAPPINGS[MAPPING].formula}, x = {'' if self.file.sign > 0 else '-'}{self.column}, "
             f"{parameters}, "
-            f"fitted to {count} pairs of {self.file.path.name}: PLCC {plcc(mapped, table['mos']):.3f}, RMSE {rmse:.3g} "
+            f"fitted to {pairs} pairs of {self.file.path.name}: PLCC {plcc(mapped, table['mos']):.3f}, RMSE {rmse:.3g} "
             f"on references not fitted to; interval: {100 * LEVEL:.0f} % of the labels at such a score (held "
             f"{100 * self.coverage():.1f} "
             f"% of the labels of references left out)"
@@ -143,8 +143,8 @@ def calibration(path, columns, settings):
     x, y = file.sign * file.table["pred"].to_numpy(), file.table["mos"].to_numpy()
     references = np.unique(file.table["ref"], return_inverse=True)[1]
     if references.max() < 2:
-        count = counted(int(references.max()) + 1, "reference")
-        raise UsageError(f"--calibrate {path}: {count}, expected at least 3 for an interval")
+        there = count(int(references.max()) + 1, "reference")
+        raise UsageError(f"--calibrate {path}: {there}, expected at least 3 for an interval")
     least = int(np.ceil(LEVEL / (1 - LEVEL) - 1e-9))
     if len(x) < least:
         raise UsageError(

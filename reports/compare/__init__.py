@@ -7,7 +7,7 @@ results, measured = compare(read_groups(["live_psnr.csv", "live_fsim.csv"]), Set
 
 from common.errors import UsageError
 from common.terminal import progress
-from common.text import counted
+from common.text import count
 from reports.compare.audit import across, audit, stability
 from reports.compare.evidence import Settings, describe, measure
 from reports.compare.reviewers import reviewed
@@ -35,7 +35,7 @@ def compare(groups: list, settings: Settings) -> tuple[dict, dict]:
     for group in described:
         if group["references"] < FEW_REFERENCES:
             group["notes"].append(
-                f"{counted(group['references'], 'reference')} carry little: intervals are wide (drawn from PIPAL's, 5 "
+                f"{count(group['references'], 'reference')} carry little: intervals are wide (drawn from PIPAL's, 5 "
                 "to 50, all differences at once held the truth in 93-96 % of simulations)"
             )
     return {

@@ -6,7 +6,7 @@ To add a format, write a function results -> str and enter it in FORMATS.
 
 import json
 
-from common.text import aligned, counted, number, prose
+from common.text import aligned, count, number, prose
 from common.text import latex as escaped
 from reports.compare.definitions import COLUMNS, DEFINITIONS
 from reports.compare.evidence import STATISTICS, TESTED
@@ -73,12 +73,12 @@ def family_text(group, scope, settings):
         return "no difference has an interval"
     metrics = len(group["metrics"])
     pairs = metrics * (metrics - 1) // 2
-    of = counted(pairs, "pair") + " of metrics"
+    of = count(pairs, "pair") + " of metrics"
     if settings["against"]:
-        of = counted(metrics - 1, "pair") + f" with {settings['against']}"
+        of = count(metrics - 1, "pair") + f" with {settings['against']}"
     by = f"{len(group['types'])} types, SRCC" if scope == "types" else ", ".join(COLUMNS[name] for name in STATISTICS)
     text = (
-        f"95 % for {counted(family['differences'], 'difference')} at once ({of} x {by}): "
+        f"95 % for {count(family['differences'], 'difference')} at once ({of} x {by}): "
         f"+-{family['critical']:.2f} standard errors, by "
     )
     if family["method"] == "Bonferroni":
@@ -159,8 +159,8 @@ def mappings_text(changes):
 
 
 def _group(group, settings):
-    count = f"{group['pairs']} pairs of {counted(group['references'], 'reference')}"
-    yield prose(f"== {group['name']}: {count}; {'; '.join(group['notes'])}")
+    size = f"{group['pairs']} pairs of {count(group['references'], 'reference')}"
+    yield prose(f"== {group['name']}: {size}; {'; '.join(group['notes'])}")
     order = sorted(
         group["metrics"], key=lambda metric: -group["coefficients"][metric]["pooled"]["srcc"].get("value", -2)
     )
@@ -348,8 +348,8 @@ FEW_DATASETS = (
 
 
 def _across(across):
-    count = len(across["datasets"])
-    yield prose(f"== Across {count} datasets: {', '.join(across['datasets'])}. {FEW_DATASETS.format(count)}.")
+    datasets = len(across["datasets"])
+    yield prose(f"== Across {datasets} datasets: {', '.join(across['datasets'])}. {FEW_DATASETS.format(datasets)}.")
     given = {name: ranking for name, ranking in across["ranks"].items() if "refused" not in ranking}
     if given:
         metrics = list(next(iter(given.values()))["mean"])
@@ -444,7 +444,7 @@ def _latex_coefficients(group, settings):
     return latex_table(
         ["Metric"] + [COLUMNS[name] for name in STATISTICS],
         [[escaped(metric)] + [cell(metric, name) for name in STATISTICS] for metric in group["metrics"]],
-        f"{escaped(group['name'])}: {group['pairs']} pairs of {counted(group['references'], 'reference')}. Bold: no "
+        f"{escaped(group['name'])}: {group['pairs']} pairs of {count(group['references'], 'reference')}. Bold: no "
         f"other metric is shown to be better.{lettered} Verdicts: {escaped(family_text(group, 'pooled', settings))}. "
         r"Brackets: 95\,\% intervals of each coefficient over references.",
         ceiling_row(group, "Noise ceiling"),
@@ -496,10 +496,10 @@ def type_notes(group):
     for kind, of_type in group["types"].items():
         if "coefficients" in of_type and of_type["references"] < FEW_OF_A_TYPE:
             sizes.setdefault(of_type["references"], []).append(kind)
-    for count, kinds in sizes.items():
+    for references, kinds in sizes.items():
         yield (
-            f"warning: type{'s' * (len(kinds) > 1)} {', '.join(kinds)}: {counted(count, 'reference')} tell little of "
-            "others; where all of them agree, [-] stands in place of an interval: that is no certainty"
+            f"warning: type{'s' * (len(kinds) > 1)} {', '.join(kinds)}: {count(references, 'reference')} tell little "
+            "of others; where all of them agree, [-] stands in place of an interval: that is no certainty"
         )
 
 

@@ -8,8 +8,9 @@ import warnings
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
-from places import ROOT
+from places import ROOT, SHARED
 
+from common.images import open_rgb
 from loaders import demo
 from robustness import perturb
 from scoring import registration
@@ -239,6 +240,21 @@ def test_what_is_refused(photographs):
 def test_opencv_is_imported_by_align_alone():
     code = "import sys, scoring.registration; assert 'cv2' not in sys.modules and 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+TID = SHARED / "data/TID2013"
+
+
+@pytest.mark.skipif(not TID.exists(), reason="the five pairs of TID2013 are not here")
+@pytest.mark.parametrize("name", ("i03_11_5", "i04_18_5", "i06_18_3", "i08_15_3", "i19_10_5"))
+def test_pairs_of_tid2013(name):
+    """Untouched when plain; recovered under each perturbation, but for the strongest JPEG 2000 (i03_11_5)."""
+    paths = TID / f"reference_images/{name[:3].upper()}.BMP", TID / f"distorted_images/{name}.bmp"
+    images = [(name, *map(open_rgb, paths))]
+    for perturbation, most in (("none", 0), ("tra", 0.01), ("sca", 0.3), ("rot", 0.3)):
+        ((_, result, error, _),) = registration_error.measure(perturbation, 1.0, images)
+        assert result.done == (perturbation != "none" and name != "i03_11_5"), perturbation
+        assert not result.done or error <= most, perturbation
 
 
 @pytest.mark.slow

@@ -271,7 +271,7 @@ def check_labels_of_dataset(path, dataset, table):
     """Unusable where the labels of a score file are known to be others than its dataset's (LIVE has two scales)."""
     from datasets import label_fault
 
-    fault = label_fault(dataset, table["dis"], table["mos"])
+    fault = label_fault(dataset, table["dis"].to_numpy(), table["mos"].to_numpy())
     if fault:
         raise Unusable(path, fault)
 

@@ -383,9 +383,9 @@ class Distance:
     symmetric."""
 
     what: str
-    block: object = None
-    columns: object = None
-    whole: object = None
+    block: Callable | None = None
+    columns: Callable | None = None
+    whole: Callable | None = None
     mean: bool = False  # of the blocks' numbers, not their sum
     citation: str = ""  # of its idea, where that is not the paper's
 

@@ -32,7 +32,7 @@ class Backbone:
 
     what: str
     kind: str  # "tokens" (transformer) or "maps" (CNN)
-    build: object
+    build: Callable
     weights: Weights | None = None  # None: they come inside an installed package, and `build` finds them
     statistics: tuple | None = IMAGENET  # mean and std for --normalize model; None: the trunk normalises by itself
     half: bool = False  # float16 for the authors, model and features (METHOD.md section 5)

@@ -8,6 +8,7 @@ alone.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -57,8 +58,8 @@ class Perturbation:
     """What is done to the reference and to the distorted image; None: nothing."""
 
     what: str
-    reference: object = None
-    distorted: object = None
+    reference: Callable | None = None
+    distorted: Callable | None = None
 
 
 PERTURBATIONS = {

@@ -29,7 +29,7 @@ Economics and Statistics 90, 414-427; with few clusters); Holm 1979; Piepho 2004
 Graphical Statistics 13, 456-466; letters).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -53,7 +53,7 @@ class Contrast(NamedTuple):
     resampled: Resampled
     a: int
     b: int | None = None
-    scale: object = None
+    scale: Callable | None = None
 
     def of(self, values: np.ndarray) -> np.ndarray:
         """The contrast in values (..., M) -> (...)."""

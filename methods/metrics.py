@@ -59,7 +59,7 @@ class Metric:
 
     name: str
     features: str  # key of FEATURES
-    distance: object
+    distance: Callable
     citation: str
     higher_is: str = "worse"  # what a higher stored score means: 'worse' or 'better'
     identical: float = 0.0  # the score of an image against itself

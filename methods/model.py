@@ -74,7 +74,7 @@ class Model:
     min_side: int = 1
     short_side: int | None = None
     note: str = ""
-    loader: object = field(default=None, repr=False)
+    loader: Callable | None = field(default=None, repr=False)
     carried: tuple = ()  # trained files inside installed packages
 
     @property

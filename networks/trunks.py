@@ -234,7 +234,7 @@ def build_timm(
 def build_clip(
     trunk: type,
     embed_dim: int,
-    layers: object,
+    layers: int | tuple[int, ...],
     width: int,
     patch: int | None,
     window: int | None,

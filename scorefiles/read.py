@@ -18,10 +18,14 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from common.errors import UsageError, one_line
 from common.files import number
 from robustness import PERTURBATIONS
+
+if TYPE_CHECKING:  # named in annotations only
+    import pandas as pd
 
 COLUMNS = ("dis", "ref", "mos", "pred")
 PERTURBATION = re.compile(
@@ -167,7 +171,7 @@ class ScoreFile:
     method: str  # as in the file name: dinov1_l2, embed_dinov1_cos, psnr
     perturbation: str  # none, tra, sca, rot
     pct: float | None
-    table: object  # pandas.DataFrame
+    table: "pd.DataFrame"
     document: dict = field(default_factory=dict)  # the JSON beside it; {} where there is none
 
     @property

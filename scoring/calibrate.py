@@ -19,9 +19,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from agreement.fits import Fit
 from common.errors import UsageError
 from common.text import count
-from scorefiles.read import read
+from scorefiles.read import ScoreFile, read
 
 LEVEL = 0.95
 NEAREST = 50  # errors that make an interval: at least so many, and at least a fifth of the dataset
@@ -40,8 +41,8 @@ class Calibration:
     """A score column's map to a dataset's label. Calling it with a score gives {label, low, high, extrapolated}."""
 
     column: str
-    file: object  # scorefiles.ScoreFile
-    fit: object  # fits.Fit of oriented predictions
+    file: ScoreFile
+    fit: Fit  # of oriented predictions
     scores: np.ndarray  # (N,) oriented, sorted
     errors: np.ndarray  # (N,) label minus prediction of the map fitted without the reference, in the order of `scores`
     references: np.ndarray  # (N,) which reference, in the order of `scores`

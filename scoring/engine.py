@@ -5,6 +5,7 @@ the last of their pairs is done, then their distorted images, unit by unit. Wind
 """
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -157,7 +158,7 @@ def all_finite(features):
     return torch.isfinite(torch.stack(sums, 1)).all(1)
 
 
-def score_plan(plan: Plan, wanted: Callable, batch_bar: object = None, workers: int = 0) -> Iterator[tuple]:
+def score_plan(plan: Plan, wanted: Callable, batch_bar: Any = None, workers: int = 0) -> Iterator[tuple]:
     """Run a plan -> yields (perturbation, unit, {column name: float64 (pairs of the unit, values)}) in order.
 
     wanted(perturbation, unit) -> the columns to compute there, [] for what is done. Raises WorkError with the pair's

@@ -190,7 +190,7 @@ def comparisons(pairs: Sequence[FilePair], scores: Sequence[float], higher_is: s
     from itertools import combinations
 
     from agreement.bootstrap import ratio, resample
-    from agreement.simultaneous import Contrast, judge
+    from agreement.simultaneous import Contrast, error_of, judge
 
     groups = groups_of(pairs)
     references_of = [{pairs[i].reference for i in indices} for indices in groups.values()]
@@ -199,10 +199,17 @@ def comparisons(pairs: Sequence[FilePair], scores: Sequence[float], higher_is: s
     if len(groups) < 2 or len(references) < 2:
         return len(references), []
     drawn = resample(ratio(*by_reference(pairs, scores, groups, references)), len(references))
-    two = list(combinations(range(len(groups)), 2))
+    contrasts = {(a, b): Contrast(drawn, a, b) for a, b in combinations(range(len(groups)), 2)}
+    # what is the same on every image needs no interval, nor any room in those of the others
+    differing = {two: contrast for two, contrast in contrasts.items() if error_of(contrast)}
+    intervals = {}
+    if differing:
+        family = judge(list(differing.values()), level=LEVEL)
+        intervals = dict(zip(differing, zip(family.low.tolist(), family.high.tolist())))
     lines = []
-    family = judge([Contrast(drawn, a, b) for a, b in two], LEVEL)
-    for (a, b), low, high in zip(two, family.low.tolist(), family.high.tolist()):
+    for a, b in contrasts:
+        difference = float(drawn.estimate[a] - drawn.estimate[b])
+        low, high = intervals.get((a, b), (difference, difference))
         names = list(groups)[a], list(groups)[b]
         larger = 0 if low > 0 else 1
         better = TIE if low <= 0 <= high else names[larger if higher_is == "better" else 1 - larger]
@@ -210,7 +217,7 @@ def comparisons(pairs: Sequence[FilePair], scores: Sequence[float], higher_is: s
             {
                 "a": names[0],
                 "b": names[1],
-                "difference": float(drawn.estimate[a] - drawn.estimate[b]),
+                "difference": difference,
                 "low": low,
                 "high": high,
                 "better": better,

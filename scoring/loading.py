@@ -21,6 +21,7 @@ from common.errors import WorkError, one_line
 from common.images import ImageError, open_rgb
 from common.terminal import SIGNALS, check_stopped
 from robustness import perturb
+from scoring.registration import Registration
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class AlignedPair:
     distorted: str  # paths
     reference: str
     perturbation: tuple
-    registration: object  # registration.Registration
+    registration: Registration
 
 
 def prepare(image, role, perturbation, resize=None, short_side=None):

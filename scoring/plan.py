@@ -13,6 +13,7 @@ import torch
 
 from common.errors import UsageError
 from common.files import some
+from methods.model import Model
 from robustness import PERTURBATIONS
 
 BATCHES = 4  # batches in a block of references, and in a unit of distorted images: enough to fill them, little to lose
@@ -64,7 +65,7 @@ class Plan:
     """What is to be computed: images of the pairs, blocks of references, units of pairs.
     Cut once, before anything runs."""
 
-    model: object
+    model: Model
     pairs: list  # [(distorted ImageFile, reference ImageFile)]
     perturbations: list  # [(name, pct)]
     resize: int | None

@@ -142,8 +142,9 @@ class Registration:
 class Alignment(Registration):
     """A Registration, and the two images with it undone."""
 
-    reference: object  # both of one size, in the kind that was given; the very objects given unless done
-    distorted: object
+    # both of one size, in the kind that was given; the very objects given unless done
+    reference: Image.Image | np.ndarray
+    distorted: Image.Image | np.ndarray
 
 
 def align(

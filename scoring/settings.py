@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from common.errors import UsageError, unknown
+from loaders.pairs import Dataset
+from methods.model import Column
 from robustness import PERTURBATIONS
 from scorefiles import write
 from scorefiles.read import PERTURBATION
@@ -58,7 +60,7 @@ def perturbations(names: Sequence[str], magnitudes: Sequence[float] = (1.0,)) ->
 class Prepared:
     """A dataset whose images were found readable: the pairs to score, their image sizes, what was left out and why."""
 
-    dataset: object
+    dataset: Dataset
     chosen: list  # indices of the pairs to be scored now
     sizes: dict  # path -> (width, height)
     left_out: dict  # dis -> reason
@@ -69,6 +71,6 @@ class TableRow:
     """One line of the final table."""
 
     output: write.Output
-    dataset: object
-    column: object
+    dataset: Dataset
+    column: Column
     perturbation: tuple

@@ -36,7 +36,7 @@ from agreement.simultaneous import (
     single,
     verdicts,
 )
-from reports.compare.grouping import FEWEST_PAIRS
+from reports.compare.grouping import FEWEST_PAIRS, Group
 
 STATISTICS = ("plcc", "plcc_fit", "srcc", "krcc")
 SCOPES = (
@@ -72,7 +72,7 @@ class Settings:
 class Measured:
     """A group with its fits, resampled coefficients and judged differences: what descriptions and figures draw on."""
 
-    group: object
+    group: Group
     fits: list  # [{mapping: Fit}] for each metric
     scopes: dict  # scope of SCOPES -> {statistic -> Resampled}; plcc_fit of a metric without a monotonic fit is NaN
     types: dict = field(default_factory=dict)  # type -> {statistic -> Resampled} or the reason why not

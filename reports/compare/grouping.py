@@ -20,6 +20,8 @@ from scorefiles.read import FLOOR, ScoreFile, Unusable, is_companion, is_floor, 
 if TYPE_CHECKING:  # named in annotations only
     import pandas as pd
 
+    from loaders.spread import Spread
+
 FEWEST_PAIRS = 10
 
 
@@ -39,7 +41,7 @@ class Group:
     notes: tuple  # sentences on directions and on what is not known
     images: tuple  # (N,) names of the distorted images
     std: np.ndarray | None = None  # (N,) spread of each label, None where unknown
-    spread: object = None  # loaders.spread.Spread: what kind of number std is, None with it
+    spread: Spread | None = None  # what kind of number std is, None with it
     no_std: str = ""  # why it is unknown
     # metric -> (references (F,), predictions (F,)) of references against themselves
     floors: dict = field(default_factory=dict)

@@ -212,6 +212,9 @@ def print_lines(pairs, scores, aligned, opinions):
             if column in opinions:
                 opinion = opinions[column](value)
                 line += f"  predicted {opinion['label']:.4g} ({opinion['low']:.4g} to {opinion['high']:.4g})"
+                lowest, highest = opinions[column].labels
+                if not lowest <= opinion["low"] <= opinion["high"] <= highest:
+                    line += f"  beyond the dataset's labels, {lowest:.4g} to {highest:.4g}"
                 line += "  outside the range of the dataset's scores" if opinion["extrapolated"] else ""
             print(line)
 

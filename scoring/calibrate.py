@@ -56,6 +56,11 @@ class Calibration:
         outside = not self.scores[0] <= x <= self.scores[-1]
         return {"label": label, "low": float(low), "high": float(high), "extrapolated": bool(outside)}
 
+    @property
+    def labels(self) -> tuple[float, float]:
+        """The lowest and the highest label of the dataset: an interval may leave them."""
+        return float(self.file.table["mos"].min()), float(self.file.table["mos"].max())
+
     def coverage(self, most=1000):
         """Share of labels that the intervals hold when their own reference's errors take no part in them: of all
         pairs, or of `most` evenly spaced in the score."""

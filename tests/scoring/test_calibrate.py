@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from photographs import astronaut, printed, saved
+from PIL import Image
 
 import run_single_img
 from common.errors import UsageError
@@ -107,6 +108,24 @@ def test_at_the_terminal(tmp_path, capsys):
     assert document["scores"][0]["psnr_predicted_label"] == pytest.approx(label, rel=1e-3)
     with pytest.raises(UsageError, match="scores of psnr, but stlpips_alex"):
         run_single_img.main([*files, "-m", "stlpips_alex", "--calibrate", str(path)])
+
+
+def test_an_interval_that_leaves_the_labels_is_remarked_upon(tmp_path, capsys):
+    table = made()
+    path, image = put(tmp_path, table), astronaut(64, 64)
+    reference, pixels = saved(tmp_path, "r.png", image), np.asarray(image, float)
+    remark = f"  beyond the dataset's labels, {table['mos'].min():.4g} to {table['mos'].max():.4g}"
+    seen = set()
+    for noise in (1, 4, 8, 16, 60):
+        noisy = pixels + np.random.default_rng(0).normal(0, noise, pixels.shape)
+        distorted = saved(tmp_path, "d.png", Image.fromarray(noisy.clip(0, 255).astype(np.uint8)))
+        argv = ["-ref", reference, "-dis", distorted, "-m", "psnr", "--calibrate", path]
+        line = printed(capsys, *argv).splitlines()[0]
+        low, high = (float(v.strip("()")) for v in np.array(line.split())[[5, 7]])
+        beyond = low < table["mos"].min() or high > table["mos"].max()
+        assert (remark in line) == beyond, line
+        seen.add(beyond)
+    assert seen == {True, False}
 
 
 def test_a_renamed_weight_file_is_the_same(tmp_path, capsys, monkeypatch):

@@ -35,7 +35,7 @@ import torch
 
 import distances
 from common.errors import one_line, unknown
-from common.terminal import Parser, run_main
+from common.terminal import Parser, positive, run_main
 from common.timing import interleaved, of_process
 from methods.build import build
 from methods.model import Options
@@ -488,7 +488,7 @@ def main(argv):
         "--scores", metavar="DIR", help="of the tables section: a folder of score files (default: made up)"
     )
     parser.add_argument("--methods", type=int, default=41, help="of the fuse section")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=positive, default=3)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     args = parser.parse_args(argv)

@@ -158,6 +158,8 @@ def main(argv):
         datasets.check_name(name)
     if args.higher_is and all(name in datasets.DATASETS for name in args.dataset):
         raise UsageError("--higher-is better or worse is for CSV files; leave it out")
+    if not args.savedir:
+        raise UsageError("-sdir: expected the name of a folder, found an empty one")
     run = Run(perturbations=wanted, **flags_of(vars(args), Run))
     if args.plot:
         from scoring import plots

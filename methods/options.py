@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     seen = what.add_mutually_exclusive_group()
     seen.add_argument(
-        "--window", type=positive, default=usual.window, metavar="N", help=f"side of a window (default: {usual.window})"
+        "--window", type=side, default=usual.window, metavar="N", help=f"side of a window (default: {usual.window})"
     )
     seen.add_argument(
         "--whole", dest="window", action="store_const", const=None, help="the whole image instead of windows"
@@ -85,9 +85,14 @@ def batch_size(text):
     return None if text == "auto" else positive(text)
 
 
+MOST_BLOCKS = 1000  # no backbone has so many
+
+
 def layer_list(text: str) -> tuple[int, ...]:
     try:
         spans = [[int(n) for n in part.split("-")] for part in text.split(",")]
+        if any(n >= MOST_BLOCKS for span in spans for n in span):
+            raise ValueError
         blocks = sorted({n for span in spans for n in range(span[0], span[-1] + 1)})
         if not blocks or any(len(s) > 2 or s[-1] < s[0] for s in spans):
             raise ValueError

@@ -87,7 +87,10 @@ def fetch(wanted: Sequence[Weights], weights_dir: Path | str) -> list[tuple[Weig
     cannot be had does not keep the rest from being fetched: one WorkError at the end names all of it.
     """
     folder = Path(weights_dir)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--fetch-weights {folder}: no folder for files ({error.strerror}); choose another") from None
     done, failed = [], []
     for weights in dict.fromkeys(wanted):
         path = find(weights, folder) if candidates(weights, folder) else None

@@ -206,9 +206,8 @@ class Output:
                 "another -sdir"
             ) from None
         except (ValueError, TypeError, AttributeError, RecursionError) as error:
-            raise UsageError(
-                f"{beside(path)}: not readable ({one_line(error)}); use --overwrite or another -sdir"
-            ) from None
+            why = one_line(error) if isinstance(error, ValueError) else "not the JSON of a score file"
+            raise UsageError(f"{beside(path)}: not readable ({why}); use --overwrite or another -sdir") from None
         changes = [d for s in sections for d in differences(there[s], self.document[s])]
         if changes and label != self.document.get(
             "label"
@@ -363,10 +362,10 @@ def locked(folder: Path, names: Iterable[str]) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     with ExitStack() as stack:
-        where = Path(folder, ".locks")
+        where, names = Path(folder, ".locks"), sorted(set(names))
         try:
             where.mkdir(parents=True, exist_ok=True)
-            for name in sorted(set(names)):
+            for name in names:
                 lock = FileLock(where / f"{name}.lock")
                 try:
                     lock.acquire(timeout=0)
@@ -376,6 +375,10 @@ def locked(folder: Path, names: Iterable[str]) -> Iterator[None]:
                 stack.callback(lock.release)
         except (OSError, NotImplementedError) as error:  # NotImplementedError: a file system without locks
             kind = WorkError if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) else UsageError
+            if getattr(error, "errno", None) == errno.ENAMETOOLONG and where.is_dir():
+                raise UsageError(
+                    f"{max(names, key=len)}: too long for the name of a file; choose another by -s"
+                ) from None
             raise kind(
                 f"-sdir {folder}: cannot be written to ({getattr(error, 'strerror', None) or one_line(error)}); "
                 "choose another folder"

@@ -264,7 +264,8 @@ def report(
 
 
 def write_csv(path: str, pairs: Sequence[FilePair], scores: Sequence[dict]) -> None:
-    """dis,ref[,group][,bitrate] and a column a score, a line a pair. Appears at once, when all is scored."""
+    """dis,ref[,group][,bitrate] and a column a score, a line a pair. Appears at once, when all is scored. A device, a
+    pipe or a link is written into, never replaced."""
     from scorefiles.write import write_atomically
 
     columns = {
@@ -281,4 +282,8 @@ def write_csv(path: str, pairs: Sequence[FilePair], scores: Sequence[dict]) -> N
         writer.writerow(
             [*(getattr(pair, attribute) for attribute in columns.values()), *(repr(value) for value in row.values())]
         )
-    write_atomically(Path(path), text.getvalue())
+    file = Path(path)
+    if file.is_symlink() or (file.exists() and not file.is_file()):
+        file.write_text(text.getvalue(), encoding="utf-8", newline="")
+    else:
+        write_atomically(file, text.getvalue())

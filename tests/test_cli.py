@@ -106,6 +106,8 @@ SMALL, MID = ["-dat", "small/tiny.csv"], ["-dat", "mid/tiny.csv"]
         ([*SMALL, "-m", "psnr * nothing"], "unknown factor 'nothing'"),
         ([*SMALL, "-m", "psnr", "--", "results/x.csv"], "files go with --verify only"),
         (["--fetch-weights", "empty"], "--fetch-weights: expected -m"),
+        (["--fetch-weights", "small/tiny.csv", "-m", "dinov1"], "--fetch-weights small/tiny.csv: no folder for files"),
+        ([*SMALL, "-m", "psnr", "-s", "x" * 300], "too long for the name of a file; choose another by -s"),
     ],
 )
 def test_run_refuses(asked, message, folder, tmp_path, capsys, monkeypatch):
@@ -123,6 +125,8 @@ def test_run_refuses(asked, message, folder, tmp_path, capsys, monkeypatch):
     [
         (["-r", "0"], "expected a whole number from 1 to 9459, found '0'"),
         (["-r", "1e3"], "found '1e3'"),
+        (["--window", "99999"], "expected a whole number from 1 to 9459, found '99999'"),
+        (["--layers", "0-99999999"], "expected block numbers such as 0-5,11, found '0-99999999'"),
         (["-pct", "50"], "expected a number above 0 and below 50, found '50'"),
         (["-pct", "nan"], "found 'nan'"),
         (["--limit", "-1"], "found '-1'"),
@@ -312,3 +316,34 @@ def test_settings_of_a_pair_are_json(folder, capsys):
     asked = ["-ref", folder / "mid/r0.png", "-dis", folder / "mid/d0.png", "-m", "psnr", "--json"]
     code, printed, _ = call(capsys, *asked, main=run_single_img.main)
     assert code == 0 and "psnr" in json.dumps(json.loads(printed))
+
+
+def test_an_empty_savedir_is_refused(folder, capsys, monkeypatch):
+    """As an unset variable of the shell gives it; it would be the folder one is in."""
+    monkeypatch.chdir(folder)
+    assert "-sdir: expected the name of a folder" in refused(capsys, *SMALL, "-m", "psnr", "-sdir", "")
+
+
+@pytest.mark.parametrize("document", ["[1]", '{"settings": null}'])
+def test_json_that_is_no_score_files(document, folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(folder)
+    argv = [*SMALL, "-m", "psnr", "-sdir", tmp_path]
+    assert call(capsys, *argv)[0] == 0
+    (tmp_path / "tiny_psnr.json").write_text(document)
+    assert "tiny_psnr.json: not readable (not the JSON of a score file)" in refused(capsys, *argv)
+
+
+def test_what_is_no_plain_file_is_written_into_never_replaced(folder, tmp_path, capsys):
+    """-o of run_single_img.py: as root the name of a device would become that of a file."""
+    pair = ["-ref", folder / "small/d0.png", "-dis", folder / "small/d1.png", "-m", "psnr"]
+    (tmp_path / "target.csv").write_text("before")
+    (tmp_path / "link.csv").symlink_to("target.csv")
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    for name in ("link.csv", "pipe", "new.csv"):
+        assert call(capsys, *pair, "-o", tmp_path / name, main=run_single_img.main)[0] == 0
+    assert (tmp_path / "link.csv").is_symlink() and (tmp_path / "pipe").is_fifo()
+    text = (tmp_path / "new.csv").read_text()
+    assert text.startswith("dis,ref,psnr\n") and (tmp_path / "target.csv").read_text() == text
+    assert os.read(reader, 9999).decode() == text
+    os.close(reader)

@@ -227,13 +227,18 @@ def speed(args):
     for precision in ("bf16",) if args.rehearse else ("fp32", "tf32", "fp16", "bf16"):
         flags = [*shape(args), "--precision", precision, "--workers", 2 if args.rehearse else 8]
         for what, numbers in bench(args, "--only", "forward", "pipeline", *flags).items():
-            text = ", ".join(f"{key} {value:.3g}" for key, value in numbers.items())
+            text = in_words(numbers)
             goal = "" if args.rehearse else f"; {against_goal(what, numbers)}"  # the goals are a GPU's
             yield f"{what} {precision}", text + goal, numbers
         gap, where = worst(
             scores(args, [name], ["l2", "cos"], limit=2 if args.rehearse else 10, precision=precision), exact
         )
         yield f"effect of {precision} on scores", f"{gap:.1e} at most ({where})", {"difference": gap}
+
+
+def in_words(numbers):
+    """'ratio 1.23, srcc 0.9998' of a measurement; of one that failed 'failed ...'."""
+    return ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in numbers.items())
 
 
 def against_goal(what, numbers):
@@ -246,8 +251,7 @@ def variants(args):
     """The forward pass computed otherwise (bench.py): what it gains, and what it does to the scores."""
     for precision in ("fp32",) if args.rehearse else ("fp32", "fp16"):
         for what, numbers in bench(args, "--only", "variants", *shape(args), "--precision", precision).items():
-            text = ", ".join(f"{key} {value}" for key, value in numbers.items())
-            yield f"{what} {precision}", text, numbers
+            yield f"{what} {precision}", in_words(numbers), numbers
 
 
 def readers(args):

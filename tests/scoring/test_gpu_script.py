@@ -73,6 +73,11 @@ def test_goals_are_said_beside_what_is_measured():
     assert gpu.against_goal("one distance (dinov1 l2) against naive", {"ratio": 11}) == "goal: 10 times naive, reached"
 
 
+def test_a_measurement_in_words():
+    assert gpu.in_words({"ratio": 1.234567, "srcc": 1.0}) == "ratio 1.235, srcc 1"
+    assert gpu.in_words({"failed": "no compiler"}) == "failed no compiler"
+
+
 def test_nothing_is_begun_after_the_last_minute(monkeypatch):
     begun = []
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from test_compare import FAST, results, run, table, write
 
+from common.text import number
 from reports.compare.audit import overall
 from reports.compare.report import p_text, verdict_text
 
@@ -71,7 +72,23 @@ def test_resamples_are_raised_until_the_verdict_stands_or_the_limit_is_said(four
     assert "expected at least --resamples" in run(*four, "--resamples", 500, "--most-resamples", 200).stderr
 
 
+def test_lines_of_words_are_wrapped_and_say_what_is_open(tmp_path):
+    """Labels rise ever faster with the predictions; in one distortion type all references agree."""
+    frames = [table(noise, seed=k) for k, noise in enumerate((0.02, 0.04))]
+    for frame in frames:
+        one = frame["type"] == frame["type"].iloc[0]
+        frame.loc[one, "pred"] = frame.loc[one, "mos"] / 100
+        frame["mos"] = np.exp(frame["mos"] / 25)
+    text = run(*(write(tmp_path, f"toy_m{k}", frame) for k, frame in enumerate(frames)), *FAST).stdout
+    words = [line for line in text.splitlines() if "   " not in line.strip()]
+    assert max(map(len, words)) <= 100 and max(map(len, text.splitlines())) > 100
+    assert "unbounded at the high end" in text and "1.00 [-]" in text and "-0.000" not in text
+    assert "1 pair of metrics" in text and "1 pairs" not in text
+
+
 def test_words():
+    assert [number(x, 2) for x in (-0.001, -0.01, 12345.6)] == ["0.00", "-0.01", "1.235e+04"]
+    assert [number(x, 3, "+") for x in (-0.0001, 0.0, 0.5)] == ["+0.000", "+0.000", "+0.500"]
     assert p_text(1 / 2001, 1 / 2001) == "<=.0005" and p_text(0.0004) == "<.001" and p_text(0.03, 1 / 2001) == "0.030"
     tie = {"verdict": "not shown different", "detectable": 0.0123}
     assert verdict_text(tie) == "not shown different (detectable: 0.012)"
@@ -91,6 +108,8 @@ def test_every_format_shows_letters_ceiling_and_detectable_difference(four, tmp_
     page = (tmp_path / "out.html").read_text()
     assert "] a" in text and "(noise ceiling)" in text and "detectable" in text
     assert r"\textsuperscript{a}" in latex and "Noise ceiling &" in latex
+    assert latex.count(r"\begin{table}") == latex.count(r"\end{table}") == 5  # by reference two, of reviewers two
+    assert "Within references" in latex and "kurtosis of residuals" in latex and r"F-test of RMSE*" in latex
     assert "noise ceiling" in flat and ",letters," in flat and ",detectable," in flat
     assert "<b>a</b>" in page and "noise ceiling</a>" in page and "detectable 0." in page
 

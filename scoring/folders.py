@@ -157,7 +157,7 @@ def summary(pairs: Sequence[FilePair], scores: Sequence[float]) -> list[dict]:
     import numpy as np
 
     from agreement.bootstrap import ratio, resample
-    from agreement.simultaneous import Contrast, single
+    from agreement.simultaneous import Contrast, error_of, single
 
     lines = []
     for group, indices in groups_of(pairs).items():
@@ -165,7 +165,9 @@ def summary(pairs: Sequence[FilePair], scores: Sequence[float]) -> list[dict]:
         low = high = None
         if len(references) > 1:
             means = ratio(*by_reference(pairs, scores, {group: indices}, references))
-            low, high = single(Contrast(resample(means, len(references)), 0))
+            mean = Contrast(resample(means, len(references)), 0)
+            # where the scores are the same on every image, so is the interval
+            low, high = single(mean) if error_of(mean) else 2 * (float(mean.resampled.estimate[0]),)
         values = [scores[i] for i in indices]
         lines.append(
             {

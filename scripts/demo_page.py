@@ -43,8 +43,8 @@ def without_download():
 
 
 def columns_of(names):
-    """The score columns of methods: a metric is one, a backbone has one a distance."""
-    return [c for n in names for c in ([n] if n in METRICS else [f"{n}_{d}" for d in of_blocks()])]
+    """The score columns of methods: a metric is one, a backbone has one a distance; columns as they are."""
+    return [c for n in names for c in ([f"{n}_{d}" for d in of_blocks()] if n in BACKBONES else [n])]
 
 
 def main(argv):
@@ -53,7 +53,10 @@ def main(argv):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-m", "--model", nargs="+", default=without_download(), metavar="NAME", help="default: all")
     parser.add_argument(
-        "--aligned", nargs="*", metavar="NAME", help=f"aligned, too; default: all but {', '.join(LONG)}"
+        "--aligned",
+        nargs="*",
+        metavar="NAME",
+        help=f"methods or score columns that are aligned, too; default: all but {', '.join(LONG)}",
     )
     parser.add_argument("-sdir", "--savedir", default=str(ROOT / "results" / "demo"), metavar="DIR")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")

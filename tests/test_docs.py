@@ -14,6 +14,7 @@ than a minute, and runs with --slow. Blocks of bench.py are times of one machine
 for the authors' score files.
 """
 
+import importlib
 import os
 import re
 import shlex
@@ -23,6 +24,10 @@ from dataclasses import dataclass
 
 import pytest
 from places import ROOT, SHARED
+
+import datasets
+from methods import options
+from methods.model import Options
 
 RELEASED = SHARED / "paper/scores"
 NUMBER = re.compile(r"(?<![\w.])[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?(?![\w])")
@@ -146,6 +151,25 @@ def test_the_readmes_python_runs_without_a_warning(tmp_path):
             text=True,
         )
         assert done.returncode == 0 and "Warning" not in done.stderr, done.stderr[-2000:]
+
+
+def readme_calls():
+    """The words after `python run.py` and `python run_single_img.py` of README.md, in blocks that no test runs: they
+    take datasets, weights or images that nobody has here."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    calls = re.findall(r"^python (run|run_single_img)\.py (.*?)(?: +#.*)?$", text, re.M)
+    return [pytest.param(script, shlex.split(words), id=f"{script}.py {words}") for script, words in calls]
+
+
+@pytest.mark.parametrize("script, words", readme_calls())
+def test_what_the_readme_calls_is_understood(script, words):
+    """Its flags, datasets, methods and distances; weights are not looked for."""
+    args = importlib.import_module(script).arguments(words)
+    for name in getattr(args, "dataset", ()):
+        datasets.check_name(name)
+    if not getattr(args, "list", False):
+        models, _ = options.models_of(args.model, args.distance, Options(device="cpu"))
+        assert models
 
 
 def test_there_are_blocks_to_run():

@@ -253,7 +253,7 @@ def wasserstein(u: torch.Tensor, v: torch.Tensor, p: int = 1) -> torch.Tensor:
         lower = torch.ones(ROWS - 1, ROWS, dtype=u.dtype, device=u.device).tril()
         return (lower @ (u - v)).abs().sum(1)  # the product is a cumulative sum; a strided cumsum is slower
     U, V = (w.transpose(1, 2).contiguous().cumsum(-1) for w in (u, v))  # (B, M, 64)
-    k, cost = torch.arange(ROWS, device=u.device), 0
+    k, cost = torch.arange(ROWS, device=u.device), torch.zeros_like(U[..., 0])
     # The steps of U and V, merged, cut the integral into pieces: first those that end at a step of U, then at one of V
     for a, b, ties in ((U, V, False), (V, U, True)):
         rank = torch.searchsorted(b, a, right=ties)

@@ -248,7 +248,7 @@ def backbone(name: str) -> Backbone:
             f"{name}: timm knows no weights of that tag; known: "
             f"{', '.join(timm.list_pretrained(tag.partition('.')[0] + '.*')[:8])}"
         )
-    source = Source(hub=config.hf_hub_id) if config.hf_hub_id else Source(config.url)
+    source = Source(hub=config.hf_hub_id) if config.hf_hub_id else Source(config.url)  # type: ignore[arg-type]  # timm: or a tuple; none is
     weights = Weights(
         f"timm:{tag}".replace(":", "-"),
         (source,),

@@ -131,7 +131,7 @@ side = number_type(int, lambda v: 0 < v <= 9459, "a whole number from 1 to 9459"
 processes = number_type(int, lambda v: 0 <= v <= 256, "a whole number from 0 to 256")
 
 
-def check_writable(option: str, path: str | None) -> None:
+def check_writable(option: str, path: Path | str | None) -> None:
     """UsageError, before the work, for a file (if any) that could not be written for want of its folder."""
     folder = os.path.dirname(path or "") or "."
     if path and not os.path.isdir(folder):
@@ -240,7 +240,7 @@ def run_main(main: Callable, argv: list[str] | None = None, note: str = "") -> N
             if "--debug" in argv:
                 raise
             if isinstance(error, ModuleNotFoundError):
-                error = missing_package(error.name or error)
+                error = missing_package(error.name or str(error))
             print(f"{program}: error: {one_line(error)}", file=sys.stderr)
             code = 2 if isinstance(error, UsageError) else 1
         except Exception as error:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -136,7 +136,7 @@ def distance(
     return np.maximum(1 / values, floor) if higher_is == "better" else values
 
 
-def product(distances: np.ndarray, exponents: ArrayLike) -> np.ndarray:
+def product(distances: np.ndarray | Sequence[np.ndarray], exponents: ArrayLike) -> np.ndarray:
     """Oriented distances (F, N), exponents (F,) -> fused scores (N,), higher = worse."""
     import numpy as np
 

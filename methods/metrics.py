@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from distances import (
     EPSILON,
@@ -239,7 +239,7 @@ def distribution(
 ) -> torch.Tensor:
     """log(mean over levels of s + 1)^0.25, s the mean over columns of the divergence between the weighed columns, with
     the Euclidean term if `euclid`. divergence: (p, q) -> (B, M)."""
-    levels = []
+    levels: list = []
     for a, b in zip(distorted, reference):
         x, y = columns(a), columns(b)
         d = divergence(weigh(x, protocol), weigh(y, protocol))
@@ -286,24 +286,24 @@ FEATURES = {
     "efficientnet_b7": network("efficientnet_b7", EFFICIENTNET_B7),
 }
 
-LPIPS = dict(
+LPIPS: dict[str, Any] = dict(
     citation="Zhang et al., The Unreasonable Effectiveness of Deep Features as a Perceptual Metric, CVPR 2018",
     packages=("lpips",),
     licence="BSD-2-Clause",
     note="paper: fed [0, 1], as for the printed numbers; corrected: [-1, 1]",
 )
-STLPIPS = dict(
+STLPIPS: dict[str, Any] = dict(
     citation="Ghildyal and Liu, Shift-tolerant Perceptual Similarity Metric, ECCV 2022",
     packages=("stlpips_pytorch",),
     licence="BSD-2-Clause",
     note="trained weights come inside the package",
 )
-LIAO = dict(
+LIAO: dict[str, Any] = dict(
     citation="Liao et al., Measuring Perceptual Degradation via Distribution Measures in Deep Feature Spaces, "
     "IEEE TIP 2024"
 )
-DEEP_VGG = LIAO | dict(features="vgg19", weights=(VGG19,), min_side=65)
-DEEP_EFF = LIAO | dict(
+DEEP_VGG: dict[str, Any] = LIAO | dict(features="vgg19", weights=(VGG19,), min_side=65)
+DEEP_EFF: dict[str, Any] = LIAO | dict(
     features="efficientnet_b7",
     weights=(EFFICIENTNET_B7,),
     packages=("torchvision",),
@@ -311,8 +311,8 @@ DEEP_EFF = LIAO | dict(
     caveat="eval mode; the printed row was made in training mode (batch statistics, random depth): "
     "nobody can recompute it exactly",
 )
-PIQ = dict(features="pixels", packages=("piq",), licence="Apache-2.0 (piq)")
-SIMILARITY = PIQ | dict(higher_is="better", identical=1.0)
+PIQ: dict[str, Any] = dict(features="pixels", packages=("piq",), licence="Apache-2.0 (piq)")
+SIMILARITY: dict[str, Any] = PIQ | dict(higher_is="better", identical=1.0)
 POOLED = "first averaged down by max(1, round(short side / 256))"
 ALONG_64 = "corrected: softmax along the 64"
 

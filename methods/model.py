@@ -32,14 +32,14 @@ class Options:
     """What decides a score besides the method and the images; one place for the defaults."""
 
     weights: str = "pretrained"  # or "random"
-    weights_dir: str | None = None
+    weights_dir: Path | str | None = None
     device: str = "cpu"
     precision: str = "paper"  # of models.PRECISIONS, or AUTO
     protocol: str = "paper"
     normalize: str = "none"
     window: int | None = 224  # a side; None: the whole image
     stride: int = 200
-    layers: tuple | None = None  # block indices, None: all
+    layers: tuple[int, ...] | None = None  # block indices, None: all
     per_layer: bool = False
     align: str = "none"  # of ALIGN
 
@@ -90,7 +90,7 @@ class Model:
 
     def files(self) -> list[dict]:
         """[{name, sha256, file}] of the weight files; UsageError when one cannot be had. Nothing is loaded."""
-        entries = [{"name": "random", "seed": 0}] if self.random else []
+        entries: list[dict] = [{"name": "random", "seed": 0}] if self.random else []
         for name, path in self.paths().items():
             entries.append(
                 {"name": name, "sha256": files.sha256(path)} | ({} if name in self.carried else {"file": path.name})

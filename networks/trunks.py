@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable
 from functools import partial
 from math import isqrt
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -212,14 +213,15 @@ def build_timm(
     None: of its own size, for images of any. stretch: of its position embedding then (TimmTrunk)."""
     import timm
 
-    options = {} if eps is None else {"norm_layer": partial(nn.LayerNorm, eps=eps)}
+    options: dict[str, Any] = {} if eps is None else {"norm_layer": partial(nn.LayerNorm, eps=eps)}
     if state is not None:
         state = from_huggingface(state) if any("attention.attention.query" in k for k in state) else state
         state = prepare(state, window) if prepare else state
         options |= {"pretrained": True, "pretrained_cfg_overlay": {"state_dict": state}}
     try:
         try:
-            model = timm.create_model(tag, **({"img_size": window} if window else {}), **options)
+            sized: dict[str, Any] = options | ({"img_size": window} if window else {})
+            model = timm.create_model(tag, **sized)
         except TypeError as error:  # CNNs take any size and know no img_size
             if "img_size" not in str(error):
                 raise

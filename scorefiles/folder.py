@@ -42,7 +42,8 @@ class Folders:
     def __init__(self, folders: Iterable[Path | str]):
         self.folders = [scan(folder) for folder in folders]
         self.files, self.values = {}, {}
-        self.templates, self.reasons, self.ignored, self.unusual, self.protocol = {}, {}, [], [], None
+        self.templates, self.reasons, self.ignored, self.unusual = {}, {}, [], []
+        self.protocol: tuple[str, Path] | None = None  # of the first file, and that file
 
     def look_up(self, name: str) -> tuple[ScoreFile | None, int, int]:
         """(ScoreFile or None, pairs scored, pairs in the dataset) by a score file's name;

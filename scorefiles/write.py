@@ -137,14 +137,15 @@ class Output:
         self.final, self.partial = folder / f"{stem}.csv", folder / f"{stem}.csv.partial{part}"
         self.digests = beside(self.partial, ".sha256")
         self.document, self.pairs, self.layers, self.shard = document, pairs, layers, part
-        self.index = {(p.dis, p.ref): i for i, p in enumerate(pairs)}
+        self.index: dict[tuple[str, ...], int] = {(p.dis, p.ref): i for i, p in enumerate(pairs)}
         left_out = document["settings"].get("left_out", ())
         self.needed = {i for i, p in enumerate(pairs) if p.dis not in left_out}
         self.clear()
 
     def clear(self) -> None:
         """Forget what was read from the disk."""
-        self.done, self.complete, self.header = {}, False, None
+        self.done, self.complete = {}, False
+        self.header: list[str] | None = None
         # where in the partial file its last whole unit ends, where in the digests its line ends, and the sha256 there
         self.end, self.end_of_digests, self.running = 0, 0, hashlib.sha256()
         # files made otherwise, to be dropped (--overwrite) as soon as there are rows to put in their place

@@ -76,15 +76,21 @@ def percent(log_rate):
     return 100 * (10**log_rate - 1)
 
 
-def points(pairs, scores):
+def points(pairs, scores) -> dict[str, dict[str, tuple[np.ndarray, np.ndarray]]]:
     """{codec: {reference: (bitrates, scores), by rising bitrate}}."""
     by_group = {}
     for pair, score in zip(pairs, scores):
         by_group.setdefault(pair.group, {}).setdefault(pair.reference, []).append((pair.bitrate, score))
     return {
-        codec: {reference: tuple(map(np.array, zip(*sorted(some)))) for reference, some in curves.items()}
+        codec: {reference: curve(measured) for reference, measured in curves.items()}
         for codec, curves in by_group.items()
     }
+
+
+def curve(measured):
+    """[(bitrate, score)] -> (bitrates, scores), by rising bitrate."""
+    rates, scores = zip(*sorted(measured))
+    return np.array(rates), np.array(scores)
 
 
 def check(pairs: Sequence[FilePair], anchor: str | None = None) -> None:

@@ -15,6 +15,7 @@ from common.errors import UsageError
 from common.files import some
 from methods.model import Model
 from robustness import PERTURBATIONS
+from scoring.registration import Registration
 
 BATCHES = 4  # batches in a block of references, and in a unit of distorted images: enough to fill them, little to lose
 
@@ -70,7 +71,8 @@ class Plan:
     perturbations: list  # [(name, pct)]
     resize: int | None
     batch: int
-    aligned: dict = field(default_factory=dict)  # {(pair index, perturbation): Registration} of the pairs to be aligned
+    # {(pair index, perturbation): what is undone}
+    aligned: dict[tuple[int, tuple[str, float]], Registration] = field(default_factory=dict)
     blocks: list = field(default_factory=list)  # [(references, [units of pair indices])]
 
     def __post_init__(self):
@@ -90,18 +92,19 @@ class Plan:
 
     def windows(self, todo: Callable = lambda perturbation, unit: True) -> tuple[int, int]:
         """(windows of references, windows of distorted images) that `todo` leaves to compute."""
-        count = [0, 0]
+        of_references, of_distorted = 0, 0
         for references, units in self.blocks:
             wanted = [(p, u) for u in units for p in self.perturbations if todo(p, u)]
             plain = [(p, u) for p, u in wanted if self.as_it_is(p, u)]
             variants = {variant(p) for p, _ in plain}
-            count[0] += len(variants) * sum(len(tiles(r.width, r.height, self.model)) for r in references)
-            count[1] += sum(
+            of_references += len(variants) * sum(len(tiles(r.width, r.height, self.model)) for r in references)
+            of_distorted += sum(
                 len(tiles(d.width, d.height, self.model)) for _, u in plain for d, _ in (self.pairs[i] for i in u)
             )
             moved = sum(len(tiles(*self.aligned[i, p].size, self.model)) for p, u in wanted for i in self.moved(p, u))
-            count = [n + moved for n in count]
-        return tuple(count)
+            of_references += moved
+            of_distorted += moved
+        return of_references, of_distorted
 
     def moved(self, perturbation: tuple, unit: Sequence[int]) -> list[int]:
         """The pairs of a unit that are scored aligned."""

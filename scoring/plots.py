@@ -78,7 +78,7 @@ def difference(
     rows = -(-len(score_map.layers) // across) if with_layers else 0
     top, below = 2.4 * height / width + 0.4, (5.6 / across * height / width + 0.4) * rows
     fig = figure(8, top + below)
-    upper, lower = fig.subfigures(2, 1, height_ratios=[top, below]) if rows else (fig, None)
+    upper, lower = fig.subfigures(2, 1, squeeze=False, height_ratios=[top, below]).ravel() if rows else (fig, None)
     axes = upper.subplots(1, 3)
     for ax, image, title in zip(axes, (reference, distorted), ("reference", "distorted")):
         ax.imshow(image)

@@ -107,7 +107,7 @@ class Registration:
         return left, top, left + self.width - abs(int(dx)), top + self.height - abs(int(dy))
 
     @property
-    def size(self):
+    def size(self) -> tuple[int, int]:
         """(width, height) of the two images after `apply`."""
         left, top, right, bottom = self.box if self.done else (0, 0, self.width, self.height)
         return right - left, bottom - top

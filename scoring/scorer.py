@@ -69,7 +69,8 @@ class Scorer(torch.nn.Module):
         align: str = "none",
     ):
         super().__init__()
-        options = Options(weights, weights_dir, device, precision, protocol, layers=layers, align=align)
+        blocks = None if layers is None else tuple(layers)
+        options = Options(weights, weights_dir, device, precision, protocol, layers=blocks, align=align)
         default = ["cos"] if method.startswith("embed_") else []
         models = build([method], [distance] if distance else default, options)
         if len(models) != 1 or len(models[0].columns) != 1:
@@ -117,28 +118,28 @@ class Scorer(torch.nn.Module):
 
         if torch.is_grad_enabled() and (reference.requires_grad or distorted.requires_grad):
             raise ValueError(f"{self.column} gives no gradient: it is aligned before it is scored")
-        images = [
+        a, b = (
             Image.fromarray(t.mul(255).round().clamp(0, 255).byte().permute(1, 2, 0).cpu().numpy())
             for t in (reference, distorted)
-        ]
-        registration = register(*images, self.model.options.align)
+        )
+        registration = register(a, b, self.model.options.align)
         if not fits(registration, self.model):
             return reference, distorted
-        return [to_tensor(i, "aligned", False).to(reference.device) for i in registration.apply(*images)]
+        return [to_tensor(i, "aligned", False).to(reference.device) for i in registration.apply(a, b)]
 
     def score(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """Batches of distorted images and references (B, 3, H, W) -> scores (B,), float32."""
         from scoring.plan import tiles
 
         x, y = (self.short_side(t) for t in (x, y))
-        tiles = tiles(x.shape[-1], x.shape[-2], self.model)
-        x, y = (torch.stack([t[..., r : r + h, c : c + w] for r, c, h, w in tiles], 1).flatten(0, 1) for t in (x, y))
+        windows = tiles(x.shape[-1], x.shape[-2], self.model)
+        x, y = (torch.stack([t[..., r : r + h, c : c + w] for r, c, h, w in windows], 1).flatten(0, 1) for t in (x, y))
         with torch.autocast(x.device.type, enabled=False):
             values = [
                 self.model.compare(self.features(a), self.features(b), self.model.columns)[0][:, 0]
                 for a, b in zip(x.split(self.batch_size), y.split(self.batch_size))
             ]
-        scores = torch.cat(values).unflatten(0, (-1, len(tiles))).mean(1).float()
+        scores = torch.cat(values).unflatten(0, (-1, len(windows))).mean(1).float()
         if (x.requires_grad or y.requires_grad) and torch.is_grad_enabled() and not scores.requires_grad:
             raise ValueError(f"{self.column} gives no gradient: it leaves torch on the way to its number")
         return scores

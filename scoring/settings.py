@@ -18,7 +18,7 @@ class Run:
     """What decides a run besides its datasets and models.
     The fields are run.py's flags, and their defaults are its own."""
 
-    perturbations: tuple = (("none", 0.0),)  # (name, pct) each
+    perturbations: tuple[tuple[str, float], ...] = (("none", 0.0),)  # (name, pct) each
     data_root: str = field(default_factory=lambda: os.environ.get("IQA_DATA", "data"))
     savedir: str = "results"
     saveas: str | None = None  # the score file's name in place of the method's

@@ -60,12 +60,12 @@ def score_files(
     methods: one's own metrics (FILE.py:FUNCTION); datasets: CSV datasets (FILE.csv). Exit code 0: it agrees; 1: it
     differs or the work failed; 2: it cannot be verified. Raises UsageError where there is no file to verify.
     """
-    files = [path for path in map(Path, files) if path.name != "correlations.csv" and not is_companion(path)]
-    if not files:
+    paths = [path for path in map(Path, files) if path.name != "correlations.csv" and not is_companion(path)]
+    if not paths:
         raise UsageError("--verify: expected one or more finished score files, such as results/*.csv")
     where = Where(tuple(methods), tuple(datasets), data_root or Run().data_root, weights_dir, device)
-    with progress(len(files), "file", "verifying") as bar:
-        for path in files:
+    with progress(len(paths), "file", "verifying") as bar:
+        for path in paths:
             try:
                 yield path, f"agrees, {verify(path, pairs, where)}", 0
             except Differs as error:

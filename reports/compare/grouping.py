@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -62,7 +63,7 @@ def no_spread(dataset: str, table: pd.DataFrame) -> str:
 
 
 def read_groups(
-    paths: Sequence[str],
+    paths: Sequence[Path | str],
     columns: dict[str, str] | None = None,
     higher_is: str | None = None,
     similarity: Sequence[str] = (),

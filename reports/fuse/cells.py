@@ -161,7 +161,11 @@ class Folder:
         return self.made(key, factors, distances, [file for file, _ in files])
 
     def made(
-        self, key: tuple, names: Sequence[str], distances: Sequence[np.ndarray], files: Sequence[ScoreFile]
+        self,
+        key: tuple[str, str, float | None],
+        names: Sequence[str],
+        distances: Sequence[np.ndarray],
+        files: Sequence[ScoreFile],
     ) -> FactorCell:
         """A FactorCell of distances (F, N) in the order of the dataset's first file, with its labels,
         higher = worse."""

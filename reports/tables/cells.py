@@ -7,7 +7,7 @@ import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from common.errors import unknown
 from reports.tables.render import DISTANCES, Table, label
@@ -67,7 +67,7 @@ class Cell:
 def published(tables: Sequence[str]) -> list[Cell]:
     """The cells of the given tables in printed order, still without scores."""
     with open(PAPER, newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row["table"] in tables]
+        rows: list[dict[str, Any]] = [row for row in csv.DictReader(file) if row["table"] in tables]
     return [
         Cell(published=float(row.pop("value")), recomputable=row.pop("recomputable") == "yes", **row) for row in rows
     ]

@@ -14,6 +14,7 @@ by a bootstrap over references (agreement/bootstrap.py).
 import argparse
 import os
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 from common.terminal import need
 
@@ -93,14 +94,21 @@ def lines(choice, cell, folder, args):
 
 def judged(tables, resamples):
     """The lines of all cells, the fused SRCC minus each other's with intervals that hold for all lines at once, and
-    the agreement.simultaneous.Family that they are."""
-    from agreement.simultaneous import Contrast, decided
+    {resamples, method, critical} of the intervals. A difference whose error can't be estimated has none, and all three
+    are None where that is every one."""
+    from agreement.simultaneous import Contrast, checked, decided
 
-    compared = [(line, Contrast(drawn, 0, i)) for table, drawn in tables for i, line in enumerate(table) if i]
-    try:
-        family = decided([contrast for _, contrast in compared], resamples)
-    except ValueError as error:
-        raise UsageError(str(error)) from None
+    compared = []
+    for table, drawn in tables:
+        for i, line in enumerate(table[1:], 1):
+            contrast = Contrast(drawn, 0, i)
+            line["difference"] = float(contrast.of(drawn.estimate))
+            with suppress(ValueError):
+                compared.append((line, checked(contrast)))
+    rows = [line for table, _ in tables for line in table]
+    if not compared:
+        return rows, {"resamples": None, "method": None, "critical": None}
+    family = decided([contrast for _, contrast in compared], resamples)
     columns = {
         "difference": family.estimate,
         "low": family.low,
@@ -110,7 +118,7 @@ def judged(tables, resamples):
     }
     for k, (line, _) in enumerate(compared):
         line.update({name: values.tolist()[k] for name, values in columns.items()})
-    return [line for table, _ in tables for line in table], family
+    return rows, {"resamples": family.resamples, "method": family.method, "critical": family.critical}
 
 
 def summary(choice, table, kind):
@@ -144,13 +152,11 @@ def report(choices, agreement, cells, lacking, folder, args, tried=None):
         for some in pool.map(lambda w: lines(*w, folder, args), work):
             tables.append(some)
             bar.update()
-    table, family = judged(tables, args.resamples)
+    table, intervals = judged(tables, args.resamples)
     return {
         "by": args.by,
         "floor": args.floor,
-        "resamples": family.resamples,
-        "method": family.method,
-        "critical": family.critical,
+        **intervals,
         "shared": {dataset: sorted(references) for dataset, references in folder.shared.items()},
         "used": [c.name for c in cells],
         "lacks": lacking,

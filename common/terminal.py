@@ -68,6 +68,9 @@ class Lines:
             share = f"{self.n} of {self.total} ({self.n / self.total:.0%})"
             print(f"{self.desc}: {share}, about {about} left", file=sys.stderr, flush=True)
 
+    def reset(self):  # pooch does, after a download
+        self.n = 0
+
     def close(self):
         pass
 

@@ -376,7 +376,7 @@ def locked(folder: Path, names: Iterable[str]) -> Iterator[None]:
                 stack.callback(lock.release)
         except (OSError, NotImplementedError) as error:  # NotImplementedError: a file system without locks
             kind = WorkError if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) else UsageError
-            if getattr(error, "errno", None) == errno.ENAMETOOLONG and where.is_dir():
+            if getattr(error, "errno", None) == errno.ENAMETOOLONG and os.path.isdir(where):
                 raise UsageError(
                     f"{max(names, key=len)}: too long for the name of a file; choose another by -s"
                 ) from None

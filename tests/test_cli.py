@@ -205,7 +205,7 @@ def test_single_images_refuse(asked, message, folder, capsys, monkeypatch):
         ("dis,ref,mos,pred\n\n\na,r,1\n", "line 4: expected 4 fields"),
         ("dis,ref,mos,pred,pred\na,r,1,2,3\n", "each once"),
         ("dis,ref,mos\na,r,1\n", "missing pred"),
-        ("", "missing dis, ref, mos, pred"),
+        ("", "empty; expected a header with the columns dis, ref, mos, pred, and rows"),
         ("dis,ref,mos,pred\n", "no rows"),
         ("dis,ref,mos,pred\na,r,1,2\na,r,1,2\n", "line 3: the row of a stands in the file twice"),
         ("dis,ref,mos,pred\na,r,1_0,2\n", "line 2: mos"),

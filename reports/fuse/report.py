@@ -33,6 +33,23 @@ def cell_row(line):
     )
 
 
+def intervals_note(report):
+    """What the intervals hold for, how many standard errors they take, and which differences have none."""
+    references = {line["dataset"]: line["references"] for line in report["lines"]}
+    without = sum(line["difference"] is not None and line["low"] is None for line in report["lines"])
+    compared = sum(line["low"] is not None for line in report["lines"])
+    lacking = f"{without} lines have no interval: the same without any one reference, so that no error is known"
+    if not compared:
+        return lacking
+    drawn = f"max-t over {report['resamples']} resamples of the " if report["method"] == "max-t" else "Bonferroni; "
+    return (
+        f"95 % at once: intervals of the paired differences in SRCC that hold for all {compared} lines together "
+        f"(+-{report['critical']:.2f} standard errors, {drawn}references: "
+        f"{', '.join(f'{d}: {n}' for d, n in references.items())}); few references carry little; better, worse: "
+        "the fused metric is" + (f"; {lacking}" if without else "")
+    )
+
+
 def sections(report):
     """[(title, heads or None, rows)] of a report: rows of strings under heads, or lines of text."""
     tried, parts = report["tried"], []
@@ -61,15 +78,8 @@ def sections(report):
             [cell_row(line) for line in report["lines"]],
         )
     )
-    compared = sum(line["difference"] is not None for line in report["lines"])
-    references = {line["dataset"]: line["references"] for line in report["lines"]}
     notes = [
-        f"95 % at once: intervals of the paired differences in SRCC that hold for all {compared} lines together "
-        f"(+-{report['critical']:.2f} standard errors, "
-        + (f"max-t over {report['resamples']} resamples of the " if report["method"] == "max-t" else "Bonferroni; ")
-        + "references: "
-        f"{', '.join(f'{d}: {n}' for d, n in references.items())}); few references carry little; better, worse: "
-        "the fused metric is",
+        intervals_note(report),
         "held out is the dataset, not its content: LIVE and TID2013 show photographs of the same collection "
         "(Kodak's), so that neither is new content to what was chosen on the other (--shared-content leaves named "
         "references out)",

@@ -83,7 +83,9 @@ def _side_by_side(first, a, second, b):
         return np.stack([x[..., a], y[..., b]], axis=-1)
 
     return Resampled(
-        *(both(getattr(first, part), getattr(second, part)) for part in ("estimate", "jackknife", "each")),
+        both(first.estimate, second.estimate),
+        both(first.jackknife, second.jackknife),
+        both(first.each, second.each),
         min(first.clusters, second.clusters),
         lambda W: both(first.statistic(W), second.statistic(W)),
         first.resamples,
@@ -195,15 +197,18 @@ def across(groups):
             ranks[name] = {"refused": str(error)}
     differences = []
     for a, b in combinations(common, 2):
-        cells = []
+        judged = []
         for group in plain:
             for row in group["pairwise"]:
                 if {row["a"], row["b"]} == {a, b}:
-                    cells.append(turned_round(row["pooled"][CLAIM], 1 if row["a"] == a else -1))
+                    judged.append(turned_round(row["pooled"][CLAIM], 1 if row["a"] == a else -1))
+        if not judged:  # not asked for: --against leaves out the differences between two others
+            continue
+        given = [cell for cell in judged if "value" in cell]
         try:
-            given = [(cell["value"], cell["error"]) for cell in cells if "value" in cell]
-            differences.append({"a": a, "b": b} | random_effects(*zip(*given))._asdict())
-        except (ValueError, TypeError) as error:  # TypeError: no pair at all, with --against
+            effect = random_effects([cell["value"] for cell in given], [cell["error"] for cell in given])
+            differences.append({"a": a, "b": b} | effect._asdict())
+        except ValueError as error:
             differences.append({"a": a, "b": b, "refused": str(error)})
     return {"datasets": [group["name"] for group in plain], "ranks": ranks, "differences": differences}
 

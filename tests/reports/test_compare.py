@@ -144,6 +144,9 @@ def test_across_datasets(two, tmp_path):
     assert across["ranks"]["srcc"]["mean"] == {"good": 1, "poor": 3, "fair": 2}
     [row] = [row for row in across["differences"] if (row["a"], row["b"]) == ("good", "poor")]
     assert row["low"] < row["estimate"] < row["high"] and row["estimate"] > 0.2
+    against = results(*files, "--against", "poor")["across"]["differences"]
+    assert [{row["a"], row["b"]} for row in against] == [{"good", "poor"}, {"poor", "fair"}]
+    assert all("estimate" in row for row in against)
     text = run(*files, *FAST, "--html", tmp_path / "out.html").stdout
     assert "Across 2 datasets" in text and "2 datasets carry little" in text
     assert "critical difference" in (tmp_path / "out.html").read_text()

@@ -289,7 +289,7 @@ def registering(args):
     photograph = demo.photograph(*demo.PHOTOGRAPHS["coffee"])
     images = [Image.fromarray(p.clip(0, 255).astype(np.uint8)) for p in (photograph, demo.noise(photograph, 11, 0))]
     pairs = {
-        name: [perturb(image, role, name, 1.0) for image, role in zip(images, ("reference", "distorted"))]
+        name: (perturb(images[0], "reference", name, 1.0), perturb(images[1], "distorted", name, 1.0))
         for name in PERTURBATIONS
     }
     psnr = Scorer("psnr", device="cpu")

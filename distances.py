@@ -289,7 +289,7 @@ class Columns:
         self.x, self.y, self.weights = x, y, weights
 
     @cached_property
-    def distributions(self):
+    def distributions(self) -> tuple[torch.Tensor, torch.Tensor]:
         """softmax along the 64, plus 1e-10 (which vanishes in float16, as it did for the authors)."""
         return self.x.softmax(1) + 1e-10, self.y.softmax(1) + 1e-10
 
@@ -308,11 +308,11 @@ class Columns:
         return (self.x.float() - self.y.float()).square().sum(1) if self.x.dtype == torch.float16 else self.squares
 
 
-def skld(c, protocol):
+def skld(c: Columns, protocol):
     return with_euclid(symmetric_kl(*c.distributions, logs=c.logs), c.squares)
 
 
-def jsd(c, protocol):
+def jsd(c: Columns, protocol):
     return jensen_shannon(*c.distributions, logs=c.logs)
 
 

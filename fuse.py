@@ -149,7 +149,7 @@ def report(choices, agreement, cells, lacking, folder, args, tried=None):
     work = [(choice, cell) for choice in choices_held_out for cell in cells if cell.dataset == choice.held_out]
     tables, factors = [], cells[0].factors
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool, progress(len(work), "cell", "bootstrap") as bar:
-        for some in pool.map(lambda w: lines(*w, folder, args), work):
+        for some in pool.map(lambda w: lines(w[0], w[1], folder, args), work):
             tables.append(some)
             bar.update()
     table, intervals = judged(tables, args.resamples)

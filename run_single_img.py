@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 from common import images
 from common.errors import UsageError
@@ -139,8 +140,8 @@ def show_map(pair, model, args):
     if args.map:
         from scoring import plots
 
-        images = (t.permute(1, 2, 0).cpu().numpy() for t in (reference, distorted))
-        plots.difference(args.map, *images, drawn, args.map_layers, f"aligned: {undone}" if undone else "")
+        reference, distorted = (t.permute(1, 2, 0).cpu().numpy() for t in (reference, distorted))
+        plots.difference(args.map, reference, distorted, drawn, args.map_layers, f"aligned: {undone}" if undone else "")
     if args.npy is not None:
         maps.save(drawn, args.npy or Path(args.map).with_suffix(".npy"), args.map_layers)
 
@@ -250,12 +251,12 @@ def document(args, pairs, alone, scores, predicted, aligned, models, columns, op
         | ({"alignment": aligned[i].document} if aligned else {})
         for i, (pair, of_pair, opinion) in enumerate(zip(pairs, scores, predicted))
     ]
-    document = {"scores": lines}
+    document: dict[str, Any] = {"scores": lines}
     if pairs[0].group:
         document["unmatched"] = alone
         for column in columns:
             values = [of_pair[column.name] for of_pair in scores]
-            summary = {"groups": folders.summary(pairs, values)}
+            summary: dict[str, Any] = {"groups": folders.summary(pairs, values)}
             if pairs[0].bitrate is None:
                 summary["references_in_common"], summary["comparisons"] = folders.comparisons(
                     pairs, values, column.higher_is

@@ -47,7 +47,7 @@ class Resampled:
     clusters: int  # that hold any data: where a statistic is of a part of the data, fewer than C
     statistic: Callable = field(repr=False, compare=False)  # (K, C) multiplicities -> (K, M)
     resamples: int = RESAMPLES
-    seed: int = 0
+    seed: int | tuple[int, ...] = 0
 
     @cached_property
     def values(self) -> np.ndarray:
@@ -110,7 +110,7 @@ def interval(values, estimate, jackknife=None, level=0.95, method="percentile"):
 
 
 @lru_cache(maxsize=4)
-def multiplicities(clusters: int, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
+def multiplicities(clusters: int, resamples: int = RESAMPLES, seed: int | tuple[int, ...] = 0) -> np.ndarray:
     """(resamples, clusters), read-only: how often each cluster is drawn;
     the same for the same seed, whatever is resampled."""
     drawn = draw(np.random.default_rng(seed), clusters, resamples)
@@ -124,7 +124,11 @@ def draw(generator: np.random.Generator, clusters: int, resamples: int) -> np.nd
 
 
 def resample(
-    statistic: Callable, clusters: int, resamples: int = RESAMPLES, seed: int = 0, present: int | None = None
+    statistic: Callable,
+    clusters: int,
+    resamples: int = RESAMPLES,
+    seed: int | tuple[int, ...] = 0,
+    present: int | None = None,
 ) -> Resampled:
     """Bootstrap any statistic(W (K, C)) -> (K, M) over C clusters -> Resampled.
 
@@ -139,7 +143,7 @@ def resample(
     return Resampled(estimate[0], jackknife, each, present, statistic, resamples, seed)
 
 
-def mean_over_clusters(each: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> Resampled:
+def mean_over_clusters(each: np.ndarray, resamples: int = RESAMPLES, seed: int | tuple[int, ...] = 0) -> Resampled:
     """Bootstrap the mean over clusters of a statistic of each (C, M), such as Resampled.each -> Resampled.
 
     Raises ValueError where a cluster has no value: its predictions or labels are all equal, or it holds one pair.
@@ -172,7 +176,7 @@ def cluster_bootstrap(
     clusters: np.ndarray,
     statistics: Sequence[str] = COEFFICIENTS,
     resamples: int = RESAMPLES,
-    seed: int = 0,
+    seed: int | tuple[int, ...] = 0,
     among: np.ndarray | None = None,
 ) -> dict[str, Resampled]:
     """Bootstrap correlations of M metrics with the label over clusters (references), paired across metrics.

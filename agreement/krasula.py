@@ -143,8 +143,8 @@ def _binned_statistics(similar, right, wrong, equal):
         return np.sum(high * (np.cumsum(low, axis=-1) - low / 2), axis=-1)
 
     different_ones = right + wrong + equal
-    sizes = (counts.sum(axis=-1) for counts in (similar, right, wrong, equal))
-    return _statistics(*sizes, above(different_ones, similar), above(right, wrong))
+    n_similar, n_right, n_wrong, n_equal = (counts.sum(axis=-1) for counts in (similar, right, wrong, equal))
+    return _statistics(n_similar, n_right, n_wrong, n_equal, above(different_ones, similar), above(right, wrong))
 
 
 def _statistics(similar, right, wrong, equal, above_similar, above_wrong):

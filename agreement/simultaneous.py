@@ -283,7 +283,10 @@ def _max_t(contrasts, t, resamples):
         places, columns = of_key.setdefault((len(deviations), contrast.resampled.seed), ([], []))
         places.append(place)
         columns.append(deviations / np.sqrt(deviations @ deviations))
-    drawing = [(np.random.default_rng(key[1]), *map(np.array, members)) for key, members in of_key.items()]
+    drawing = [
+        (np.random.default_rng(seed), np.array(places), np.array(columns))
+        for (_, seed), (places, columns) in of_key.items()
+    ]
     largest, reached = np.empty(resamples), np.zeros(len(t))
     rows = max(1, CHUNK // max(len(t), *(clusters for clusters, _ in of_key)))
     for start in range(0, resamples, rows):

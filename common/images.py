@@ -28,7 +28,7 @@ from collections.abc import Iterable
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, overload
 
 from common.errors import UsageError, one_line
 from common.files import check_regular, some, why
@@ -196,6 +196,14 @@ def is_whole(img, path):
 READ_LIMIT = 120.0  # seconds that reading one file may take while files are checked: a disk that answers needs far less
 
 
+@overload
+def check_all(
+    paths: Iterable, workers: int = 8, skip_bad: Literal[False] = False, limit: float = READ_LIMIT
+) -> dict: ...
+@overload
+def check_all(
+    paths: Iterable, workers: int = 8, *, skip_bad: Literal[True], limit: float = READ_LIMIT
+) -> tuple[dict, dict]: ...
 def check_all(
     paths: Iterable, workers: int = 8, skip_bad: bool = False, limit: float = READ_LIMIT
 ) -> dict | tuple[dict, dict]:

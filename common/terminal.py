@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from common.errors import UsageError, WorkError, missing_package, one_line
 
@@ -107,7 +107,7 @@ def to_nowhere(stream):
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def flags_of(flags: dict[str, object], kind: type) -> dict[str, object]:
+def flags_of(flags: dict[str, Any], kind: type) -> dict[str, Any]:
     """Those of some flags {name: value} that a dataclass has a field of the same name for: {field: value}."""
     return {field.name: flags[field.name] for field in fields(kind) if field.name in flags}
 

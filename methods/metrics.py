@@ -86,7 +86,7 @@ def rounded_luma(image):
     """Y of YIQ in whole steps of 255, (B, 1, H, W). Summed in float32 from red to blue, each product and sum rounded
     once (a fused multiply-add), as the published scores were: 299 R + 587 G + 114 B meets ties, which the last digit
     decides. Its gradient is that of the luma before the rounding, whose own is 0."""
-    y = 0
+    y = image.new_zeros(1)
     for channel, weight in zip(image.split(1, 1), image.new_tensor([0.299, 0.587, 0.114]).double()):
         y = (y + channel.double() * weight).float()
     y = y * 255

@@ -29,6 +29,8 @@ class Binomial(nn.Module):
     """Each channel filtered with [1 2 1] x [1 2 1] / 16 and halved. `pad`:
     2 mirrored (ST-LPIPS) or 1 zero (L2 pooling)."""
 
+    kernel: torch.Tensor
+
     def __init__(self, channels, pad, mode):
         super().__init__()
         self.pad, self.mode = (pad,) * 4, mode
@@ -47,6 +49,7 @@ class BlurredConv(nn.Conv2d):
     where the map between has an odd side, and else the mean of that map's last two rows.
     """
 
+    padding: tuple[int, int]
     whole, end = torch.tensor([1.0, 2.0, 1.0]) / 4, torch.tensor([1.0, 1.0]) / 2
 
     def forward(self, x):
@@ -75,6 +78,8 @@ class MaxPoolDense(nn.MaxPool2d):
     """MaxPool2d of stride 1. On a CPU maxima of shifted maps, first along one axis, then along the other: the same
     numbers, to the bit, in a ninth to a twelfth of the time. With a gradient PyTorch's own, which gives it to one of
     equal maxima, not in parts."""
+
+    kernel_size: int
 
     def __init__(self, side):
         super().__init__(side, 1)

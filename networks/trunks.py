@@ -96,7 +96,8 @@ class ConvNextTrunk(nn.Module):
         self.model, self.layers = model, sum(len(s.blocks) for s in model.stages)
 
     def forward(self, x, last, embedding):
-        m, blocks = self.model, []
+        m = self.model
+        blocks: list[torch.Tensor] = []
         last_run = self.layers - 1 if embedding else last
         x = m.stem(x)
         for stage in m.stages:

@@ -141,7 +141,7 @@ def of_pairs(dataset, chosen, perturbations, mode, *, resize=None, workers=0, sh
                 waiting.clear()
                 check_stopped()
 
-        files = [tuple(str(dataset.path(rel)) for rel in names[i]) for i in lacking]
+        files = [(str(dataset.path(dis)), str(dataset.path(ref))) for dis, ref in (names[i] for i in lacking)]
         if files:
             registrations(files, perturbations, mode, resize, workers, shown, keep)
 
@@ -173,7 +173,7 @@ def is_there(path):
 
 def write_companion(path, dataset, indices, registered, model, method):
     """Write what was done to each pair of a finished score file: registered {index: Registration}."""
-    rows = [SHOWN]
+    rows: list[Sequence] = [SHOWN]
     for i in indices:
         r, done = registered[i], fits(registered[i], model)
         why = "" if done else r.why or f"what is left is too small for {method}"

@@ -165,7 +165,7 @@ def settled(model, prepared, run):
     return precision.settled(model, begun, lambda m: plan(m, prepared, tried, default_batch(m.options.device))[0])
 
 
-def open_outputs(model, weights, prepared, run):
+def open_outputs(model, weights, prepared, run: Run):
     """-> ({(column name, perturbation): Output}, batch size): the batch size asked for, else that of a partial file
     that is to be continued, else the device's default."""
     folder, outputs = Path(run.savedir), {}

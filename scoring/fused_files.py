@@ -10,7 +10,7 @@ from methods.model import ALIGNED, Column, Model
 from scorefiles import write
 from scorefiles.document import of_fused
 from scorefiles.read import stem
-from scoring.settings import TableRow
+from scoring.settings import Run, TableRow
 
 
 def factors_of(fusion, columns):
@@ -50,7 +50,7 @@ def scores(fusion, factors, values, where=lambda factor, i: f"{factor}: pair {i 
     return fused.combine(fusion, values, {f: c.higher_is for f, c in factors.items()}, where=where)
 
 
-def of_run(fusion, rows, prepared, run):
+def of_run(fusion, rows, prepared, run: Run):
     """Write the fused score files of a dataset from the rows of its factors -> [settings.TableRow] for the report.
 
     rows: those of the run. Only pairs that all factors have are fused; the file stays partial

@@ -82,7 +82,12 @@ def windows(image):
 
 
 def score(
-    features: Callable, distorted: Path, reference: Path, distance: str, perturbation: str, pct: float = 1.0
+    features: Callable,
+    distorted: Path | str,
+    reference: Path | str,
+    distance: str,
+    perturbation: str,
+    pct: float = 1.0,
 ) -> float:
     """One score: features(x) -> list of blocks of one window (1, 3, 224, 224); the two paths;
     names as on the command line."""

@@ -384,7 +384,8 @@ def pairwise(measured, settings):
 def _under_other_mappings(measured, scope, a, b, settings):
     """{mapping: cell of the difference of plcc_fit} under the mappings that are not settings.fit, judged by the
     critical values of the table that is printed: so only the mapping differs."""
-    family, out = measured.judged[scope][1], {}
+    family = measured.judged[scope][1]
+    out: dict[str, dict] = {}
     for name in MAPPINGS:
         if name == settings.fit:
             continue
@@ -392,12 +393,14 @@ def _under_other_mappings(measured, scope, a, b, settings):
         contrast = scopes and Contrast(scopes[scope], a, b)
         estimate = contrast.of(scopes[scope].estimate) if contrast else np.nan
         error = jackknife_error(contrast.of(scopes[scope].jackknife)) if contrast else np.nan
-        if family is None or not np.isfinite([estimate, error]).all():
+        if family is None or not (np.isfinite(estimate) and np.isfinite(error)):
             out[name] = {"refused": "no value: no monotonic fit, or constant predictions or labels in a reference"}
             continue
-        criticals = [family[key] for key in ("critical", "critical_error", "lenient")]
-        [verdict] = verdicts(np.array([estimate]), np.array([error]), *criticals, settings.margin)
-        wide = family["critical"] * error
+        critical, critical_error, lenient = (family[key] for key in ("critical", "critical_error", "lenient"))
+        [verdict] = verdicts(
+            np.array([estimate]), np.array([error]), critical, critical_error, lenient, settings.margin
+        )
+        wide = critical * error
         out[name] = {
             "value": float(estimate),
             "error": float(error),

@@ -42,7 +42,7 @@ def svg(draw, height, name, columns=1, rows=1, **options):
     import matplotlib
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context(STYLE | {"svg.hashsalt": name}):
+    with matplotlib.rc_context(STYLE | {"svg.hashsalt": name}):  # type: ignore[arg-type]  # keys as literals
         figure = Figure(figsize=(WIDTH, height), layout="constrained")
         draw(figure, figure.subplots(rows, columns, squeeze=False, **options))
         out = io.StringIO()

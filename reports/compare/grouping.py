@@ -120,7 +120,7 @@ def _template(dataset, file, spread):
     )
 
 
-def _group(key, files, template, labelled, similarity):
+def _group(key: tuple[str, str, float | None], files, template, labelled, similarity):
     predictions, floors, no_floors, better = [], {}, {}, []
     for file, pairs, floor in files:
         if file.protocol != template.file.protocol:
@@ -142,7 +142,8 @@ def _group(key, files, template, labelled, similarity):
             )
     from datasets import dataset_note
 
-    types, std = template.types, template.spread
+    types = template.types
+    std, spread, no_std = (None, None, template.spread) if isinstance(template.spread, str) else (*template.spread, "")
     notes = [
         f"labels: higher is {labelled}",
         f"predictions: higher is worse{', but better for ' + ', '.join(better) if better else ''}",
@@ -158,7 +159,9 @@ def _group(key, files, template, labelled, similarity):
         labelled,
         tuple(notes),
         template.images,
-        *((None, None, std) if isinstance(std, str) else (*std, "")),
+        std,
+        spread,
+        no_std,
         floors,
         no_floors,
     )

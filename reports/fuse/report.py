@@ -52,7 +52,8 @@ def intervals_note(report):
 
 def sections(report):
     """[(title, heads or None, rows)] of a report: rows of strings under heads, or lines of text."""
-    tried, parts = report["tried"], []
+    tried = report["tried"]
+    parts: list[tuple[str, tuple | None, list]] = []
     parts.append(
         (
             "Held out: chosen without the dataset it is reported for",

@@ -4,7 +4,7 @@ Which score file fills a cell is said by paper/tables.csv, and by nothing else. 
 """
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -64,7 +64,7 @@ class Cell:
         return None if self.score is None or self.published is None else self.score - self.published
 
 
-def published(tables: Sequence[str]) -> list[Cell]:
+def published(tables: Collection[str]) -> list[Cell]:
     """The cells of the given tables in printed order, still without scores."""
     with open(PAPER, newline="", encoding="utf-8") as file:
         rows: list[dict[str, Any]] = [row for row in csv.DictReader(file) if row["table"] in tables]
@@ -173,7 +173,7 @@ def summarise(cells: Sequence[Cell], folders: Folders) -> dict:
     }
 
 
-def select(cells: Sequence[Cell], only: Sequence[str]) -> Sequence[Cell]:
+def select(cells: list[Cell], only: Sequence[str]) -> list[Cell]:
     """The cells of some methods, given as run.py's -m (dinov1) or as in a score file's name (dinov1_l2)."""
     names = {name for c in cells for name in (c.model_flag, c.method)}
     for name in only:

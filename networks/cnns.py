@@ -7,7 +7,8 @@ need packages that they do not name; the files themselves are read where those p
 methods/metrics.py says which metric uses what; models.py takes `stlpips_trunk` as a backbone.
 """
 
-from functools import reduce
+import math
+from functools import lru_cache, reduce
 
 import torch
 import torch.nn.functional as F
@@ -345,16 +346,61 @@ def pixels(weights_dir, device, protocol, random_seed):
     return lambda x: [x]
 
 
+ORIENTATIONS = SCALES = 4  # of FSIM's filters
+# of Rayleigh's parameter: mean plus two standard deviations, by the factor of Kovesi's code for this measure
+NOISE_LEVEL = (math.sqrt(math.pi / 2) + 2 * math.sqrt(2 - math.pi / 2)) / 1.7
+
+
+def log_gabor(height, width, dtype, device):
+    """piq's filters, for real transforms: complex (2, orientations, scales, H, W // 2 + 1), the even parts and the odd;
+    and the power (orientations, 1, 1, 1) of white noise that passes one orientation, over that at its finest scale.
+
+    A filter has a real response of its even part beside an imaginary one of its odd part: as two real transforms they
+    cost what the complex one does, and leave their values side by side.
+    """
+    from piq.fsim import _construct_filters
+
+    with torch.inference_mode(False), torch.no_grad():  # kept for images with a gradient and without
+        whole = _construct_filters(torch.empty(1, 1, height, width, dtype=dtype, device=device))
+        opposite = whole.flip((2, 3)).roll((1, 1), (2, 3))  # at the negative frequencies
+        parts = torch.cat([torch.complex(whole + opposite, 0 * whole), torch.complex(0 * whole, opposite - whole)]) / 2
+        kernels = torch.fft.ifft2(whole).real.unflatten(1, (ORIENTATIONS, SCALES)) * math.sqrt(height * width)
+        passed = kernels.sum(2, keepdim=True).square().sum((0, 3, 4))
+        finest = whole.unflatten(1, (ORIENTATIONS, SCALES))[0, :, :1].square().sum((2, 3))
+        noise = (passed / finest)[..., None, None]
+        return parts.unflatten(1, (ORIENTATIONS, SCALES))[..., : width // 2 + 1].contiguous(), noise
+
+
+def phase_congruency(y, filters, noise):
+    """Phase congruency (B, 1, H, W) of luma y (B, 1, H, W), 0 to 255. filters, noise: of `log_gabor`.
+
+    Source: Kovesi, Image features from phase congruency (Videre 1999), as Zhang et al. (FSIM, TIP 2011) and piq use it.
+    """
+    spectrum = torch.fft.rfft2(y)[:, None, None]
+    even, odd = torch.fft.irfft2(spectrum * filters, s=y.shape[2:]).unbind(1)  # (B, orientations, scales, H, W)
+    amplitude, tiny = (even.square() + odd.square()).sqrt(), torch.finfo(y.dtype).eps
+    sum_even, sum_odd = even.sum(2, keepdim=True), odd.sum(2, keepdim=True)
+    squared = sum_even.square() + sum_odd.square()
+    length = squared.sqrt() + tiny
+    across = (even * sum_odd - odd * sum_even).abs().sum(2, keepdim=True)
+    median = amplitude[:, :, :1].flatten(3).square().median(-1).values[..., None, None]
+    threshold = NOISE_LEVEL * (median / math.log(2) * noise).sqrt()
+    energy = ((squared - across) / length - threshold).relu()
+    return (energy.sum((1, 2)) + tiny)[:, None] / (amplitude.sum((1, 2)) + tiny)[:, None]
+
+
 def phases(weights_dir, device, protocol, random_seed):
     """FSIMc's maps of one image, so that a reference's are made once:
     phase congruency, gradient, chroma I and Q, the image."""
-    from piq.fsim import _construct_filters, _phase_congruency
     from piq.functional import gradient_map, rgb2yiq, scharr_filter
+
+    filters = lru_cache(maxsize=4)(log_gabor)  # a dataset's images are of few sizes
 
     def maps(x):
         small = F.avg_pool2d(x * 255, max(1, round(min(x.shape[2:]) / 256)))
         y, i, q = rgb2yiq(small).split(1, 1)
         scharr = scharr_filter(device=x.device, dtype=x.dtype)
-        return [_phase_congruency(y, _construct_filters(y)), gradient_map(y, torch.stack([scharr, scharr.mT])), i, q, x]
+        phase = phase_congruency(y, *filters(*y.shape[2:], y.dtype, y.device))
+        return [phase, gradient_map(y, torch.stack([scharr, scharr.mT])), i, q, x]
 
     return maps

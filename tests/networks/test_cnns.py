@@ -239,3 +239,16 @@ def test_a_dense_pool_is_the_pool_of_torch(side):
     flat = torch.ones(1, 1, 4, 4, requires_grad=True)  # all are equal: the gradient goes to one of each window
     dense(flat).sum().backward()
     assert flat.grad.sum() == (5 - side) ** 2 and set(flat.grad.flatten().tolist()) <= {0.0, 1.0}
+
+
+@pytest.mark.numeric
+@pytest.mark.parametrize("height, width", [(288, 288), (255, 256), (192, 171), (40, 64)])
+def test_phase_congruency_is_piqs(height, width):
+    """In float64, where the two orders of adding differ by 1e-14 of a map near 1."""
+    from piq.fsim import _construct_filters, _phase_congruency
+
+    y = 255 * torch.rand(2, 1, height, width, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    y = torch.nn.functional.avg_pool2d(y, 3, 1, 1)
+    expected = _phase_congruency(y, _construct_filters(y))
+    got = cnns.phase_congruency(y, *cnns.log_gabor(height, width, y.dtype, y.device))
+    torch.testing.assert_close(got, expected, rtol=0, atol=1e-11)

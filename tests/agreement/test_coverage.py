@@ -35,8 +35,8 @@ needs_scores = pytest.mark.skipif(not SCORES.is_dir(), reason="the authors' rele
 @pytest.mark.slow
 @pytest.mark.parametrize("references, simulations", [(5, 200), (10, 200), (25, 300), (50, 200)])
 def test_coverage_with_some_of_pipals_references(references, simulations):
-    """What docs/compare.md states: references drawn from PIPAL's 200, 40 images each, six metrics; the truth is what
-    all 23,200 pairs give. All 15 differences of a coefficient at once, and the 45 of three coefficients."""
+    """What docs/compare-method.md states: references drawn from PIPAL's 200, 40 images each, six metrics; the truth is
+    what all 23,200 pairs give. All 15 differences of a coefficient at once, and the 45 of three coefficients."""
     methods = ("dinov1_l2", "clip_vitb32_l2", "fsim", "psnr", "stlpips_alex", "embed_dinov1_cos")
     label, predictions, names = released("pipal", methods)
     truth = {name: r.estimate for name, r in cluster_bootstrap(label, predictions, names).items()}

@@ -84,8 +84,8 @@ METRICS = ("clip_vitb32_l2", "clip_vitb32_wsd", "deep_wsd_eff", "deep_wsd_vgg", 
 PIPAL = ("clip_vitb32_l2", "dinov1_l2", "fsim", "psnr", "stlpips_alex")
 
 
-def test_what_docs_compare_says_of_the_released_scores():
-    """The errors of reviewers' tests on the authors' score files, as docs/compare.md states them."""
+def test_what_docs_compare_method_says_of_the_released_scores():
+    """The errors of reviewers' tests on the authors' score files, as docs/compare-method.md states them."""
     scores = SHARED / "paper" / "scores"
     if not scores.is_dir():
         pytest.skip(f"{scores} is not there: the authors' score files")
@@ -102,5 +102,5 @@ def test_what_docs_compare_says_of_the_released_scores():
         said.append(f"{reviewers['times']['least']:.1f} to {reviewers['times']['most']:.1f} on {title}")
         disagree += sum(row["sheikh"]["disagrees"] for row in reviewers["pairwise"])
         tests += len(reviewers["pairwise"])
-    text = " ".join((ROOT / "docs" / "compare.md").read_text(encoding="utf-8").split())
+    text = " ".join((ROOT / "docs" / "compare-method.md").read_text(encoding="utf-8").split())
     assert ", ".join(said) in text and f"{disagree} of {tests} of Sheikh's tests decide otherwise" in text

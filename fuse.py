@@ -8,7 +8,7 @@
 What is reported for a dataset was chosen on the other datasets, over all their perturbations at once; numbers of data
 that took part in the choice stand at the end and are labelled "in sample". How exponents are chosen is said in
 agreement/exponents.py, what a factor enters the product with in methods/fused.py. Intervals are of paired differences,
-by a bootstrap over references (agreement/bootstrap.py).
+over references, and hold for all lines at once (agreement/simultaneous.py).
 """
 
 import argparse

@@ -9,6 +9,7 @@ fits          monotonic mappings from predictions to labels       stability   ra
 bootstrap     resamples of references                             exponents   exponents of a product of scores
 simultaneous  intervals, p and verdicts of many differences       ceiling     what labels of that noise allow
 significance  classical tests of dependent correlations           reviewers   F-tests, outliers, Fisher's intervals
+across        ranks and mean differences over datasets
 """
 
 from agreement.bootstrap import Resampled, cluster_bootstrap, mean_over_clusters, ratio, resample

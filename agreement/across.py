@@ -24,8 +24,7 @@ def friedman_nemenyi(scores: ArrayLike, level: float = 0.95) -> Ranks:
     """Ranks of scores (datasets, metrics), higher = better.
 
     Raises ValueError for fewer than 2 datasets or 3 metrics, or a dataset without a score. Source: Demsar 2006,
-    Statistical
-    comparisons of classifiers over multiple data sets, Journal of Machine Learning Research 7, 1-30.
+    Statistical comparisons of classifiers over multiple data sets, Journal of Machine Learning Research 7, 1-30.
     """
     from scipy import stats
 
@@ -56,9 +55,8 @@ def random_effects(differences: ArrayLike, errors: ArrayLike, level: float = 0.9
     """Mean of differences (N,) with standard errors (N,) of N datasets -> Effect.
 
     Between datasets: DerSimonian and Laird 1986 (Controlled Clinical Trials 7, 177-188). Interval: Hartung and Knapp
-    2001
-    (Statistics in Medicine 20, 3875-3889), Student's t with N - 1 degrees of freedom. Raises ValueError for fewer
-    than 2.
+    2001 (Statistics in Medicine 20, 3875-3889), Student's t with N - 1 degrees of freedom. Raises ValueError for fewer
+    than 2, or an error that is 0.
     """
     from scipy import stats
 

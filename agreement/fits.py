@@ -64,17 +64,16 @@ def _cubic_units(p, c, xc, xs, yc, ys):
 
 
 class Mapping(NamedTuple):
-    """A family of curves: basis(x, *searched) (N, coefficients), its parameters in the data's units,
-    how many there are."""
+    """A family of curves: basis(x, *searched) (N, coefficients), its parameters in the data's units, how many there
+    are."""
 
     basis: Callable
     units: Callable
     searched: int  # 2: place and log width; 0: linear
     parameters: int
     formula: str
-    rising: Callable | None = (
-        None  # (x, y) -> the coefficients of the best curve that falls nowhere, where it can be had
-    )
+    # (x, y) -> the coefficients of the best curve that falls nowhere, where it can be had
+    rising: Callable | None = None
 
 
 MAPPINGS = {
@@ -90,11 +89,10 @@ class Fit:
 
     name: str
     parameters: tuple  # b1, b2, ... of MAPPINGS[name].formula, in the data's units
-    converged: (
-        bool  # the winning start ended at a minimum; otherwise the curve is not the best one, and is not reported
-    )
-    unbounded: str  # at which end ("low", "high", "both") the data do not level off: the curve is good, its parameters
-    # arbitrary, as an asymptote or the place is out of sight; "step": it levels off too abruptly for a width; or ""
+    converged: bool  # the winning start ended at a minimum; otherwise the curve is not the best one, nor reported
+    # at which end ("low", "high", "both") the data do not level off: the curve is good, its parameters arbitrary, as an
+    # asymptote or the place is out of sight; "step": it levels off too abruptly for a width; or ""
+    unbounded: str
     starts: int  # how many starts were tried ...
     agreeing: int  # ... and how many of them ended at the winner's minimum
     monotonic: bool  # rises between the smallest and the largest prediction, and falls nowhere

@@ -5,7 +5,8 @@ uncertainty of each subjective score, and needs no mapping between the scales of
 
 Source: Krasula, Fliegel, Le Callet, Klima 2016 (QoMEX), On the accuracy of objective image and video quality models.
 There, areas and rates are compared by tests that take the pairs of images as independent. Each image is in thousands of
-pairs, so here the interval and the p-value come from the bootstrap over references instead.
+pairs, so here they are functions of the references drawn (bootstrap.Resampled), and judged as all others are
+(simultaneous.py).
 """
 
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ import numpy as np
 from agreement.bootstrap import RESAMPLES, resample
 from agreement.correlations import checked
 
-BINS = 512  # of |difference of predictions|, by quantiles: only the resamples' areas are binned, estimates are exact
+BINS = 512  # of |difference of predictions|, by quantiles: areas without a reference or of a resample are binned
 BLOCK = 2_000_000  # pairs of images taken at a time; KADID-10k has 51 million
 STATISTICS = ("different_similar", "better_worse", "correct")
 KINDS = SIMILAR, RIGHT, WRONG, EQUAL = range(4)  # of a pair: not different, or different and judged so

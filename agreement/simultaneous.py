@@ -6,22 +6,23 @@
     family.verdict(margin=0.01)     # (F,) better, worse, equivalent, not shown different, undecided
 
 One method decides interval, p and verdict. A difference d of two metrics has the standard error s of the jackknife over
-clusters, and the interval d -+ c s, with one c for the family: the smaller of two, each of which keeps all F intervals
-at once.
+clusters, and the interval d -+ c s, with one c for the family: the smaller of two, each of which is made so that all F
+intervals hold at once.
 
 - max-t: the clusters are resampled, and in every resample each difference is divided by its own standard error there,
   both to first order, from what leaving each cluster out does to it. c is the 95 % quantile of the largest of the F: it
   knows that differences go together, and that errors are sure of themselves or not. p is the share of resamples whose
   largest is beyond |d| / s, never below 1 / (resamples + 1).
-- Bonferroni: c is Student's quantile, clusters - 1 degrees of freedom, at 5 % / F. It knows nothing of either, and is
-  the smaller where clusters are few, or where one difference of the family hangs on hardly any of them and would
-  widen all.
+- Bonferroni: c is Student's quantile, clusters - 1 degrees of freedom, at 5 % / F. It does not know that differences
+  go together, takes errors as those of normal data, and is the smaller where clusters are few, or where one difference
+  of the family hangs on hardly any of them and would widen all.
+
+That the smaller of the two still holds all is no theorem, as the c of max-t hangs on the data. What was seen, with 25
+references drawn from PIPAL's, 40 images each: all differences at once in 93 to 96 % of simulations
+(tests/agreement/test_coverage.py, --slow; 5 to 50 references in docs/compare-method.md).
 
 p_stepdown is the same among the differences that are not larger (Romano, Wolf; Holm): never larger than p, without an
 interval of its own.
-
-With 25 references drawn from PIPAL's, 40 images each, all differences at once were held in 93 to 96 % of simulations
-(tests/agreement/test_coverage.py, --slow); by a max-t whose errors are not those of the resample, in 90 %.
 
 Sources: Romano, Wolf 2005 (Econometrica 73, 1237-1282; studentised step-down max-t); Efron 1982 (The jackknife, the
 bootstrap and other resampling plans, SIAM, chapter 10; bootstrap-t) and Cameron, Gelbach, Miller 2008 (Review of
@@ -189,7 +190,7 @@ def judge(contrasts: Sequence[Contrast], resamples: int = RESAMPLES, level: floa
 
 
 def decided(contrasts: Sequence[Contrast], resamples: int, most: int = MOST_RESAMPLES) -> Family:
-    """`judge` with more and more resamples, until no verdict hangs on their number or there are `most`."""
+    """`judge` with more and more resamples, until none is undecided or there are `most`."""
     family = judge(contrasts, resamples)
     while family.undecided.any() and resamples < most:
         resamples = min(2 * resamples, most)

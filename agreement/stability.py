@@ -5,7 +5,7 @@ SRCC alone is no such measure: it can rise under a rotation while most images ch
 out:
 
 - the change of each coefficient: put plain and perturbed predictions through bootstrap.cluster_bootstrap as two
-metrics;
+  metrics;
 - flip_rate: share of pairs of distorted images of one reference that swap their order;
 - floor_percentile: how bad the metric finds a reference against its own perturbed self, among the real distortions.
 """

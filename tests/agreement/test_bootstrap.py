@@ -161,8 +161,8 @@ def test_coverage_with_200_references():
 
 
 @pytest.mark.slow
-def test_coverage_with_25_references_is_what_compare_states():
-    """25 clusters carry less than they say: compare.py prints 92-94 % for percentile and 89-92 % for BCa intervals."""
+def test_quantiles_of_25_references_promise_too_much():
+    """Why they are not compare.py's: percentile and BCa intervals of 95 % hold less often than that."""
     shares = coverage(25, simulations=1000, seed=2)
     print(shares)
     for key, share in shares.items():

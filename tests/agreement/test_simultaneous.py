@@ -30,8 +30,11 @@ def linear(values, seed=0):
 
 
 def test_interval_p_and_verdict_never_contradict_each_other():
-    for seed, better in ((0, 0.0), (1, 0.5), (2, 0.8)):
-        family = judge(all_pairs(cluster_bootstrap(*made(6, seed=seed, better=better), resamples=500), 6))
+    methods = set()
+    for clusters, seed, better in ((30, 0, 0.0), (30, 1, 0.5), (60, 2, 0.8), (5, 3, 0.95), (9, 4, 0.95)):
+        data = made(6, clusters, seed=seed, better=better)
+        family = judge(all_pairs(cluster_bootstrap(*data, resamples=500), 6))
+        methods.add(family.method)
         outside = (family.low > 0) | (family.high < 0)
         np.testing.assert_array_equal(outside, family.p <= 0.05)
         verdicts = family.verdict()
@@ -40,6 +43,7 @@ def test_interval_p_and_verdict_never_contradict_each_other():
             "undecided",
         }
         assert (family.p_stepdown <= family.p + 1e-12).all() and (family.p >= family.floor - 1e-15).all()
+    assert methods == {"max-t", "Bonferroni"}
 
 
 def test_a_single_difference_is_students_interval_of_the_jackknife():

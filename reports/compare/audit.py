@@ -19,9 +19,8 @@ def stability(measured, settings):
     """For every perturbed group with its plain one:
     change of each coefficient, rank flips, noise floor -> list of dicts.
 
-    measured: {group name: evidence.Measured}. Both groups were resampled by the same seed over the same references, so
-    the resamples are paired and a change is a difference of resampled values; the changes of one perturbed group are a
-    family.
+    measured: {group name: evidence.Measured}. Both groups have the same references, so a change is a difference of two
+    coefficients over the same references drawn; the changes of one perturbed group are a family.
     """
     rows, plain = [], {m.group.dataset: m for m in measured.values() if m.group.perturbation == "none"}
     for measurement in measured.values():
@@ -178,8 +177,7 @@ def across(groups):
     """What the unperturbed groups say together of the metrics that all of them have -> dict, or {"refused": why}.
 
     Mean ranks with Nemenyi's critical difference for every coefficient, and the mean difference of each pair in CLAIM
-    with
-    every dataset taken as a draw from datasets like these. groups: descriptions by evidence.describe.
+    with every dataset taken as a draw from datasets like these. groups: descriptions by evidence.describe.
     """
     plain = [group for group in groups if group["perturbation"] == "none"]
     common = [m for m in plain[0]["metrics"] if all(m in group["metrics"] for group in plain)] if plain else []

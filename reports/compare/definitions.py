@@ -276,7 +276,7 @@ DEFINITIONS = {
         "distortion types",
         "The dataset's own codes or folder names. Coefficients within one type; the mapping is the one fitted to "
         "all pairs.",
-        "The dataset's own paper: see the README.",
+        "The dataset's own paper: run.py --list names it.",
     ),
     "different_similar": Definition(
         "AUC different/similar",

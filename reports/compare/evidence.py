@@ -1,15 +1,12 @@
 """What can be said of the metrics of a group, with what certainty: grouping.Group -> plain dicts, ready for JSON and
 reports.
 
-A coefficient is a cell {"value", "error", "interval": [low, high], "simultaneous": [low, high]}: error is its
-standard error
-(jackknife over references), interval its own 95 % interval, simultaneous that of all coefficients of the table at once.
-A difference of two metrics is a cell {"value", "error", "interval", "p", "p_stepdown", "verdict", "detectable",
-"end_error"},
-interval, p and verdict all from one family: the differences of one table (agreement/simultaneous.py). end_error is the
-Monte-Carlo standard error of the interval's ends. What cannot be given is {"refused": why}, so that no report shows a
-number
-that means nothing.
+A coefficient is a cell {"value", "error", "interval": [low, high], "simultaneous": [low, high]}: error is its standard
+error (jackknife over references), interval its own 95 % interval, simultaneous that of all coefficients of the table
+at once; without an error interval is None, and simultaneous not there. A difference of two metrics is a cell {"value",
+"error", "interval", "p", "p_stepdown", "verdict", "detectable", "end_error"}, interval, p and verdict all from one
+family: the differences of one table (agreement/simultaneous.py). end_error is the Monte-Carlo standard error of the
+interval's ends. What cannot be given is {"refused": why}, so that no report shows a number that means nothing.
 """
 
 from dataclasses import dataclass, field
@@ -39,16 +36,11 @@ from agreement.simultaneous import (
 from reports.compare.grouping import FEWEST_PAIRS, Group
 
 STATISTICS = ("plcc", "plcc_fit", "srcc", "krcc")
-SCOPES = (
-    "pooled",
-    "per_reference",
-    "within",
-)  # all pairs at once; mean over references; the same by Fisher's z, weighted
+# all pairs at once; mean over references; the same by Fisher's z, weighted
+SCOPES = ("pooled", "per_reference", "within")
 CLAIM = "srcc"  # the coefficient in which A beats B, and the one whose differences are looked at by distortion type
-TESTED = {
-    "plcc": plcc,
-    "srcc": srcc,
-}  # coefficients for which the classical tests are derived, or the usual approximation
+# coefficients for which the classical tests are derived, or the usual approximation
+TESTED = {"plcc": plcc, "srcc": srcc}
 NEARLY_ONE = 0.99
 ALPHA = 0.05
 
@@ -59,9 +51,8 @@ class Settings:
 
     resamples: int = RESAMPLES
     seed: int = 0
-    interval: str = (
-        "t"  # of single coefficients: t (agreement/simultaneous.py), percentile or bca; no verdict rests on it
-    )
+    # of single coefficients: t (agreement/simultaneous.py), percentile or bca; no verdict rests on it
+    interval: str = "t"
     fit: str = "logistic4"  # the mapping before plcc_fit
     most_resamples: int = MOST_RESAMPLES  # drawn where a verdict is too near zero for fewer
     margin: float | None = None  # differences within it are called equivalent where both one-sided tests say so
@@ -254,7 +245,8 @@ def coefficients_of(scopes, count, settings):
         if whole:
             family = judge([contrast for _, contrast in whole], settings.resamples)
             for (cell, contrast), low, high in zip(whole, family.low, family.high):
-                cell["simultaneous"] = list(back(contrast, low, high))
+                low, high = back(contrast, low, high)
+                cell["simultaneous"] = [max(low, -1.0), min(high, 1.0)]
     return out
 
 
@@ -425,8 +417,7 @@ def _warnings(row, name, group):
     if tests["r23"] > NEARLY_ONE:
         yield (
             f"{name}: the two predictions correlate by {tests['r23']:.4f} > {NEARLY_ONE}: the tests divide by what "
-            f"little "
-            "they do not share, and call the smallest difference significant"
+            "little they do not share, and call the smallest difference significant"
         )
     if "refused" in tests or "refused" in difference:
         return
@@ -455,8 +446,8 @@ def _warnings(row, name, group):
 
 def _spread(group):
     """What the labels' spreads are, and the images whose spread is zero: no certainty follows from it, so they are
-    left out of
-    what needs a spread (Krasula's analysis, RMSE*, the outlier ratio), and of nothing else."""
+    left out of what needs a spread (Krasula's analysis, RMSE*, the outlier ratio, the noise ceiling), and of nothing
+    else."""
     if group.std is None:
         return {"refused": group.no_std}
     zero = [image for image, std in zip(group.images, group.std) if std == 0]

@@ -105,7 +105,7 @@ def page(results: dict, measured: dict[str, Measured]) -> str:
         f"<p>Of a coefficient: its own {link(INTERVALS[settings['interval']], '95 % interval')} "
         f"({settings['interval']}). Of a "
         f"difference: {link('simultaneous', 'intervals of a whole table at once')}, which decide every "
-        f"{link('verdict', 'verdict')}. The references are resampled {settings['resamples']} times, seed "
+        f"{link('verdict', 'verdict')}. The references are resampled {settings['resamples']} times or more, seed "
         f"{settings['seed']}. "
         f"{link('plcc_fit')}: after {link(settings['fit'])}. Every column's name leads to its definition and "
         f"reference.</p>",
@@ -264,7 +264,7 @@ def _group(group, measurement, settings, options):
         )
     yield '<div class="figures">' + drawn(
         figures.forest(group, order),
-        f"Coefficients. Thick: {link('interval', '95 % of each alone')}; thin: "
+        f"Coefficients. Thick: {link(INTERVALS[options.interval], '95 % of each alone')}; thin: "
         f"{link('simultaneous', '95 % of all at once')}; "
         f"{link('letters', 'letters')} as in the table"
         + (f"; dashed: {link('ceiling')}." if "refused" not in group["ceiling"] else "."),
@@ -273,7 +273,8 @@ def _group(group, measurement, settings, options):
         "".join(
             drawn(
                 figures.scatter(measurement, metrics.index(metric), options),
-                f"Curve: {link(options.fit)}; band: {link('interval', '95 % over references')}; dotted: not monotonic.",
+                f"Curve: {link(options.fit)}; band: {link('percentile', '95 % over references')}; dotted: not "
+                "monotonic.",
             )
             for metric in order
         )
@@ -289,7 +290,7 @@ def _group(group, measurement, settings, options):
             + "".join(
                 drawn(
                     figures.bars(group, metric),
-                    f"{link('srcc')} with {link('interval', '95 % intervals')}; in brackets: "
+                    f"{link('srcc')} with {link(INTERVALS[options.interval], '95 % intervals')}; in brackets: "
                     f"{link('pairs', 'references')}.",
                 )
                 for metric in order
@@ -496,7 +497,8 @@ def _stability(rows, options):
         + "".join(
             drawn(
                 figures.curves(rows, dataset, perturbation),
-                f"{link('srcc')} and {link('flips')} with {link('interval', '95 % intervals')}; 0: plain.",
+                f"{link('srcc')} and {link('flips')} with {link(INTERVALS[options.interval], '95 % intervals')}; 0: "
+                "plain.",
             )
             for dataset, perturbation in dict.fromkeys((row["dataset"], row["perturbation"]) for row in given)
         )

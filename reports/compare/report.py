@@ -67,7 +67,7 @@ def verdict_text(cell, family=None):
 
 
 def family_text(group, scope, settings):
-    """What the intervals of a table hold for together."""
+    """What the intervals of a table, that of a scope of evidence.SCOPES, hold for together."""
     family = group["families"][scope]
     if family is None:
         return "no difference has an interval"
@@ -76,9 +76,9 @@ def family_text(group, scope, settings):
     of = count(pairs, "pair") + " of metrics"
     if settings["against"]:
         of = count(metrics - 1, "pair") + f" with {settings['against']}"
-    by = f"{len(group['types'])} types, SRCC" if scope == "types" else ", ".join(COLUMNS[name] for name in STATISTICS)
     text = (
-        f"95 % for {count(family['differences'], 'difference')} at once ({of} x {by}): "
+        f"95 % for {count(family['differences'], 'difference')} at once "
+        f"({of} x {', '.join(COLUMNS[name] for name in STATISTICS)}): "
         f"+-{family['critical']:.2f} standard errors, by "
     )
     if family["method"] == "Bonferroni":
@@ -94,9 +94,8 @@ def text(results):
     """What is printed by default: per group coefficients, fits and differences; then robustness; then the audit."""
     settings = results["settings"]
     head = (
-        f"Coefficients: 95 % intervals of each alone ({settings['interval']}), references resampled "
-        f"{settings['resamples']} "
-        f"times, seed {settings['seed']}. Differences: 95 % intervals of a table at once; {MARKS_TEXT}. "
+        f"Coefficients: 95 % intervals of each alone ({settings['interval']}). Differences: 95 % intervals of a table "
+        f"at once; {MARKS_TEXT}. References resampled {settings['resamples']} times or more, seed {settings['seed']}. "
         f"PLCC fitted: after {settings['fit']}. -: refused, the reason is in --format json and on the page; [-]: the "
         "same without any one reference, so that no error can be estimated."
     )
@@ -337,8 +336,7 @@ def spread_lines(spread):
     if spread["zero"]:
         yield (
             f"Zero for {len(spread['zero'])} of {spread['images']} images, which are left out of Krasula's analysis, "
-            f"RMSE* and "
-            f"outliers: {', '.join(name.rsplit('/', 1)[-1] for name in spread['zero'])}"
+            f"the noise ceiling, RMSE* and outliers: {', '.join(name.rsplit('/', 1)[-1] for name in spread['zero'])}"
         )
 
 

@@ -79,12 +79,12 @@ def check(first: str, second: str) -> tuple[pd.DataFrame, pd.DataFrame, list[Unu
 
 def check_text(files, worst):
     """The result of check() for a person."""
+    import pandas as pd
+
     from datasets import dataset_note
 
     named = dict.fromkeys(parse_name(name)[0] for name in files["file"])
     notes = "".join(f"{name}: {note}\n" for name in named if (note := dataset_note(name)))
-    import pandas as pd
-
     of = zip(files["pairs"], files["expected"])
     listed = files.drop(columns="expected").assign(pairs=[f"{n}/{N}" if pd.notna(N) and n < N else n for n, N in of])
     return notes + (

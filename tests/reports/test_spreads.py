@@ -105,7 +105,8 @@ def test_images_with_a_spread_of_zero_are_left_out_of_what_needs_one_and_of_noth
     page = tmp_path / "page.html"
     text = run(file, "--std-kind", "se", *FAST, "--html", page).stdout
     line = (
-        "Zero for 2 of 120 images, which are left out of Krasula's analysis, RMSE* and outliers: r00_3.png, r01_7.png"
+        "Zero for 2 of 120 images, which are left out of Krasula's analysis, the noise ceiling, RMSE* and outliers: "
+        "r00_3.png, r01_7.png"
     )
     assert line in words(text) and line in page.read_text().replace("&#x27;", "'")
     frame["std"] = 0.0

@@ -5,10 +5,15 @@ import json
 
 import numpy as np
 import pytest
+from places import ROOT
 from test_compare import FAST, results, run, table, write
 
+from agreement.bootstrap import cluster_bootstrap
+from agreement.simultaneous import VERDICTS
 from common.text import number
+from reports.compare import Settings
 from reports.compare.audit import overall
+from reports.compare.evidence import coefficients_of
 from reports.compare.report import p_text, verdict_text
 
 
@@ -120,3 +125,23 @@ def test_a_metric_that_disagrees_with_people_has_no_fitted_coefficient_but_all_o
     wrong = write(tmp_path, "toy_wrong", frame.assign(pred=-frame["pred"]))
     coefficients = results(four[0], wrong)["groups"][0]["coefficients"]["wrong"]["pooled"]
     assert coefficients["srcc"]["value"] < -0.8 and "no monotonic fit" in coefficients["plcc_fit"]["refused"]
+
+
+def test_no_interval_of_a_coefficient_goes_beyond_one():
+    """Without one reference the coefficient is 1, which has no Fisher's z: the interval is one of the coefficient."""
+    label, references = np.arange(40.0), np.repeat(np.arange(4), 10)
+    predictions = np.stack([label, label + 9 * np.sin(7 * label)])
+    predictions[0, :10] = predictions[0, :10][::-1]
+    pooled = cluster_bootstrap(label, predictions, references)
+    assert pooled["srcc"].jackknife[0, 0] == pytest.approx(1)
+    cells = coefficients_of({"pooled": {"srcc": pooled["srcc"]}}, 2, Settings())["pooled"]["srcc"]
+    for cell in cells:
+        (low, high), (all_low, all_high) = cell["interval"], cell["simultaneous"]
+        assert -1 <= all_low <= low < cell["value"] < high <= all_high <= 1
+
+
+def test_the_verdicts_are_explained_in_one_screen():
+    text = (ROOT / "docs" / "compare.md").read_text(encoding="utf-8")
+    lines = text.splitlines()
+    assert len(lines) <= 55 and max(map(len, lines)) <= 140
+    assert all(verdict in text for verdict in VERDICTS)

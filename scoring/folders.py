@@ -186,8 +186,8 @@ def comparisons(pairs: Sequence[FilePair], scores: Sequence[float], higher_is: s
     """Every two groups on the references they all have -> (references in common, [{a, b, difference, low, high,
     better}]).
 
-    The bootstrap is paired: both means from the same drawn references. Intervals hold for all comparisons together in
-    95 % (agreement/simultaneous.py). better: a, b, or TIE where the interval holds zero.
+    Differences are paired: both means over the same references. Intervals hold for all comparisons together in 95 %
+    (agreement/simultaneous.py). better: a, b, or TIE where the interval holds zero.
     """
     from itertools import combinations
 

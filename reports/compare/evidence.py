@@ -270,7 +270,7 @@ def describe(measured, settings):
         },
         "families": {scope: family for scope, (_, family) in measured.judged.items()},
         "letters": {name: _letters(metrics, of["pooled"][name], rows, name, settings) for name in STATISTICS},
-        "best": {name: _best(metrics, of["pooled"][name], rows, name) for name in STATISTICS},
+        "best": {name: _best(metrics, of["pooled"][name], rows, name, settings) for name in STATISTICS},
         "fits": {metric: _fits(group, m, measured.fits[m], settings) for m, metric in enumerate(metrics)},
         "types": {kind: _type(group, kind, of_type, settings) for kind, of_type in measured.types.items()},
         "pairwise": rows,
@@ -294,8 +294,11 @@ def _letters(metrics, of, rows, name, settings):
     return dict(zip(places, letters(different)))
 
 
-def _best(metrics, of, rows, name):
-    """The metrics that no other is shown to be better than: with 95 % certainty the truly best is among them."""
+def _best(metrics, of, rows, name, settings):
+    """The metrics that no other is shown to be better than: with 95 % certainty the truly best is among them. Empty
+    where not all pairs were compared."""
+    if settings.against is not None:
+        return []
     beaten = {row["b"] for row in rows if row["pooled"][name].get("verdict") == "better"}
     beaten |= {row["a"] for row in rows if row["pooled"][name].get("verdict") == "worse"}
     return [metric for m, metric in enumerate(metrics) if "value" in of[m] and metric not in beaten]

@@ -174,7 +174,7 @@ def _group(group, settings):
     )
     if any(group["letters"].values()):
         yield prose(f"  {LETTERS}")
-    for name in STATISTICS:
+    for name in STATISTICS if settings["against"] is None else ():
         best = ", ".join(group["best"][name]) or "-"
         yield prose(f"  As good as the best in {COLUMNS[name]} (no other is shown better): {best}")
     for scope, title in BY_REFERENCE.items():
@@ -438,12 +438,13 @@ def _latex_coefficients(group, settings):
         value = rf"\textbf{{{value}}}" if metric in group["best"][name] else value
         return value + (rf"\textsuperscript{{{share}}}" if share else "") + rf" {{\scriptsize {bounds(of)}}}"
 
+    bold = " Bold: no other metric is shown to be better." if any(group["best"].values()) else ""
     lettered = " Metrics that share a letter are not shown different." if any(group["letters"].values()) else ""
     return latex_table(
         ["Metric"] + [COLUMNS[name] for name in STATISTICS],
         [[escaped(metric)] + [cell(metric, name) for name in STATISTICS] for metric in group["metrics"]],
-        f"{escaped(group['name'])}: {group['pairs']} pairs of {count(group['references'], 'reference')}. Bold: no "
-        f"other metric is shown to be better.{lettered} Verdicts: {escaped(family_text(group, 'pooled', settings))}. "
+        f"{escaped(group['name'])}: {group['pairs']} pairs of {count(group['references'], 'reference')}."
+        f"{bold}{lettered} Verdicts: {escaped(family_text(group, 'pooled', settings))}. "
         r"Brackets: 95\,\% intervals of each coefficient over references.",
         ceiling_row(group, "Noise ceiling"),
     )

@@ -54,6 +54,15 @@ def test_against_one_metric_takes_fewer_differences_and_shorter_intervals(four):
     assert "it is not among m0, m1, m2, m3" in run(*four, *FAST, "--against", "m9").stderr
 
 
+def test_the_best_is_not_named_where_not_all_pairs_were_compared(four):
+    """One that no other was set beside is not shown worse either: that makes it no best one."""
+    group = results(*four, "--against", "m3")["groups"][0]
+    assert not any(group["best"].values()) and not any(group["letters"].values())
+    assert "As good as the best" not in run(*four, *FAST, "--against", "m3").stdout
+    latex = run(*four, *FAST, "--against", "m3", "--format", "latex").stdout
+    assert "Bold" not in latex and r"\textbf" not in latex
+
+
 def test_equivalent_within_a_margin(four):
     verdicts = {(row["a"], row["b"]): row["pooled"]["srcc"]["verdict"] for row in rows(*four, "--margin", ".1")}
     assert verdicts["m0", "m1"] == "equivalent" and verdicts["m0", "m3"] == "better"

@@ -113,13 +113,18 @@ def with_columns(built: list[Model], names: Sequence[str], options: Options) -> 
         method, distance, aligned = factor(name)
         how = replace(options, align="similarity") if aligned and options.align == "none" else options
         [model] = build([method], [distance] if distance else [], how)
-        same = next((m for m in built if m.name == model.name), None)
+        same = next((m for m in built if share_a_pass(m, model)), None)
         if same is None:
             built.append(model)
         elif model.columns[0].name not in [c.name for c in same.columns]:
             same.columns += model.columns
             same.min_side = max(same.min_side, model.min_side)
     return built
+
+
+def share_a_pass(one, other):
+    """Whether two models can be one, as methods that `build` is given together are."""
+    return one.name == other.name and (one.columns[0].align == "none" or one.min_side == other.min_side)
 
 
 # ---- backbones

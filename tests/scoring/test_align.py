@@ -169,15 +169,23 @@ def test_noise_floor_and_fused(capsys, dataset, tmp_path):
     assert fused.exists() and call(capsys, "-dat", dataset, "--verify", 3, fused)[0] == 0
 
 
-def test_what_is_left_too_small_for_the_method_stays_as_it_is(capsys, tmp_path):
-    """MS-SSIM needs 161: of 166 columns a shift by 6 leaves 160."""
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ("msssim", "psnr", "--align", "similarity"),
+        ("msssim-aligned", "psnr-aligned"),
+        ("psnr-aligned * msssim-aligned",),
+    ],
+)
+def test_what_is_left_too_small_for_the_method_stays_as_it_is(capsys, tmp_path, asked):
+    """MS-SSIM needs 161: of 166 columns a shift by 6 leaves 160. However methods are asked for, each has its own."""
     photograph = demo.photograph(*demo.PHOTOGRAPHS["astronaut"])[:170, :172].astype(np.uint8)
     Image.fromarray(photograph[:, :166]).save(tmp_path / "r.png")
     Image.fromarray(photograph[:, 6:172]).save(tmp_path / "d.png")
     (tmp_path / "small.csv").write_text("dis,ref,dmos\nd.png,r.png,1\n")
-    flags = ("-dat", tmp_path / "small.csv", "-m", "msssim", "psnr", "-sdir", tmp_path / "out")
-    assert call(capsys, *flags)[0] == 0
-    code, out, _ = call(capsys, *flags, "--align", "similarity")
+    flags = ("-dat", tmp_path / "small.csv", "-sdir", tmp_path / "out", "-m")
+    assert call(capsys, *flags, "msssim")[0] == 0
+    code, out, _ = call(capsys, *flags, *asked)
     assert code == 0 and "0 of 1 pairs aligned; 1 left as they are: what is left is too small for msssim" in out
     assert preds(tmp_path / "out/small_msssim.csv") == preds(tmp_path / "out/small_msssim-aligned.csv")
     assert preds(tmp_path / "out/small_psnr-aligned.csv") == {"d.png": 80.0}

@@ -156,13 +156,16 @@ class Worker:
 
     def collect(self):
         """In a thread: put (result, error) into answers as they come, so that the process can go on."""
-        try:
-            while True:
-                self.answers.put(self.connection.recv())
-                self.answered += 1
-        except (EOFError, OSError):
-            died = "a process that reads images died; if memory is short, use fewer --workers"
-            self.answers.put((None, WorkError(died)))
+        died = WorkError("a process that reads images died; if memory is short, use fewer --workers")
+        while True:
+            try:
+                reply = self.connection.recv()
+            except (EOFError, OSError):
+                return self.answers.put((None, died))
+            except Exception as error:  # one that cannot be put together again from its arguments
+                reply = None, error
+            self.answers.put(reply)
+            self.answered += 1
 
 
 def answer(function, connection):
@@ -172,16 +175,15 @@ def answer(function, connection):
         while True:
             item = connection.recv()
             try:
-                reply = function(item), None
+                connection.send((function(item), None))
             except Exception as error:
                 error.add_note(traceback.format_exc())
-                reply = None, error
-            connection.send(reply)
+                connection.send((None, error))
 
 
 @contextmanager
 def opencv_without_threads():
-    """Processes that are born in here can use OpenCV: born beside threads of its, they wait for ever for those."""
+    """Processes that are born in here can use OpenCV: born beside its threads, they wait for ever for those."""
     cv2 = sys.modules.get("cv2")  # who has not imported it has none
     threads = cv2.getNumThreads() if cv2 else 1
     if threads > 1:

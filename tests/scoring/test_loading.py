@@ -38,6 +38,25 @@ def test_an_exception_arrives_with_the_place_where_it_was_raised():
     assert "in no_four" in caught.value.__notes__[0]
 
 
+class Unusual(Exception):
+    def __init__(self, what, where):
+        super().__init__(f"{what} in {where}")
+
+
+def one_that_cannot_be_sent(item):
+    if item == 4:
+        raise Unusual("a fault", "a place")
+    return (lambda: item) if item == 6 else item
+
+
+def test_what_does_not_come_through_a_pipe_is_an_error_and_no_wait_for_ever():
+    """An exception that pickle cannot make again from its arguments, a result that it cannot send."""
+    with pytest.raises(TypeError, match="Unusual.*where"):
+        list(in_order(one_that_cannot_be_sent, range(9), workers=2))
+    with pytest.raises(Exception, match="lambda"):
+        list(in_order(one_that_cannot_be_sent, range(5, 9), workers=2))
+
+
 def killed_in_the_midst_of_an_answer(item):
     def half_of_it(connection, buffer):
         os.write(connection.fileno(), buffer[: len(buffer) // 2])

@@ -23,7 +23,7 @@ from common.terminal import Parser, check_writable, flags_of, run_main
 from common.text import count
 from methods import options
 from methods.build import on_device
-from methods.model import RANDOM, Options
+from methods.model import RANDOM, Options, refuse_auto
 from scoring import folders
 from scoring.fused_files import columns_of
 
@@ -150,6 +150,7 @@ def main(argv):
     args = arguments(argv)
     pairs, alone = pairs_of(args)
     options.check_device(args.device)
+    refuse_auto(args.precision)
     settings = Options(**flags_of(vars(args), Options) | {"device": "auto"})
     models, fusions = options.models_of(args.model, args.distance, settings)
     columns = list(columns_of(models, fusions)[0].values())

@@ -99,11 +99,7 @@ class Model:
 
     def load(self) -> Callable:
         """-> features(x): float (B, 3, H, W) in [0, 1] on the device -> distances.Features."""
-        if self.options.precision == AUTO:
-            raise UsageError(
-                "--precision auto: only a run over a dataset makes the trial that chooses; name one of "
-                f"{', '.join(models.PRECISIONS)}"
-            )
+        refuse_auto(self.options.precision)
         models.allow_tf32(self.options.precision == "tf32")
         return self.loader(self)
 
@@ -114,6 +110,15 @@ class Model:
         scores = together(names, f, g, self.options.protocol) if names else {}
         values = [scores[c.distance] if c.feature == "features" else c.compare(f, g) for c in columns]
         return [v.double().reshape(len(v), -1) for v in values]
+
+
+def refuse_auto(precision: str) -> None:
+    """UsageError for AUTO, where there is no dataset to make a trial on."""
+    if precision == AUTO:
+        raise UsageError(
+            "--precision auto: only a run over a dataset makes the trial that chooses; name one of "
+            f"{', '.join(models.PRECISIONS)}"
+        )
 
 
 def known_by(files: Sequence[dict]) -> list[dict]:

@@ -161,8 +161,9 @@ def settled(model, prepared, run):
     if model.options.precision != AUTO:
         return model
     tried = replace(run, dry_run=True)  # a plan without registrations
+    batch = run.batch_size or default_batch(model.options.device)
     begun = precision.of_files(model, prepared, run)
-    return precision.settled(model, begun, lambda m: plan(m, prepared, tried, default_batch(m.options.device))[0])
+    return precision.settled(model, begun, lambda usual: plan(usual, prepared, tried, batch)[0])
 
 
 def open_outputs(model, weights, prepared, run: Run):

@@ -12,7 +12,7 @@ from common.errors import WorkError
 from methods.build import build
 from methods.model import AUTO, Options
 from scoring import Scorer, precision
-from scoring.plan import ImageFile, Plan
+from scoring.plan import ImageFile, Plan, default_batch
 from scoring.precision import Trial, choice
 
 
@@ -103,6 +103,16 @@ def test_a_run_states_the_precision_and_goes_on_in_it(dataset, tmp_path, capsys,
     assert len(asked) == 2
 
 
+def test_a_trial_has_the_batch_size_of_the_run(dataset, tmp_path, capsys, monkeypatch):
+    batches = []
+    monkeypatch.setattr(precision, "trials", lambda model, plan, clock: batches.append(plan.batch))
+    monkeypatch.setattr(precision, "choice", lambda tried: ("paper", "by the test"))
+    flags = ["-m", "st_alexnet", "-d", "l2", "-sdir", tmp_path / "out", "--precision", "auto", "--dry-run"]
+    for asked in ([], ["--batch-size", 3]):
+        assert call(capsys, "-dat", dataset, *flags, "--device", "cpu", *asked)[0] == 0
+    assert batches == [default_batch("cpu"), 3] and default_batch("cpu") != 3
+
+
 def test_a_dry_run_makes_the_trial_and_no_file(dataset, tmp_path, capsys):
     flags = ["-m", "st_alexnet", "-d", "l2", "-sdir", tmp_path / "out", "--precision", "auto"]
     code, _, err = call(capsys, "-dat", dataset, *flags, "--dry-run")
@@ -112,7 +122,7 @@ def test_a_dry_run_makes_the_trial_and_no_file(dataset, tmp_path, capsys):
 def test_where_no_trial_is_made_auto_is_refused(dataset, tmp_path, capsys):
     command = ["-dat", dataset, "-m", "st_alexnet", "-d", "l2", "-sdir", tmp_path / "out", "--precision", "auto"]
     assert "the shards of a run must be of one precision; name it" in refused(capsys, *command, "--shard", "1/2")
-    pair = ["-ref", dataset.parent / "r0.png", "-dis", dataset.parent / "d0.png", "-m", "st_alexnet", "-d", "l2"]
+    pair = ["-ref", "not-there.png", "-dis", "not-there.png", "-m", "st_alexnet", "-d", "l2"]  # before images are read
     line = refused(capsys, *pair, "--precision", "auto", main=run_single_img.main)
     assert "name one of paper, fp32" in line
     with pytest.raises(Exception, match="name one of paper, fp32"):

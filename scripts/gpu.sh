@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What only a CUDA device can show, in one command that stops after 8 minutes (scripts/gpu.py says what):
+# What only a CUDA device can show, in one command that begins nothing more after 8 minutes (scripts/gpu.py says what):
 #
 #   bash scripts/gpu.sh                      seeded random weights; needs nothing but the requirements
 #   bash scripts/gpu.sh --weights-dir DIR    with these weights

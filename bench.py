@@ -98,12 +98,12 @@ def forward(args):
             )
         rate = max(flop / seconds[shape] for shape, (_, flop) in matrices.items())
         best = max(args.batches, key=lambda b: b / seconds[b])
-        speed = best / seconds[best]
+        fastest = best / seconds[best]
         yield (
             f"forward {name}",
-            f"{speed:.2f} windows/s at batch {best}, {flops / 1e9:.1f} GFLOP a window, {speed * flops / rate:.0%} "
+            f"{fastest:.2f} windows/s at batch {best}, {flops / 1e9:.1f} GFLOP a window, {fastest * flops / rate:.0%} "
             f"of matmul's {rate / 1e9:.0f} GFLOP/s ({', '.join(f'{b}: {b / seconds[b]:.2f}' for b in args.batches)})",
-            {"windows_per_s": speed, "share": speed * flops / rate, "matmul_flop_per_s": rate},
+            {"windows_per_s": fastest, "share": fastest * flops / rate, "matmul_flop_per_s": rate},
         )
 
 
@@ -275,7 +275,7 @@ def pipeline(args):
 
 def registering(args):
     """align() on one core of the CPU, in its time, on a photograph with noise under each perturbation, against scoring
-    that pair by psnr and by the first backbone (its l2; no files are read); and what memory is kept after it."""
+    that pair by psnr and by the first backbone (its l2 in float32; no files are read); and what memory is kept after it."""
     import resource
 
     import cv2
@@ -293,7 +293,7 @@ def registering(args):
         for name in PERTURBATIONS
     }
     psnr = Scorer("psnr", device="cpu")
-    backbone = Scorer(args.backbones[0], "l2", "cpu", options(args).weights, args.weights_dir, args.precision)
+    backbone = Scorer(args.backbones[0], "l2", "cpu", options(args).weights, args.weights_dir, "fp32")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)

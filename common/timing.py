@@ -40,5 +40,5 @@ def of_process(arguments: Sequence[str], **environment: str) -> float:
     start = time.perf_counter()
     done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, env=os.environ | environment)
     if done.returncode:
-        raise UsageError(f"{' '.join(arguments[:3])} ... failed: {done.stderr.strip().splitlines()[-1:]}")
+        raise UsageError(f"{' '.join(arguments[:3])} ... failed: {(done.stderr.strip().splitlines() or [''])[-1]}")
     return time.perf_counter() - start

@@ -58,3 +58,10 @@ def test_a_variant_is_held_against_the_usual_forward_pass(args, monkeypatch):
     assert same["ratio"] > 0 and same["srcc"] == pytest.approx(1) and same["difference"] == 0
     assert measured["another"][1]["difference"] > 1e-3
     assert measured["broken"] == ("fails: no compiler", {"failed": "no compiler"})
+
+
+def test_registration_is_timed_on_the_cpu_whatever_the_device_and_its_precision(args, monkeypatch):
+    monkeypatch.setattr("scoring.registration.align", lambda *pair: pair)
+    args.device, args.precision = "cuda", "tf32"
+    [(_, _, numbers)] = bench.registering(args)
+    assert numbers["of_backbone"] > 0

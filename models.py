@@ -248,7 +248,8 @@ def backbone(name: str) -> Backbone:
             f"{name}: timm knows no weights of that tag; known: "
             f"{', '.join(timm.list_pretrained(tag.partition('.')[0] + '.*')[:8])}"
         )
-    source = Source(hub=config.hf_hub_id) if config.hf_hub_id else Source(config.url)  # type: ignore[arg-type]  # timm: or a tuple; none is
+    # timm annotates the address as a string or a tuple; no model of its has a tuple
+    source = Source(hub=config.hf_hub_id) if config.hf_hub_id else Source(config.url)  # type: ignore[arg-type]
     weights = Weights(
         f"timm:{tag}".replace(":", "-"),
         (source,),

@@ -227,9 +227,9 @@ def test_the_classical_rows_equal_piq(features, name):
 
 
 def test_vif_is_the_published_figure_of_a_tid2013_image(features):
-    """metrics_values/VIFP.txt of TID2013 as it is distributed, line 913: 0.9265 for i08_15_3. Those values rest on
-    another luma: where the damage is one of colours, too (i03_11_5, i04_18_5, i06_18_3, i19_10_5), they differ by up
-    to .017. For the other rows of piq's no published figure of one of these images is known to us."""
+    """metrics_values/VIFP.txt of TID2013 as it is distributed, line 913: 0.9265 for i08_15_3. On four other pairs
+    (i03_11_5, i04_18_5, i06_18_3, i19_10_5) its values differ from ours by up to .017; why is not known (another luma
+    is a guess). For the other rows of piq's no published figure of one of these images is known to us."""
     if not (SHARED / "data" / "TID2013").is_dir():
         pytest.skip("needs ../shared: real TID2013 images")
     x, y = image("i08_15_3.bmp", "distorted", "none"), image("i08.bmp", "reference", "none")

@@ -275,7 +275,8 @@ def pipeline(args):
 
 def registering(args):
     """align() on one core of the CPU, in its time, on a photograph with noise under each perturbation, against scoring
-    that pair by psnr and by the first backbone (its l2 in float32; no files are read); and what memory is kept after it."""
+    that pair by psnr and by the first backbone (its l2, in float32; no files are read); and what memory is kept after
+    it."""
     import resource
 
     import cv2

@@ -161,7 +161,8 @@ class Worker:
             try:
                 reply = self.connection.recv()
             except (EOFError, OSError):
-                return self.answers.put((None, died))
+                self.answers.put((None, died))
+                return
             except Exception as error:  # one that cannot be put together again from its arguments
                 reply = None, error
             self.answers.put(reply)

@@ -36,7 +36,7 @@ def compare(groups: list, settings: Settings) -> tuple[dict, dict]:
         if group["references"] < FEW_REFERENCES:
             group["notes"].append(
                 f"{count(group['references'], 'reference')} carry little: intervals are wide (drawn from PIPAL's, 5 "
-                "to 50, all differences at once held the truth in 93-96 % of simulations)"
+                "to 50, all differences at once held the truth in 92-97 % of simulations)"
             )
     return {
         "settings": vars(settings),

@@ -7,7 +7,7 @@ import csv
 import io
 import json
 
-from common.text import aligned, number, prose
+from common.text import aligned, count, number, prose
 from reports.fuse.cells import cell_name
 
 HEADS = ("held-out cell", "metric", "what it is", "SRCC", "PLCC", "KRCC", "fused minus it", "95 % at once", "verdict")
@@ -38,7 +38,7 @@ def intervals_note(report):
     references = {line["dataset"]: line["references"] for line in report["lines"]}
     without = sum(line["difference"] is not None and line["low"] is None for line in report["lines"])
     compared = sum(line["low"] is not None for line in report["lines"])
-    lacking = f"{without} lines have no interval: the same without any one reference, so that no error is known"
+    lacking = f"no interval for {count(without, 'line')}: the same without any one reference, so that no error is known"
     if not compared:
         return lacking
     drawn = f"max-t over {report['resamples']} resamples of the " if report["method"] == "max-t" else "Bonferroni; "
@@ -91,11 +91,10 @@ def sections(report):
         f"floor of each factor: {report['floor']:g}",
     ]
     if tried:
-        count = tried["combinations"]
         notes += [
             f"tried: {tried['pairs']} pairs, {tried['triples']} triples, {tried['forward']} larger sets by forward "
-            f"selection: {count} combinations; for each dataset held out on the others alone, so that they cost "
-            "its own intervals nothing",
+            f"selection: {tried['combinations']} combinations; for each dataset held out on the others alone, so that "
+            "they cost its own intervals nothing",
             *tried["notes"],
         ]
     parts.append(("What this is", None, notes))

@@ -10,7 +10,7 @@ from methods import fused
 from methods.fused import Fused
 from scorefiles.read import of_noise_floor, of_random_weights
 
-COMMON = (
+COMMON = (  # settings of a run rather than of a method
     "scoring",
     "dataset",
     "dataset_sha256",
@@ -52,11 +52,12 @@ def document(
 
 
 def of_fused(fusion: Fused, factors: dict[str, dict]) -> dict:
-    """The JSON of a fused score file from those of its factors {name: document};
-    settings they share stand at the top."""
+    """The JSON of a fused score file from those of its factors {name: document}; of COMMON, the settings that all of
+    them have alike stand at the top."""
     settings = [d["settings"] for d in factors.values()]
-    shared = {key: settings[0][key] for key in COMMON if key in settings[0]}
-    first = next(iter(factors.values()))
+    first, *others = settings
+    shared = {key: first[key] for key in COMMON if key in first and all(s.get(key) == first[key] for s in others)}
+    of_first = next(iter(factors.values()))
     fused_settings = {
         "method": fusion.name,
         "distance": None,
@@ -68,13 +69,13 @@ def of_fused(fusion: Fused, factors: dict[str, dict]) -> dict:
     }
     return document(
         shared | fused_settings,
-        label=first["label"],
-        label_higher_is=first["label_higher_is"],
-        label_spread=first.get("label_spread"),
+        label=of_first["label"],
+        label_higher_is=of_first["label_higher_is"],
+        label_spread=of_first.get("label_spread"),
         pred_higher_is="worse",
-        pairs_expected=first["pairs_expected"],
+        pairs_expected=of_first["pairs_expected"],
         random_weights=any(of_random_weights(d) for d in factors.values()),
-        noise_floor=of_noise_floor(first),
+        noise_floor=of_noise_floor(of_first),
         note=f"{fusion.expression}; exponents {fusion.origin}",
         environment={},
     )

@@ -108,7 +108,10 @@ class Folders:
                 f"{file.path}: line 1: scored under protocol {file.protocol}, but {self.protocol[1]} under "
                 f"{self.protocol[0]}; a table holds one protocol: give --scores folders of one"
             )
-        other = [f"{key} {value}" for key, usual in USUAL.items() if (value := file.settings.get(key, usual)) != usual]
+        stated = [file.settings, *file.settings.get("factors", {}).values()]  # of a fused one, those of its factors too
+        other = dict.fromkeys(
+            f"{key} {value}" for s in stated for key, usual in USUAL.items() if (value := s.get(key, usual)) != usual
+        )
         if other:
             self.unusual.append(f"{file.path}: {', '.join(other)}")
 

@@ -366,6 +366,23 @@ def test_tables_have_a_fused_metric_as_a_row_beyond_the_paper(tmp_path, capsys):
     assert result == [pytest.approx(table["pred"].corr(table["mos"], method="spearman"), abs=1e-9)] and result[0] > 0.5
 
 
+def test_settings_that_factors_do_not_share_are_not_the_fused_files(tmp_path, capsys):
+    from made_scores import put, scores
+
+    for method, seed, precision in (("psnr", 1, "paper"), ("stlpips_alex", 2, "fp32")):
+        table = scores("live", seed).assign(pred=lambda t: np.exp(t["pred"] / 100))
+        put(tmp_path, f"live_{method}.csv", table, settings={"precision": precision, "protocol": "paper"})
+    written, _ = score_files(fused.parse(BOTH), Folder(tmp_path), tmp_path)
+    settings = read(written[0]).settings
+    assert "precision" not in settings and settings["protocol"] == "paper"
+    assert {name: s["precision"] for name, s in settings["factors"].items()} == {
+        "psnr": "paper",
+        "stlpips_alex": "fp32",
+    }
+    tables.main(["--table", "2", "--scores", str(tmp_path), "--extra", LABEL, "--only", "dinov1"])
+    assert f"{LABEL}.csv: precision fp32" in capsys.readouterr().out
+
+
 def test_blocks_of_a_run_per_layer_are_weighed(photographs, tmp_path):
     import fuse
 

@@ -400,8 +400,12 @@ def read_document(path: Path) -> dict:
     """The JSON beside a score file, {} where there is none (the authors' files have none)."""
     try:
         document = json.loads(beside(path).read_text(encoding="utf-8"))
-        if not isinstance(document, dict) or not isinstance(document.get("settings", {}), dict):
+        settings = document.get("settings", {}) if isinstance(document, dict) else None
+        if not isinstance(settings, dict):
             raise ValueError("expected an object with settings")
+        factors = settings.get("factors", {})
+        if not isinstance(factors, dict) or not all(isinstance(factor, dict) for factor in factors.values()):
+            raise ValueError("expected the settings of each factor")
         return document
     except FileNotFoundError:
         return {}

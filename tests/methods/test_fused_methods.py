@@ -21,7 +21,7 @@ from methods.build import build, factor, with_columns
 from methods.model import Options
 from reports.fuse.cells import Folder
 from reports.fuse.write import score_files
-from scorefiles.read import parse_name, read, stem
+from scorefiles.read import Unusable, parse_name, read, stem
 from scoring.engine import Engine
 
 BOTH = "stlpips_alex * psnr^0.5"
@@ -381,6 +381,10 @@ def test_settings_that_factors_do_not_share_are_not_the_fused_files(tmp_path, ca
     }
     tables.main(["--table", "2", "--scores", str(tmp_path), "--extra", LABEL, "--only", "dinov1"])
     assert f"{LABEL}.csv: precision fp32" in capsys.readouterr().out
+    for factors in (["psnr"], {"psnr": None}):
+        written[0].with_suffix(".json").write_text(json.dumps({"settings": {"factors": factors}}))
+        with pytest.raises(Unusable, match="expected the settings of each factor"):
+            read(written[0])
 
 
 def test_blocks_of_a_run_per_layer_are_weighed(photographs, tmp_path):

@@ -23,6 +23,6 @@ show run_single_img.py -ref examples/codecs/originals -dis examples/codecs/jpeg 
 show run_single_img.py --manifest examples/codecs/pairs.csv -m psnr --curve rate-distortion.png
 show run.py -dat demo -m psnr --plot
 show run_single_img.py "${pair[@]}" examples/damage/blocks.png -m psnr --calibrate results/demo_psnr.csv
-show scripts/aligned.py -m psnr msssim fsim -pct 0.25 0.5 1 2 3 --picture aligned.png
+show scripts/aligned.py -m psnr msssim fsim stlpips_alex -pct 0.25 0.5 1 2 3 --picture aligned.png
 cp map-*.png rate-distortion.png aligned.png "$home/docs/images/"
 cp results/demo_psnr.png "$home/docs/images/"

@@ -285,6 +285,8 @@ def contents(path):
         return path.read_bytes()
     except FileNotFoundError:
         raise UsageError(f"{path}: no such score file") from None
+    except IsADirectoryError:
+        raise UsageError(f"{path}: expected a score file, found a folder; name its files: {path}/*.csv") from None
     except (OSError, ValueError) as error:  # ValueError: a name that holds a null byte
         raise not_a_score_file(path, error) from None
 

@@ -260,7 +260,7 @@ def report(
             if compared
             else f"not compared: {common} references in common, expected at least 2"
         )
-    if common < 10:
+    if 2 <= common < 10:
         text.append(f"only {common} references: such intervals are wide, and rough where scores are far from normal")
     return "\n".join(text)
 

@@ -333,6 +333,7 @@ def test_other_refusals(two, tmp_path):
         ((two[0], corrected), "compare files of one protocol"),
         ((two[0], two[0]), "already given"),
         ((tmp_path / "no_such.csv",), "no such score file"),
+        ((tmp_path,), "found a folder; name its files"),
         ((two[0], "--similarity", "goood"), "no such metric"),
         ((two[0], "--resamples", "10"), "at least 100"),
         ((two[0], "--html", tmp_path / "no" / "x.html"), "no folder"),

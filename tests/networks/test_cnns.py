@@ -144,8 +144,9 @@ def test_vgg19_levels_are_the_published_stages(trunks):
         expected.append(h.detach().clone())
     levels = metrics.FEATURES["vgg19"](trunks.folder)(x)
     assert len(levels) == 6
+    # Each of sixteen convolutions rounds by a few steps at the size of the largest values, where a sum cancels too
     for level, stage in zip(levels, expected):
-        torch.testing.assert_close(level, stage, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(level, stage, rtol=1e-5, atol=steps(64, float(stage.abs().max())))
 
 
 def test_efficientnet_levels_are_the_published_stages(tmp_path):

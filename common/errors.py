@@ -32,6 +32,12 @@ def missing_package(name: str) -> UsageError:
     )
 
 
+def about_file(error: Exception, *paths: object) -> str:
+    """The text of an error in one line, with the first of the paths before it where none of them stands in it."""
+    text = one_line(error)
+    return text if any(str(path) in str(error) for path in paths) else f"{paths[0]}: {text}"
+
+
 def one_line(error: object) -> str:
     """The text of an error in one line; what could move the cursor or colour the terminal, in a file's name say,
     is escaped."""

@@ -23,16 +23,11 @@ def reading(rounds: int, scores: str | None = None) -> Section:
 
     from reports.compare.grouping import read_groups
     from reports.fuse.cells import Folder
+    from reports.tables.cells import TITLES, fill, published
     from scorefiles.folder import Folders, scan
 
-    cells = pd.read_csv(ROOT / "reports" / "tables" / "paper" / "tables.csv", dtype=str)
-
-    def fill_tables(folder):
-        folders = Folders([folder])
-        for name, statistic in zip(cells["scores_file"], cells["statistic"]):
-            file, *_ = folders.look_up(name)
-            if file is not None:
-                folders.coefficient(file, statistic)
+    cells = published(TITLES)
+    names = [cell.scores_file for cell in cells]
 
     def read_cells(folder):
         fused = Folder(folder)
@@ -41,14 +36,14 @@ def reading(rounds: int, scores: str | None = None) -> Section:
     with tempfile.TemporaryDirectory() as made:
         folder = scores or made
         if not scores:
-            make_files(Path(made), cells["scores_file"])
+            make_files(Path(made), names)
         paths = [path for name, [path, *_] in scan(folder).items() if path.name == name]
-        of_tables = [path for path in paths if path.name in set(cells["scores_file"])]
+        of_tables = [path for path in paths if path.name in set(names)]
         seconds = interleaved(
             {
                 "read_csv": lambda: [pd.read_csv(path) for path in paths],
                 "read_csv of tables.py's": lambda: [pd.read_csv(path) for path in of_tables],
-                "tables.py": lambda: fill_tables(folder),
+                "tables.py": lambda: fill(cells, Folders([folder])),
                 "compare.py's reading": lambda: read_groups(paths),
                 "fuse.py's reading": lambda: read_cells(folder),
             },
@@ -68,9 +63,7 @@ def comparing() -> Section:
         with tempfile.TemporaryDirectory() as folder:
             files = make_files(Path(folder), [f"{stem(dataset, f'm{k}')}.csv" for k in range(metrics)])
             page = str(Path(folder, "page.html"))
-            before = of_core()
-            seconds = of_process([str(ROOT / "compare.py"), *files, "--resamples", "2000", "-o", page])
-            core = of_core() - before
+            seconds, core = whole([str(ROOT / "compare.py"), *files, "--resamples", "2000", "-o", page])
         numbers = {"seconds": seconds, "core_seconds": core}
         text = f"{seconds:.0f} s, {core:.0f} s of one core"
         yield f"compare.py, {dataset}, {metrics} metrics, 2,000 resamples", text, numbers
@@ -81,12 +74,16 @@ def searching(methods: int) -> Section:
     names = [f"{stem(dataset, f'm{k}', *cell)}.csv" for dataset in REFERENCES for cell in CELLS for k in range(methods)]
     with tempfile.TemporaryDirectory() as folder:
         make_files(Path(folder), names)
-        before = of_core()
-        seconds = of_process([str(ROOT / "fuse.py"), folder, "--search"])
-        core = of_core() - before
+        seconds, core = whole([str(ROOT / "fuse.py"), folder, "--search"])
     cells = len(REFERENCES) * len(CELLS)
     text = f"{seconds:.0f} s, {core:.0f} s of one core, for {methods} methods in {cells} cells"
     yield "fuse.py --search", text, {"seconds": seconds, "core_seconds": core, "methods": methods}
+
+
+def whole(arguments):
+    """(seconds by the clock, seconds of one core) of `python ARGUMENTS`."""
+    before = of_core()
+    return of_process(arguments), of_core() - before
 
 
 def make_files(folder, names):

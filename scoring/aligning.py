@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common.errors import WorkError, one_line
+from common.errors import WorkError, about_file
 from common.images import open_rgb
 from common.terminal import check_stopped, progress
 from methods.model import Model
@@ -40,8 +40,7 @@ def register_files(request, perturbations, mode, resize):
             outcomes.append(register(reference, distorted, mode))
         return outcomes
     except Exception as error:  # it crosses the border of a process as text
-        text = one_line(error)
-        return text if str(request[0]) in text or str(request[1]) in text else f"{request[0]}: {text}"
+        return about_file(error, *request)
 
 
 def registrations(

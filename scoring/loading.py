@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from common.errors import WorkError, one_line
+from common.errors import WorkError, about_file
 from common.images import ImageError, open_rgb
 from common.terminal import SIGNALS, check_stopped
 from robustness import perturb
@@ -70,7 +70,7 @@ def read(request: AlignedPair | tuple, resize: int | None, short_side: int | Non
             )
         return [np.array(prepare(image, role, p, resize, short_side)) for p in perturbations]
     except Exception as error:
-        return f"{path}: {one_line(error)}" if str(path) not in str(error) else one_line(error)
+        return about_file(error, path)
 
 
 def read_aligned(request, resize, short_side):
@@ -87,7 +87,7 @@ def read_aligned(request, resize, short_side):
             )
         return [np.array(brought_down(i, short_side)) for i in request.registration.apply(reference, distorted)]
     except Exception as error:
-        return f"{path}: {one_line(error)}" if str(path) not in str(error) else one_line(error)
+        return about_file(error, path)
 
 
 def images_of(requests, resize, short_side, device, workers):

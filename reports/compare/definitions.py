@@ -1,5 +1,4 @@
-"""What every number in a report means, and where it was defined: read by report.py (names) and page.py (one click
-away)."""
+"""What every number in a report means, and where it was defined: names in every format, one click away on the page."""
 
 from typing import NamedTuple
 

@@ -1,6 +1,6 @@
 """compare.py's page: one self-contained HTML file, no script, every number one click from its definition and reference.
 
-The words and numbers are report.py's, the figures figures.py's; here they are put together.
+The words and numbers are those of words.py, the figures figures.py's; here they are put together.
 """
 
 from html import escape
@@ -11,7 +11,8 @@ from common.text import number
 from reports.compare import figures
 from reports.compare.definitions import COLUMNS, DEFINITIONS
 from reports.compare.evidence import SCOPES, STATISTICS, TESTED, Measured, Settings
-from reports.compare.report import (
+from reports.compare.reviewers import TESTS as REVIEWER_TESTS
+from reports.compare.words import (
     FEW_DATASETS,
     LETTERS,
     READING,
@@ -19,6 +20,7 @@ from reports.compare.report import (
     UNBOUNDED_NOTE,
     audit_line,
     bounds,
+    check_text,
     effect_text,
     family_text,
     fisher_text,
@@ -32,7 +34,6 @@ from reports.compare.report import (
     times_text,
     type_notes,
 )
-from reports.compare.reviewers import TESTS as REVIEWER_TESTS
 
 INTERVALS = {"t": "interval", "percentile": "percentile", "bca": "bca"}  # Settings.interval -> its definition
 # A verdict -> the class of page.css that colours it
@@ -190,7 +191,7 @@ def _counted(checks):
     kinds = [check["verdict"] for check in checks if check["verdict"]]
     if not kinds:
         return "–"
-    reverses = [check["type"] or check["what"] for check in checks if check["verdict"] == "reverses"]
+    reverses = [check["type"] or check_text(check) for check in checks if check["verdict"] == "reverses"]
     text = f"holds in {kinds.count('holds')} of {len(kinds)}"
     if reverses:
         text += f"<br><small>reverses: {escape(', '.join(reverses))}</small>"

@@ -8,7 +8,7 @@ import pytest
 from test_compare import FAST, results, run, table, write
 
 from reports.compare.evidence import SCOPES
-from reports.compare.report import mappings_text
+from reports.compare.words import mappings_text
 
 
 def stretched(noise, seed):
@@ -54,7 +54,7 @@ def test_a_verdict_that_hangs_on_the_mapping_is_named_everywhere(files, tmp_path
     ]
     result = run(*files, *FAST, "--html", tmp_path / "out.html")
     for shown in (result.stdout, (tmp_path / "out.html").read_text()):
-        assert "reverses under cubic (toy: plcc_fit" in shown
+        assert "reverses under cubic (toy: PLCC fitted" in shown
     lines = csv.DictReader(io.StringIO(run(*files, *FAST, "--format", "csv").stdout))
     [row] = [row for row in lines if row["scope"] == "toy plcc_fit after cubic"]
     assert row["statistic"] == "reverses" and float(row["high"]) == cubic["interval"][1]
@@ -69,7 +69,7 @@ def test_verdicts_that_do_not_hang_on_it_are_the_same(tmp_path):
 
 def test_a_mapping_without_a_value_is_said(tmp_path):
     changes = [{"group": "toy", "what": "plcc_fit", "type": "", "mapping": "cubic", "verdict": None}]
-    assert mappings_text(changes) == "the same where it has a value; no value under cubic (toy: plcc_fit)"
+    assert mappings_text(changes) == "the same where it has a value; no value under cubic (toy: PLCC fitted)"
     frames = {"up": table(0.1), "down": table(0.1, seed=3).assign(pred=lambda t: -t["pred"])}
     [entry] = results(*(write(tmp_path, f"toy_{name}", frame) for name, frame in frames.items()))["audit"]
     [check] = [check for check in entry["checks"] if check["what"] == "plcc_fit"]

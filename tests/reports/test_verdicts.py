@@ -14,7 +14,7 @@ from common.text import number
 from reports.compare import Settings
 from reports.compare.audit import overall
 from reports.compare.evidence import coefficients_of
-from reports.compare.report import p_text, verdict_text
+from reports.compare.words import p_text, verdict_text
 
 
 @pytest.fixture

@@ -15,7 +15,6 @@ large torch products in the same precision), by the floating-point operations th
 naive path (scoring/naive.py, the authors' order of work) are a pair's time there over a pair's time here.
 """
 
-import argparse
 import copy
 import json
 import statistics
@@ -471,7 +470,7 @@ SECTIONS = {
 
 
 def main(argv):
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser = Parser(__doc__)
     parser.add_argument("--only", nargs="+", default=list(SECTIONS), metavar="SECTION", help=" ".join(SECTIONS))
     parser.add_argument("--backbones", nargs="+", default=["dinov1"], metavar="NAME")
     parser.add_argument("--weights-dir", metavar="DIR", help="load these weights instead of random ones: for startup")

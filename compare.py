@@ -110,7 +110,7 @@ def given_spread(args):
 
 
 def parse(argv):
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("files", nargs="+", help="score files; perturbed ones together with their plain ones")
     parser.add_argument("--format", choices=FORMATS, default="text", help="of what is printed (default text)")
     parser.add_argument("-o", "--output", metavar="FILE", help="write it to FILE instead")

@@ -269,9 +269,9 @@ def locate(entry, data_root):
         return entry.make()
     data_root = Path(data_root)
     hint = (
-        f"; expected a folder named {' or '.join(entry.folders[:3])} (in any case) with one of "
-        f"{', '.join(entry.markers)} in it; give its place by --data-root or IQA_DATA; ask for the data at "
-        f"{entry.source}"
+        f"; expected a folder named {' or '.join(entry.folders[:3])} (in any case) with "
+        f"{' or '.join(entry.markers)} in it; give its place by --data-root or IQA_DATA (else it is data); ask for "
+        f"the data at {entry.source}"
     )
     if not os.path.isdir(data_root):
         raise UsageError(f"dataset {entry.name}: there is no folder {data_root}" + hint)
@@ -305,7 +305,9 @@ def locate(entry, data_root):
 def check_name(name: str) -> None:
     """UsageError unless it is a name of the registry or that of a list."""
     if name not in DATASETS and not lists.is_list(name):
-        raise unknown("dataset", str(name), DATASETS, "or the path of a CSV file with dis,ref,mos")
+        raise unknown(
+            "dataset", str(name), DATASETS, f"or the path of a CSV file ({', '.join(lists.ENDINGS)}) with dis,ref,mos"
+        )
 
 
 def check_there(name: str, data_root: Path | str) -> None:
@@ -419,11 +421,10 @@ def label_fault(dataset: str, names: Iterable[str], labels: Iterable[float]) -> 
 
 
 def main(argv=None):
-    import argparse
     import csv
     import sys
 
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("name", nargs="?", help="a dataset or the path of a CSV file")
     parser.add_argument("--data-root", default=os.environ.get("IQA_DATA", "data"))
     parser.add_argument("--debug", action="store_true")

@@ -11,7 +11,6 @@ agreement/exponents.py, what a factor enters the product with in methods/fused.p
 over references, and hold for all lines at once (agreement/simultaneous.py).
 """
 
-import argparse
 import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -173,7 +172,7 @@ def report(choices, agreement, cells, lacking, folder, args, tried=None):
 
 
 def arguments(argv):
-    parser = Parser(description=__doc__, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("folder", metavar="DIR", help="folder of score files")
     parser.add_argument(
         "--factors",

@@ -28,7 +28,7 @@ from scoring.settings import Run, perturbations
 
 
 def arguments(argv):
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser = Parser(__doc__)
     usual, what = Run(), parser.add_argument_group("what to score")
     what.add_argument(
         "-dat", "--dataset", nargs="+", default=[], metavar="NAME", help="live tid2013 pipal demo ..., or a CSV file"
@@ -293,4 +293,4 @@ def verify(args):
 
 
 if __name__ == "__main__":
-    run_main(main, note="; what was scored is kept: start again with the same command to go on")
+    run_main(main, note="; nothing scored is lost: start again with the same command to go on")

@@ -11,7 +11,6 @@ Prints one line a distorted image and score; of folders a summary. The images ne
 that Pillow reads will do (common/images.py says what happens to 16-bit, grey, palette and transparent ones).
 """
 
-import argparse
 import json
 import os
 from pathlib import Path
@@ -29,7 +28,7 @@ from scoring.fused_files import columns_of
 
 
 def arguments(argv):
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser = Parser(__doc__)
     what = parser.add_argument_group("which images")
     what.add_argument("-ref", "--reference", metavar="FILE|DIR")
     what.add_argument("-dis", "--distorted", nargs="+", default=[], metavar="FILE|DIR")
@@ -172,6 +171,7 @@ def main(argv):
     scores = single.score_pairs(
         pairs, models, fusions, resizeHW=args.resizeHW, batch_size=args.batch_size, aligned=aligned
     )
+    folders.list_same(pairs)
     predicted = [single.predictions(of_pair, opinions) for of_pair in scores]
     if args.output:
         alignments = (

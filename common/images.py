@@ -279,9 +279,8 @@ def next_of(done, began, limit):
 
 
 def main(argv=None):
-    import argparse
 
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("files", nargs="+")
     parser.add_argument("--debug", action="store_true")
     sizes, bad = check_all(parser.parse_args(argv).files, skip_bad=True)

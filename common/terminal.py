@@ -16,7 +16,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from common.errors import UsageError, WorkError, missing_package, one_line
+from common.errors import UsageError, WorkError, missing_package, one_line, unknown
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -39,7 +39,22 @@ def warn(text: str) -> None:
 
 
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser whose errors are one line, as all others are: --help has the usage."""
+    """An ArgumentParser whose errors are one line, as all others are: --help has the usage. Flags are whole words."""
+
+    def __init__(self, description: str):
+        super().__init__(
+            description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+        )
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> argparse.Namespace:  # type: ignore[override]
+        """As argparse's; UsageError with the nearest flags where one is not known."""
+        namespace, rest = self.parse_known_args(args, namespace)
+        for entry in rest:
+            if entry.startswith("-"):
+                raise unknown("flag", entry.partition("=")[0], self._option_string_actions, "--help lists all")
+        if rest:
+            raise UsageError(f"expected flags, found {' '.join(rest)}; --help has the usage")
+        return namespace
 
     def error(self, message: str) -> NoReturn:
         """Raises UsageError, which run_main prints as one line."""

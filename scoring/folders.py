@@ -9,6 +9,7 @@ are a folder.
 """
 
 import csv
+import filecmp
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from pathlib import Path
 from common.errors import UsageError
 from common.files import key, list_folder, number, read_table, some
 from common.terminal import warn
-from common.text import aligned
+from common.text import aligned, count
 from methods.model import Column
 
 LEVEL = 0.95
@@ -124,6 +125,13 @@ def list_alone(alone: dict[str, list[str]]) -> None:
     """Warn of files without a partner, folder by folder."""
     for where, files in alone.items():
         warn(f"{where}: {len(files)} without a partner: {some(files)}")
+
+
+def list_same(pairs: Sequence[FilePair]) -> None:
+    """Warn of distorted images of folders that are their references, byte for byte: they tell nothing of a codec."""
+    same = [p.distorted for p in pairs if p.group and filecmp.cmp(p.reference, p.distorted, shallow=False)]
+    if same:
+        warn(f"byte for byte the reference itself: {count(len(same), 'distorted image')} ({some(same)})")
 
 
 # ---- what the scores say

@@ -203,9 +203,8 @@ def score_files(paths: Sequence[Path | str]) -> list[Path]:
 
 
 def main(argv=None):
-    import argparse
 
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("files", nargs="+", metavar="FILE", help="finished score files")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     for path in score_files(parser.parse_args(argv).files):

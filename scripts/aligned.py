@@ -7,13 +7,12 @@
 Scores what is not there yet (run.py's files, in -sdir) and prints SRCC, "plain aligned", a line a method. The picture
 has a line a method, plain dashed, aligned solid."""
 
-import argparse
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as `python scripts/...`, the rooms are not on the path
 
-from common.terminal import run_main  # noqa: E402
+from common.terminal import Parser, run_main  # noqa: E402
 from common.text import aligned as columns_of  # noqa: E402
 from methods.model import ALIGNED  # noqa: E402
 from robustness import PERTURBATIONS  # noqa: E402
@@ -67,9 +66,7 @@ def draw(path, values, methods, magnitudes):
 
 
 def main(argv):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = Parser(__doc__)
     parser.add_argument("-dat", "--dataset", default="demo", metavar="NAME")
     parser.add_argument(
         "-m", "--model", nargs="+", default=METHODS, metavar="NAME", help="score columns: psnr, dinov1_cos"

@@ -7,14 +7,13 @@
 Scores go to results/demo (-sdir), where a run that was stopped goes on.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from common.terminal import run_main  # noqa: E402
+from common.terminal import Parser, run_main  # noqa: E402
 from distances import of_blocks  # noqa: E402
 from methods.metrics import METRICS  # noqa: E402
 from methods.model import ALIGNED  # noqa: E402
@@ -50,7 +49,7 @@ def columns_of(names):
 def main(argv):
     from scoring import score_dataset
 
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("-m", "--model", nargs="+", default=without_download(), metavar="NAME", help="default: all")
     parser.add_argument(
         "--aligned",

@@ -20,7 +20,7 @@ sys.path.insert(
 )  # as `python scripts/examples.py`, the rooms are not on the path
 
 from common.errors import UsageError  # noqa: E402
-from common.terminal import run_main  # noqa: E402
+from common.terminal import Parser, run_main  # noqa: E402
 
 BOX = (88, 72, 184, 168)  # left, top, right, bottom of the local damage: the astronaut's face
 CODECS = {  # folder: ending, Pillow's options at six qualities from low to high, which of them is for the folder
@@ -164,11 +164,9 @@ def codecs(folder, photographs):
 
 
 def main(argv):
-    import argparse
-
     from loaders import demo
 
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     folder = parser.parse_args(argv).folder

@@ -4,7 +4,6 @@ Each part yields (what, text, numbers); numbers["ok"] is False where a check did
 run on a CPU: --rehearse runs them all there, and writes no file. What is measured is measured by bench.py.
 """
 
-import argparse
 import csv
 import json
 import os
@@ -29,7 +28,7 @@ import torch  # noqa: E402
 import distances  # noqa: E402
 import models  # noqa: E402
 from common.errors import UsageError, WorkError  # noqa: E402
-from common.terminal import run_main  # noqa: E402
+from common.terminal import Parser, run_main  # noqa: E402
 from methods.metrics import METRICS  # noqa: E402
 from scoring import score_dataset  # noqa: E402
 from scoring.tolerance import COARSE, FINE  # noqa: E402
@@ -323,9 +322,7 @@ def keep(result, texts):
 
 
 def main(argv):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = Parser(__doc__)
     parser.add_argument("--weights-dir", metavar="DIR", help="weight files (default: seeded random weights)")
     parser.add_argument("--rehearse", action="store_true", help="on a CPU, with small networks; nothing is written")
     parser.add_argument(

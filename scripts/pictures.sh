@@ -15,14 +15,13 @@ show() {   # a script of this project and its arguments
 
 show scripts/examples.py examples
 pair=(-ref examples/damage/astronaut.png -dis)
-show run_single_img.py "${pair[@]}" examples/damage/blur.png -m st_vgg16 -d l2 --map map-blur.png --map-layers
-show run_single_img.py "${pair[@]}" examples/damage/blocks.png -m st_vgg16 -d cos --protocol corrected --map map-blocks.png
-show run_single_img.py "${pair[@]}" examples/damage/shift.png -m st_vgg16 -d l2 --map map-shift.png
-show run_single_img.py "${pair[@]}" examples/damage/blocks.png -m psnr --map map-psnr.png
+show run_single_img.py "${pair[@]}" examples/damage/blur.png -m st_vgg16 -d l2 --map examples/map-blur.png --map-layers
+show run_single_img.py "${pair[@]}" examples/damage/blocks.png -m st_vgg16 -d cos --protocol corrected --map examples/map-blocks.png
+show run_single_img.py "${pair[@]}" examples/damage/shift.png -m st_vgg16 -d l2 --map examples/map-shift.png
+show run_single_img.py "${pair[@]}" examples/damage/blocks.png -m psnr --map examples/map-psnr.png
 show run_single_img.py -ref examples/codecs/originals -dis examples/codecs/jpeg examples/codecs/webp examples/codecs/jp2k -m psnr -o scores.csv
-show run_single_img.py --manifest examples/codecs/pairs.csv -m psnr --curve rate-distortion.png
+show run_single_img.py --manifest examples/codecs/pairs.csv -m psnr --curve examples/rate-distortion.png
 show run.py -dat demo -m psnr --plot
 show run_single_img.py "${pair[@]}" examples/damage/blocks.png -m psnr --calibrate results/demo_psnr.csv
-show scripts/aligned.py -m psnr msssim fsim stlpips_alex -pct 0.25 0.5 1 2 3 --picture aligned.png
-cp map-*.png rate-distortion.png aligned.png "$home/docs/images/"
-cp results/demo_psnr.png "$home/docs/images/"
+show scripts/aligned.py -pct 0.25 0.5 1 2 3 --picture examples/aligned.png
+cp examples/*.png results/demo_psnr.png "$home/docs/images/"

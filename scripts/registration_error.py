@@ -140,7 +140,7 @@ def main(argv=None):
     import cv2
 
     cv2.setNumThreads(1)
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser = Parser(__doc__)
     parser.add_argument(
         "perturbations", nargs="*", type=cell, default=list(CELLS), metavar="NAME-PCT", help="as sca-0.5"
     )

@@ -136,7 +136,7 @@ def test_run_refuses(asked, message, folder, tmp_path, capsys, monkeypatch):
         (["--layers", "5-2"], "found '5-2'"),
         (["-d"], "at least one argument"),
         (["--precision", "fp8"], "invalid choice: 'fp8'"),
-        (["--nothing"], "unrecognized arguments: --nothing"),
+        (["--nothing"], "unknown flag '--nothing'"),
     ],
 )
 def test_argparse_refuses(asked, message, capsys):

@@ -180,7 +180,7 @@ def test_signals_end_cleanly_and_say_how_to_go_on(number, code, group, start, wh
     printed, message = process.communicate(timeout=60)
     assert process.returncode == code and printed == ""
     assert message.splitlines() == [
-        "run.py: stopped; what was scored is kept: start again with the same command to go on"
+        "run.py: stopped; nothing scored is lost: start again with the same command to go on"
     ]
     go_on(start, out, whole)
 

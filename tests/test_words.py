@@ -7,6 +7,8 @@ from PIL import Image
 from small_dataset import call, make, refused
 
 import compare
+import run
+import run_single_img
 import tables
 from common import images
 from common.errors import UsageError
@@ -88,3 +90,29 @@ def test_parts_that_cannot_make_a_whole_are_told(tmp_path, capsys):
     assert "divisions" not in call(capsys, *argv, "--shard", "1/3")[2]
     errors = call(capsys, *argv, "--shard", "2/2")[2]
     assert "parts of different divisions (1/3, 2/2); 2 of 12 pairs are in none" in errors
+
+
+@pytest.mark.parametrize(
+    "main, argv, nearest",
+    [
+        (run.main, ["-dat", "demo", "-m", "psnr", "--limits", "3"], "'--limits'; nearest known: --limit"),
+        (run.main, ["-dat", "demo", "--aling=shift"], "'--aling'; nearest known: --align"),
+        (
+            run_single_img.main,
+            ["-ref", "a.png", "-dis", "b.png", "--modle", "psnr"],
+            "'--modle'; nearest known: --model",
+        ),
+        (compare.main, ["a.csv", "--resample", "9"], "'--resample'; nearest known: --resamples"),
+        (tables.main, ["--scroes", "results"], "'--scroes'; nearest known: --scores"),
+    ],
+)
+def test_of_a_misspelt_flag_the_nearest_are_named(capsys, main, argv, nearest):
+    assert nearest in refused(capsys, *argv, main=main)
+
+
+def test_what_is_expected_of_a_dataset_is_said_whole(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("IQA_DATA", raising=False)
+    assert "(.csv, .txt)" in refused(capsys, "-dat", "scores.md", "-m", "psnr")
+    line = refused(capsys, "-dat", "tid2013", "-m", "psnr")
+    assert "there is no folder data" in line and "else it is data" in line and "with mos_with_names.txt in it" in line

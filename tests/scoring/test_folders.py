@@ -220,3 +220,12 @@ def test_two_hundred_pairs_are_read_once_each(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(loading, "open_rgb", lambda path: read.append(path) or images.open_rgb(path))
     printed(capsys, "-ref", tmp_path / "originals", "-dis", tmp_path / "a", tmp_path / "b", "-m", "psnr")
     assert len(read) == len(set(read)) == 600
+
+
+def test_references_among_the_distorted_are_named(two, capsys):
+    """A copy of the original in a codec's folder scores as a perfect image, and moves the codec's mean."""
+    (two / "a" / "IM2.bmp").unlink()
+    (two / "a" / "im2.png").write_bytes((two / "originals" / "im2.png").read_bytes())
+    run_single_img.main(["-ref", str(two / "originals"), "-dis", str(two / "a"), str(two / "b"), "-m", "psnr"])
+    said = capsys.readouterr().err
+    assert f"byte for byte the reference itself: 1 distorted image ({two / 'a' / 'im2.png'})" in said

@@ -40,7 +40,7 @@ def build(methods: Sequence[str], distances: Sequence[str], options: Options) ->
         apart = METRICS[name].min_side if options.align != "none" and name in METRICS else None
         passes.setdefault((*pass_of(name), apart), []).append(name)
     if distances and not any(kind == "backbone" for kind, *_ in passes):
-        named = list(dict.fromkeys(methods)) or ["fused metrics"]
+        named = list(dict.fromkeys(methods)) or ["score columns and fused metrics"]
         take = "takes" if len(named) == 1 and methods else "take"
         raise UsageError(f"-d {' '.join(distances)}: {', '.join(named)} {take} no distance; leave -d out")
     ds = list(dict.fromkeys(distances))
@@ -78,7 +78,12 @@ def pass_of(name):
     if base in models.BACKBONES or base.startswith("timm:"):
         return "backbone", base
     embeds = [f"embed_{b}" for b, entry in models.BACKBONES.items() if entry.embedding]
-    raise unknown("method", name, [*models.BACKBONES, *METRICS, *embeds], "see --list")
+    raise unknown("method", name, [*models.BACKBONES, *METRICS, *embeds], "see --list" + hint_whole(name))
+
+
+def hint_whole(name):
+    """For a name of a score file of whole images, which a flag asks for."""
+    return "; leave -whole out of the name and add --whole" if "-whole" in name else ""
 
 
 def is_column(name):
@@ -101,7 +106,7 @@ def factor(name: str) -> tuple[str, str | None, bool]:
         method, _, distance = plain.rpartition("_")
         return method, distance, plain != name
     known = [f"{b}_{d}" for b in models.BACKBONES for d in DISTANCES] + [f"embed_{b}_cos" for b in models.BACKBONES]
-    raise unknown("factor", name, [*METRICS, *known], "factors are named as in score files")
+    raise unknown("factor", name, [*METRICS, *known], "factors are named as in score files" + hint_whole(name))
 
 
 def with_columns(built: list[Model], names: Sequence[str], options: Options) -> list[Model]:
@@ -169,7 +174,7 @@ def backbone_model(base, names, distances, options):
     for name in names:
         embedding = parse(name)[1]
         if embedding and not entry.embedding:
-            raise UsageError(f"{name}: {base} has no embedding; use -m {base} with -d l2 or cos")
+            raise UsageError(f"{name}: {base} has no embedding; use -m {base} with -d, one of {', '.join(of_blocks())}")
         if embedding:
             if distances and "cos" not in distances:
                 raise UsageError(f"{name}: an embedding takes the distance cos only, found -d {' '.join(distances)}")

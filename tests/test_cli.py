@@ -50,7 +50,13 @@ SMALL, MID = ["-dat", "small/tiny.csv"], ["-dat", "mid/tiny.csv"]
         ([*SMALL, "-m", "st_alexnet"], "a backbone needs a distance, -d with one or more of l2, cos"),
         ([*SMALL, "-m", "psnr", "fsim", "-d", "l2"], "-d l2: psnr, fsim take no distance; leave -d out"),
         ([*SMALL, "-m", "embed_dinov1", "-d", "l2"], "an embedding takes the distance cos only, found -d l2"),
-        ([*SMALL, "-m", "embed_st_alexnet", "-d", "cos"], "st_alexnet has no embedding"),
+        (
+            [*SMALL, "-m", "embed_st_alexnet", "-d", "dc"],
+            "st_alexnet has no embedding; use -m st_alexnet with -d, one of",
+        ),
+        ([*SMALL, "-m", "st_alexnet-whole_dc"], "see --list; leave -whole out of the name and add --whole"),
+        ([*SMALL, "-m", "st_alexnet-whole_dc * psnr"], "leave -whole out of the name and add --whole"),
+        ([*SMALL, "-m", "st_alexnet_dc", "-d", "dc"], "-d dc: score columns and fused metrics take no distance"),
         ([*SMALL, "-m", "clip_rn50", "-d", "skld"], "-d skld: not defined for the maps of a CNN"),
         (
             [*SMALL, "-m", "st_alexnet", "-d", "l2"],

@@ -438,7 +438,7 @@ def test_blocks_of_a_run_per_layer_are_weighed(photographs, tmp_path):
     [
         ("run.py", ["-dat", "demo", "-m", "psnr * dinov9_cos"], "unknown factor 'dinov9_cos'"),
         ("run.py", ["-dat", "demo", "-m", "psnr *"], "expected factors named as in score files"),
-        ("run.py", ["-dat", "demo", "-m", BOTH, "-d", "l2"], "-d l2: fused metrics take no distance"),
+        ("run.py", ["-dat", "demo", "-m", BOTH, "-d", "l2"], "-d l2: score columns and fused metrics take no distance"),
         ("run.py", ["-dat", "demo", "-m", BOTH, "-s", "mine"], "-s/--saveas names one file"),
         ("run_single_img.py", ["-ref", "a.png", "-dis", "b.png", "-m", "psnr * psnr^2"], "stands in it twice"),
         ("fuse.py", ["nowhere", "--write", BOTH], "nowhere: no such folder"),

@@ -262,9 +262,9 @@ def finish(plan, perturbation, unit, ready):
 
 
 def not_finite(model, path, perturbation, what="a feature"):
+    where = f"{path} under {perturbation[0]}: {what} of {model.name} is NaN or infinite"
+    if not model.weights and not model.carried:  # a formula that has no value there
+        return WorkError(f"{where}; leave out that pair or that method")
     half = model.options.precision in ("paper", "fp16")  # float16 ends at 65504
     advice = "use --precision fp32 (with --overwrite), or check the weights" if half else "check the weights"
-    return WorkError(
-        f"{path} under {perturbation[0]}: {what} of {model.name} is NaN or infinite in precision "
-        f"{model.options.precision}; {advice}"
-    )
+    return WorkError(f"{where} in precision {model.options.precision}; {advice}")

@@ -164,4 +164,5 @@ def test_a_score_that_is_no_number(value, tmp_path, capsys):
     flags = ["-dat", data, "-m", f"{tmp_path / 'mine.py'}:far", "-sdir", tmp_path / "out", "--batch-size", "1"]
     line = refused(capsys, *flags, code=1)
     assert f"{tmp_path / 'data/d6.png'} under none: the score mine-far of mine-far is NaN or infinite" in line
+    assert "leave out that pair or that method" in line and "weights" not in line and "--precision" not in line
     assert not scores(tmp_path / "out") and value not in (tmp_path / "out/tiny_mine-far.csv.partial").read_text()

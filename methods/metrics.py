@@ -63,6 +63,7 @@ class Metric:
     citation: str
     higher_is: str = "worse"  # what a higher stored score means: 'worse' or 'better'
     identical: float = 0.0  # the score of an image against itself
+    symmetric: bool = True  # the same score where the two images change places
     min_side: int = 1  # smallest width and height it is defined for
     weights: tuple = ()  # Weights that are downloaded
     packages: tuple = ()
@@ -401,6 +402,7 @@ METRICS = {
             "mdsi",
             distance=partial(classical, "mdsi"),
             min_side=2,
+            symmetric=False,
             **PIQ,
             citation="Nafchi et al., Mean Deviation Similarity Index, IEEE Access 2016",
             note=f"colour, {POOLED}, as its authors do",
@@ -418,6 +420,7 @@ METRICS = {
             "vif",
             distance=partial(classical, "vif_p"),
             min_side=41,
+            symmetric=False,
             **SIMILARITY,
             citation="Sheikh and Bovik, Image information and visual quality, IEEE TIP 2006",
             note="the form in the pixel domain (VIFp), luma, four scales; above 1 where the distorted image has more "

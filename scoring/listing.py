@@ -28,6 +28,8 @@ def method_rows():
         what = f"metric of the whole image; higher is {entry.higher_is}"
         if entry.min_side > 1:
             what += f"; sides of {entry.min_side} and more"
+        if not entry.symmetric:
+            what += "; not symmetric"
         names = file_names(entry.weights, entry.carried), origins(entry.weights, entry.carried)
         yield (
             name,

@@ -125,3 +125,6 @@ def test_the_tests_know_them(copy):
     )
     for name in ("mae", "l1", "toy_vit"):
         assert re.search(rf"::test_\w+\[([^\]]*-)?{name}(-[^\]]*)?\]", collected), name
+    pytest_of = ("-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider")
+    ask(copy, *pytest_of, "tests/methods/test_metrics.py", "-k", "mae or is_there or notes_say")
+    ask(copy, *pytest_of, "tests/test_distances.py", "-k", "[l1] or -l1] or [l1-")

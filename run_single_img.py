@@ -171,14 +171,11 @@ def main(argv):
     scores = single.score_pairs(
         pairs, models, fusions, resizeHW=args.resizeHW, batch_size=args.batch_size, aligned=aligned
     )
+    left = single.not_aligned(models, aligned) if aligned else {}
     folders.list_same(pairs)
     predicted = [single.predictions(of_pair, opinions) for of_pair in scores]
     if args.output:
-        alignments = (
-            [{f"align_{k}": float(v) for k, v in r.document.items() if k != "why"} for r in aligned]
-            if aligned
-            else [{}] * len(pairs)
-        )
+        alignments = alignment_columns(aligned, left) if aligned else [{}] * len(pairs)
         columns_of_pair = [of_pair | opinion | where for of_pair, opinion, where in zip(scores, predicted, alignments)]
         folders.write_csv(args.output, pairs, columns_of_pair)
     if args.curve:
@@ -187,13 +184,14 @@ def main(argv):
         values = [of_pair[columns[0].name] for of_pair in scores]
         plots.curves(args.curve, columns[0].name, columns[0].higher_is, bdrate.mean_curves(pairs, values))
     if args.json:
-        print(json.dumps(document(args, pairs, alone, scores, predicted, aligned, models, columns, opinions), indent=1))
+        printed = document(args, pairs, alone, scores, predicted, aligned, left, models, columns, opinions)
+        print(json.dumps(printed, indent=1))
         return
     note_random(models)
     if pairs[0].group:
-        print("\n\n".join(reports(pairs, scores, aligned, columns, args)))
+        print("\n\n".join(reports(pairs, scores, left, columns, args)))
     else:
-        print_lines(pairs, scores, aligned, opinions)
+        print_lines(pairs, scores, aligned, left, opinions)
     for opinion in opinions.values():
         print(opinion.statement())
 
@@ -204,13 +202,31 @@ def note_random(models):
             print(f"{model.name}: {RANDOM}")
 
 
-def print_lines(pairs, scores, aligned, opinions):
+def too_small_for(left, aligned, i):
+    """{column: why} of the columns that are scored on a pair as it is, though there is something to undo."""
+    return {name: reasons[i] for name, reasons in left.items() if aligned[i].done and reasons[i]}
+
+
+def alignment_columns(aligned, left):
+    """[{column: number}] of the pairs for -o: what was found, align_done last; then, of a method for which what would
+    be left of some pair is too small, <its column>_done."""
+    apart = dict.fromkeys(name for i in range(len(aligned)) for name in too_small_for(left, aligned, i))
+    return [
+        {f"align_{k}": float(v) for k, v in r.document.items() if k != "why"}
+        | {f"{name}_done": float(not left[name][i]) for name in apart}
+        for i, r in enumerate(aligned)
+    ]
+
+
+def print_lines(pairs, scores, aligned, left, opinions):
     wide = max(len(pair.distorted) for pair in pairs)
     for i, (pair, of_pair) in enumerate(zip(pairs, scores)):
         if aligned:
             print(f"{pair.distorted:{wide}}  {aligned[i]}")
+        too_small = too_small_for(left, aligned, i)
         for column, value in of_pair.items():
             line = f"{pair.distorted:{wide}}  {column}  {value:.6g}"
+            line += f"  not moved: {too_small[column]}" if column in too_small else ""
             if column in opinions:
                 opinion = opinions[column](value)
                 line += f"  predicted {opinion['label']:.4g} ({opinion['low']:.4g} to {opinion['high']:.4g})"
@@ -221,23 +237,26 @@ def print_lines(pairs, scores, aligned, opinions):
             print(line)
 
 
-def reports(pairs, scores, aligned, columns, args):
-    """The summary of each score column of folders; with bitrates, rate-distortion in its place."""
+def reports(pairs, scores, left, columns, args):
+    """The summary of each score column of folders; with bitrates, rate-distortion in its place; and how many pairs
+    were moved, for all methods at once where it is the same."""
     for column in columns:
         values = [of_pair[column.name] for of_pair in scores]
         if pairs[0].bitrate is None:
-            yield folders.report(pairs, values, column, aligned if column.align != "none" else None)
+            yield folders.report(pairs, values, column, left.get(column.name))
         else:
             from scoring import bdrate
 
             yield bdrate.report(pairs, values, column, args.anchor, args.interpolation)
-    if aligned:
+    if left:
         from scoring.aligning import counted
 
-        yield counted([(registration.done, registration.why) for registration in aligned])
+        sentences = {name: counted(reasons) for name, reasons in left.items()}
+        alike = set(sentences.values())
+        yield alike.pop() if len(alike) == 1 else "\n".join(f"{name}: {s}" for name, s in sentences.items())
 
 
-def document(args, pairs, alone, scores, predicted, aligned, models, columns, opinions):
+def document(args, pairs, alone, scores, predicted, aligned, left, models, columns, opinions):
     """What --json prints."""
     from scorefiles import write
     from scorefiles.document import each_once
@@ -250,6 +269,7 @@ def document(args, pairs, alone, scores, predicted, aligned, models, columns, op
         | of_pair
         | opinion
         | ({"alignment": aligned[i].document} if aligned else {})
+        | ({"not_aligned": too_small} if (too_small := too_small_for(left, aligned, i)) else {})
         for i, (pair, of_pair, opinion) in enumerate(zip(pairs, scores, predicted))
     ]
     document: dict[str, Any] = {"scores": lines}

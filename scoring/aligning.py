@@ -7,6 +7,7 @@ dataset's fingerprint (a shard writes one of its own, and reads all); beside a f
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -159,6 +160,11 @@ def fits(registration: Registration | None, model: Model) -> bool:
     return registration is not None and registration.done and min(registration.size) >= model.min_side
 
 
+def why_not(registration: Registration, model: Model, method: str) -> str:
+    """Why a method's score is of the pair as it is; "" where it is of the aligned pair."""
+    return "" if fits(registration, model) else registration.why or f"what is left is too small for {method}"
+
+
 def companion(path):
     """x.csv -> x.align.csv."""
     return Path(path).with_name(Path(path).name.removesuffix(".csv") + COMPANION)
@@ -174,10 +180,9 @@ def write_companion(path, dataset, indices, registered, model, method):
     """Write what was done to each pair of a finished score file: registered {index: Registration}."""
     rows: list[Sequence] = [SHOWN]
     for i in indices:
-        r, done = registered[i], fits(registered[i], model)
-        why = "" if done else r.why or f"what is left is too small for {method}"
+        r, why = registered[i], why_not(registered[i], model, method)
         numbers = [f"{value:z.6g}" for value in list(r.document.values())[:6]]
-        rows.append([dataset.pairs[i].dis, *numbers, int(done), why])
+        rows.append([dataset.pairs[i].dis, *numbers, int(not why), why])
     write.write_atomically(companion(path), write.as_csv(rows))
 
 
@@ -189,15 +194,11 @@ def summary(path: Path) -> str | None:
             rows = list(csv.DictReader(file))
     except FileNotFoundError:
         return None
-    return counted([(row["done"] == "1", row["why"]) for row in rows])
+    return counted([row["why"] for row in rows])
 
 
-def counted(outcomes: Sequence[tuple[bool, str]]) -> str:
-    """[(whether done, why not)] -> a sentence."""
-    reasons = {}
-    for done, why in outcomes:
-        if not done:
-            reasons[why] = reasons.get(why, 0) + 1
-    moved = sum(done for done, _ in outcomes)
-    unmoved = "; ".join(f"{n} left as they are: {why}" for why, n in sorted(reasons.items(), key=lambda r: -r[1]))
-    return f"{moved} of {len(outcomes)} pairs aligned" + (f"; {unmoved}" if unmoved else "")
+def counted(reasons: Sequence[str]) -> str:
+    """[why a pair is left as it is, "" where it is aligned] -> a sentence."""
+    left = Counter(why for why in reasons if why)
+    unmoved = "".join(f"; {n} left as they are: {why}" for why, n in left.most_common())
+    return f"{len(reasons) - left.total()} of {len(reasons)} pairs aligned{unmoved}"

@@ -237,10 +237,10 @@ def comparisons(pairs: Sequence[FilePair], scores: Sequence[float], higher_is: s
 
 
 def report(
-    pairs: Sequence[FilePair], scores: Sequence[float], column: Column, registrations: Sequence | None = None
+    pairs: Sequence[FilePair], scores: Sequence[float], column: Column, reasons: Sequence[str] | None = None
 ) -> str:
-    """What is printed of one score column: a line a group, then every two groups side by side. With registrations (one
-    a pair) a line says of how many images a shift, turn or scale was undone."""
+    """What is printed of one score column: a line a group, then every two groups side by side. With reasons (why
+    a pair is left as it is, "" where not) a line says of how many images a shift, turn or scale was undone."""
     lines, (common, compared) = summary(pairs, scores), comparisons(pairs, scores, column.higher_is)
     head = ("", "images", "mean", "median", "95 % of the mean")
     cells = [head] + [
@@ -253,8 +253,8 @@ def report(
         )
         for e in lines
     ]
-    if registrations:
-        moved = [str(sum(registrations[i].done for i in indices)) for indices in groups_of(pairs).values()]
+    if reasons:
+        moved = [str(sum(not reasons[i] for i in indices)) for indices in groups_of(pairs).values()]
         cells = [(*line, last) for line, last in zip(cells, ["aligned", *moved])]
     text = [f"{column.name}: higher is {column.higher_is}", *aligned(cells, left=(0, 4))]
     if len(lines) > 1:

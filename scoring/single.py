@@ -88,6 +88,19 @@ def to_align(model, pairs, aligned, resizeHW):
     return {(i, PLAIN[0]): r for i, r in enumerate(registrations_of) if aligning.fits(r, model)}
 
 
+def not_aligned(models: Sequence[Model], aligned: list) -> dict[str, list[str]]:
+    """{name of a column that is scored aligned: why each of the pairs is left as it is, "" where it is not}, of what
+    `registrations` gave."""
+    from scoring import aligning
+
+    return {
+        column.name: [aligning.why_not(registration, model, column.method) for registration in aligned]
+        for model in models
+        for column in model.columns
+        if column.align != "none"
+    }
+
+
 def map_pair(pair: FilePair, model: Model, *, resizeHW: int | None = None, batch_size: int | None = None) -> tuple:
     """Where a pair of files differs according to the model's one score -> (reference, distorted, maps.DistanceMap,
     Registration or None).

@@ -191,6 +191,28 @@ def test_what_is_left_too_small_for_the_method_stays_as_it_is(capsys, tmp_path, 
     assert preds(tmp_path / "out/small_psnr-aligned.csv") == {"d.png": 80.0}
 
 
+def test_single_images_say_for_which_methods_what_is_left_is_too_small(capsys, tmp_path):
+    photograph = demo.photograph(*demo.PHOTOGRAPHS["astronaut"])[:170, :172].astype(np.uint8)
+    for folder, first in (("ref", 0), ("dis", 6)):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(photograph[:, first : first + 166]).save(tmp_path / folder / "a.png")
+    files = ("-ref", tmp_path / "ref/a.png", "-dis", tmp_path / "dis/a.png", "-m", "msssim-aligned", "psnr-aligned")
+    why = "what is left is too small for msssim"
+    lines = call(capsys, *files, main=run_single_img.main)[1].splitlines()
+    assert "shifted by -6.00" in lines[0] and lines[1].endswith(why) and lines[2].split()[1:] == ["psnr-aligned", "80"]
+    (score,) = json.loads(call(capsys, *files, "--json", main=run_single_img.main)[1])["scores"]
+    assert score["alignment"]["done"] and score["not_aligned"] == {"msssim-aligned": why}
+    asked = ("-ref", tmp_path / "ref", "-dis", tmp_path / "dis", "-o", tmp_path / "o.csv")
+    both = call(capsys, *asked, "-m", "msssim-aligned", "psnr-aligned", main=run_single_img.main)[1].splitlines()
+    assert [line.split()[-1] for line in both if "dis  " in line] == ["0", "1"]
+    assert f"msssim-aligned: 0 of 1 pairs aligned; 1 left as they are: {why}" in both
+    assert both[-1] == "psnr-aligned: 1 of 1 pairs aligned"
+    (row,) = rows(tmp_path / "o.csv")
+    assert float(row["align_done"]) == 1 and float(row["msssim-aligned_done"]) == 0
+    one = call(capsys, *asked, "-m", "msssim-aligned", main=run_single_img.main)[1].splitlines()
+    assert one[-1] == f"0 of 1 pairs aligned; 1 left as they are: {why}"
+
+
 @pytest.fixture
 def turned(tmp_path):
     image = Image.fromarray(demo.photograph(*demo.PHOTOGRAPHS["astronaut"]).astype(np.uint8)).crop((0, 0, 240, 232))

@@ -35,6 +35,14 @@ def file_size(path: Path) -> int | None:
         return None
 
 
+def changed_at(path: Path) -> int | None:
+    """When a file was last written, in nanoseconds; None where there is none that can be asked."""
+    try:
+        return path.stat().st_mtime_ns
+    except (OSError, ValueError):
+        return None
+
+
 def some(names: Iterable[str]) -> str:
     """'a; b; c' for a few names, '...; and 80 more' for many."""
     names = list(names)

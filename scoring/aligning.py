@@ -1,12 +1,14 @@
 """The registration of a run's pairs: computed once a pair and perturbation, whatever the methods, and kept in the
 folder.
 
-In <savedir>/.align/ a file holds the registrations of a dataset under one perturbation and mode, named with the
-dataset's fingerprint (a shard writes one of its own, and reads all); beside a finished score file stands
-<stem>.align.csv, for people."""
+In <savedir>/.align/ a file holds the registrations of a dataset under one perturbation and mode, named with a digest
+of the dataset and of when its images were written (a shard writes one of its own, and reads all); beside a finished
+score file stands <stem>.align.csv, for people."""
 
 import csv
+import hashlib
 import io
+import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -15,8 +17,10 @@ from pathlib import Path
 import numpy as np
 
 from common.errors import WorkError, about_file
+from common.files import changed_at
 from common.images import open_rgb
 from common.terminal import check_stopped, progress
+from loaders.pairs import Dataset
 from methods.model import Model
 from scorefiles import write
 from scorefiles.read import COMPANION, stem
@@ -72,12 +76,18 @@ def registrations(
     return results
 
 
+def digest(dataset: Dataset) -> str:
+    """16 digits, others once an image was written anew. The dataset's fingerprint knows sizes alone, and in BMP all
+    images of one width and height have one."""
+    names = sorted({rel for pair in dataset.pairs for rel in (pair.dis, pair.ref)})
+    written = [changed_at(dataset.path(rel)) for rel in names]
+    return hashlib.sha256(json.dumps([dataset.fingerprint, written]).encode()).hexdigest()[:16]
+
+
 class RegistrationCache:
     """The registrations of a dataset under one perturbation, as far as they are known in a folder."""
 
-    def __init__(self, folder, dataset, perturbation, mode, resize=None, part=""):
-        side = f"-r{resize}" if resize else ""
-        name = f"{stem(dataset.name, mode, *perturbation)}{side}-{VERSION}-{dataset.fingerprint[:16]}.csv"
+    def __init__(self, folder, name, part=""):
         self.folder, self.name, self.path = Path(folder) / ".align", name, Path(folder) / ".align" / (name + part)
         self.known = {}
 
@@ -123,7 +133,8 @@ def of_pairs(dataset, chosen, perturbations, mode, *, resize=None, workers=0, sh
     With a folder what is kept there is used, and what is computed is kept there. Raises WorkError.
     """
     part = f".{shard[0]}of{shard[1]}" if shard and shard[1] > 1 else ""
-    caches = [RegistrationCache(folder or ".", dataset, p, mode, resize, part) for p in perturbations]
+    of_all = f"{f'-r{resize}' if resize else ''}-{VERSION}-{digest(dataset)}.csv"
+    caches = [RegistrationCache(folder or ".", stem(dataset.name, mode, *p) + of_all, part) for p in perturbations]
     names = {i: (dataset.pairs[i].dis, dataset.pairs[i].ref) for i in chosen}
 
     def compute():

@@ -108,6 +108,21 @@ def test_registrations_are_computed_once_whatever_the_methods(capsys, dataset, s
         assert (tmp_path / (name + ending)).read_bytes() == (scored / (name + ending)).read_bytes()
 
 
+def test_an_image_written_anew_is_registered_anew(capsys, tmp_path):
+    """BMP: the size of the file stays what it was."""
+    photograph = demo.photograph(*demo.PHOTOGRAPHS["astronaut"]).astype(np.uint8)
+    Image.fromarray(photograph[:128, 8:136]).save(tmp_path / "r.bmp")
+    (tmp_path / "one.csv").write_text("dis,ref,dmos\nd.bmp,r.bmp,1\n")
+    flags = ("-dat", tmp_path / "one.csv", "-m", "psnr-aligned", "-sdir", tmp_path / "out")
+    for shift in (3, 5):
+        Image.fromarray(photograph[:128, 8 + shift : 136 + shift]).save(tmp_path / "d.bmp")
+        for path in (tmp_path / "out").glob("one*"):
+            path.unlink()
+        assert call(capsys, *flags)[0] == 0
+        assert float(rows(tmp_path / "out/one_psnr-aligned.align.csv")[0]["dx"]) == -shift
+        assert preds(tmp_path / "out/one_psnr-aligned.csv") == {"d.bmp": 80.0}
+
+
 def test_resume_and_shards_give_the_same_files(capsys, dataset, scored, tmp_path):
     for flags in (("--limit", 3), ("--workers", 2)):
         assert call(capsys, "-dat", dataset, *ARGS, "-sdir", tmp_path / "resumed", *flags)[0] == 0

@@ -27,7 +27,7 @@ def score_dataset(
     flags: any other flag of run.py that decides a run, under its long name with underscores and with run.py's default:
     savedir, data_root, resizeHW, limit, higher_is, skip_bad, noise_floor, overwrite, keep_going, shard, batch_size,
     workers, progress (of settings.Run); weights, weights_dir, precision, protocol, normalize, window, stride, layers,
-    per_layer (of methods.model.Options).
+    per_layer, align (of methods.model.Options).
 
     Returns a Result: `table`, a DataFrame with a row a score file (plcc, srcc, krcc; positive: agrees with people),
     `files`, the finished score files, `notes`, what a reader of the table must know, `missing`. What is there and

@@ -236,7 +236,9 @@ class Result:
         import pandas as pd
 
         table = pd.DataFrame(self.lines, columns=TABLE)
-        return table.astype({name: float for name in ("plcc", "srcc", "krcc")} if len(table) else {})
+        for name in ("plcc", "srcc", "krcc"):
+            table[name] = pd.to_numeric(table[name]).astype(float)  # "", not defined, becomes NaN
+        return table
 
     @property
     def notes(self):

@@ -63,6 +63,21 @@ def test_score_dataset_and_run_py_write_the_same(tmp_path, capsys):
     assert capsys.readouterr().out.count("6/125") == len(result.lines)
 
 
+def test_a_coefficient_that_is_not_defined_is_nan_in_the_table(tmp_path):
+    """A prediction that is the same for all pairs has no correlation."""
+    from small_dataset import make
+
+    from scoring import score_dataset
+
+    code = "def zero(distorted, reference):\n    return 0 * distorted.mean()\n"
+    (tmp_path / "constant.py").write_text(code)
+    dataset, method = str(make(tmp_path / "tiny")), f"{tmp_path / 'constant.py'}:zero"
+    for methods in ([method], [method, "psnr"]):
+        table = score_dataset(dataset, methods=methods, savedir=tmp_path / "out").table
+        assert list(table["srcc"].isna()) == [True, False][: len(methods)]
+        assert all(table[name].dtype == float for name in ("plcc", "srcc", "krcc"))
+
+
 def test_what_score_dataset_does_not_know_is_refused(tmp_path):
     import pytest
 

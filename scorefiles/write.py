@@ -399,6 +399,8 @@ def environment(model: Model, batch: int) -> dict:
             return None
 
     packages = ("torch", "torchvision", "timm", "clip-anytorch", "clip", "piq", "stlpips-pytorch", "numpy", "pillow")
+    if model.options.align != "none":
+        packages += ("opencv-python-headless", "scipy")
     device = model.options.device
     if device.startswith("cuda"):
         import torch

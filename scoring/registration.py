@@ -107,6 +107,14 @@ class Registration:
         return left, top, left + self.width - abs(int(dx)), top + self.height - abs(int(dy))
 
     @property
+    def reference_box(self):
+        """What of the reference is seen there, where the map is a shift by whole pixels; elsewhere it is resampled onto
+        the distorted image's grid, and the box is the same."""
+        left, top, right, bottom = self.box
+        dx, dy = self.map[:, 2].astype(int) if self.whole else (0, 0)
+        return left - dx, top - dy, right - dx, bottom - dy
+
+    @property
     def size(self) -> tuple[int, int]:
         """(width, height) of the two images after `apply`."""
         left, top, right, bottom = self.box if self.done else (0, 0, self.width, self.height)
@@ -121,13 +129,9 @@ class Registration:
         """PIL images -> (reference, distorted), aligned; the very objects given unless done."""
         if not self.done:
             return reference, distorted
-        left, top, right, bottom = self.box
-        if self.whole:
-            dx, dy = self.map[:, 2].astype(int)
-            reference = reference.crop((left - dx, top - dy, right - dx, bottom - dy))
-        else:
-            reference = resampled(reference, inverse(self.map)).crop(self.box)
-        return reference, distorted.crop(self.box)
+        if not self.whole:
+            reference = resampled(reference, inverse(self.map))
+        return reference.crop(self.reference_box), distorted.crop(self.box)
 
     def __str__(self):
         if not self.done:

@@ -109,12 +109,12 @@ class Scorer(torch.nn.Module):
 
     def aligned(self, reference: torch.Tensor, distorted: torch.Tensor) -> Sequence[torch.Tensor]:
         """Two images (3, H, W) as --align leaves them; the very tensors given where nothing is done. ValueError for
-        images that are to have a gradient: what is undone is found on their 8-bit selves, and the reference is
-        resampled there."""
+        images that are to have a gradient: what is undone is found on their 8-bit selves, and where the reference must
+        be resampled, its 8-bit self is."""
         from PIL import Image
 
         from scoring.aligning import fits
-        from scoring.registration import register
+        from scoring.registration import inverse, register, resampled
 
         if torch.is_grad_enabled() and (reference.requires_grad or distorted.requires_grad):
             raise ValueError(f"{self.column} gives no gradient: it is aligned before it is scored")
@@ -125,7 +125,10 @@ class Scorer(torch.nn.Module):
         registration = register(a, b, self.model.options.align)
         if not fits(registration, self.model):
             return reference, distorted
-        return [to_tensor(i, "aligned", False).to(reference.device) for i in registration.apply(a, b)]
+        if not registration.whole:
+            reference = to_tensor(resampled(a, inverse(registration.map)), "aligned", False).to(reference.device)
+        boxes = (reference, registration.reference_box), (distorted, registration.box)
+        return [image[:, top:bottom, left:right] for image, (left, top, right, bottom) in boxes]
 
     def score(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """Batches of distorted images and references (B, 3, H, W) -> scores (B,), float32."""

@@ -70,7 +70,10 @@ def test_names_settings_and_companions(scored):
     assert set(scan(scored)) == {f"{s}.csv" for s in stems}  # a companion is no score file
     settings = json.loads((scored / "photos_psnr-aligned_tra-3.json").read_text())["settings"]
     assert settings["align"] == "similarity" and settings["method"] == "psnr"
-    assert "align" not in json.loads((scored / "photos_psnr_tra-3.json").read_text())["settings"]
+    plain, aligned = (json.loads((scored / f"photos_psnr{a}_tra-3.json").read_text()) for a in ("", "-aligned"))
+    assert "align" not in plain["settings"]
+    versions = [set(document["environment"]["versions"]) for document in (plain, aligned)]
+    assert versions[1] - versions[0] == {"opencv-python-headless", "scipy"}  # what registers and resamples
     companion = rows(scored / "photos_psnr-aligned_tra-3.align.csv")
     assert list(companion[0]) == ["dis", "dx", "dy", "scale", "angle", "corner", "ratio", "done", "why"]
     for row in companion:
@@ -276,6 +279,10 @@ def test_scorer_aligns_images_in_memory(turned):
     assert scorer.column == "psnr-aligned"
     assert scorer(a, b).item() == Scorer("psnr")(alignment.reference, alignment.distorted).item()
     assert torch.equal(scorer([a, a], [b, a]), torch.stack([scorer(a, b), scorer(a, a)]))
+    values = torch.from_numpy(np.array(a)).permute(2, 0, 1) / 255
+    finer = (values + 0.004 * torch.rand(values.shape, generator=torch.Generator().manual_seed(0))).clamp(max=1)
+    exact = Scorer("psnr")(values[..., 3:-3], finer[..., 3:-3]).item()
+    assert scorer(values[..., :-3], finer[..., 3:]).item() == exact  # what is finer than 8 bits is not rounded away
     tensor = torch.rand(3, 64, 64, requires_grad=True)
     with pytest.raises(ValueError, match="no gradient"):
         scorer(tensor, tensor.detach())

@@ -56,6 +56,14 @@ def test_rotation_is_clockwise_nearest_and_black_outside(width, height):
     assert not result[0, -1].any() or not result[0, 0].any()
 
 
+def test_what_a_quarter_of_a_percent_does_to_288_pixels():
+    """docs/align.md: a dilation is by two pixels, as at 0.5 %; a rotation leaves 63 % of the pixels where they were."""
+    numbers = Image.fromarray(np.arange(288 * 288, dtype=np.int32).reshape(288, 288))
+    same = np.asarray(perturb(numbers, "distorted", "rot", 0.25)) == np.asarray(numbers)
+    assert round(100 * same.mean()) == 63
+    assert len({perturb(numbers, "distorted", "sca", pct).tobytes() for pct in (0.25, 0.5)}) == 1
+
+
 def test_what_is_left_alone():
     image = photograph(64, 48)
     assert all(perturb(image, "reference", name, 1) is image for name in ("none", "sca", "rot"))

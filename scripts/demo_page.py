@@ -20,7 +20,6 @@ from methods.model import ALIGNED  # noqa: E402
 from models import BACKBONES  # noqa: E402
 
 PERTURBATIONS = ("none", "tra", "sca", "rot")
-LONG = ("stlpips_vgg", "st_vgg16")  # an aligned pair has a reference of its own: two hours more, so only where asked
 PAGE = """# The methods on demo
 
 Made by `{command} > docs/demo.md`
@@ -52,17 +51,13 @@ def main(argv):
     parser = Parser(__doc__)
     parser.add_argument("-m", "--model", nargs="+", default=without_download(), metavar="NAME", help="default: all")
     parser.add_argument(
-        "--aligned",
-        nargs="*",
-        metavar="NAME",
-        help=f"methods or score columns that are aligned, too; default: all but {', '.join(LONG)}",
+        "--aligned", nargs="*", metavar="NAME", help="methods or score columns that are aligned, too; default: all"
     )
     parser.add_argument("-sdir", "--savedir", default=str(ROOT / "results" / "demo"), metavar="DIR")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     args = parser.parse_args(argv)
     columns = columns_of(args.model)
-    chosen = [name for name in args.model if name not in LONG] if args.aligned is None else args.aligned
-    aligned = [column + ALIGNED for column in columns_of(chosen)]
+    aligned = [column + ALIGNED for column in columns_of(args.model if args.aligned is None else args.aligned)]
     result = score_dataset("demo", methods=[*columns, *aligned], perturbations=PERTURBATIONS, savedir=args.savedir)
     srcc = {(line["method"], line["perturbation"]): f"{line['srcc']:.3f}".replace("0.", ".") for line in result.lines}
     command = ["python scripts/demo_page.py"]

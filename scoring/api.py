@@ -1,6 +1,7 @@
 """`score_dataset`: run.py from Python, through the same function."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from methods.model import Options
 from methods.options import models_of, pick_device
@@ -10,7 +11,7 @@ from scoring.settings import perturbations as pairs_of
 
 
 def score_dataset(
-    dataset: str | Sequence[str],
+    dataset: str | Path | Sequence[str | Path],
     *,
     methods: Sequence[str],
     distances: Sequence[str] = (),
@@ -42,4 +43,5 @@ def score_dataset(
     options = Options(**known[Options], device=pick_device(device))
     run = Run(**known[Run], perturbations=pairs_of(perturbations, percent))
     models, fusions = models_of(methods, distances, options)
-    return execute([dataset] if isinstance(dataset, str) else dataset, models, fusions, run)
+    names = [dataset] if isinstance(dataset, (str, Path)) else dataset
+    return execute([str(name) for name in names], models, fusions, run)

@@ -66,12 +66,9 @@ def prepare(name, run):
     return Prepared(dataset, chosen, sizes, left_out)
 
 
-def plan(model, prepared, run, batch, folder=None):
-    """-> (Plan, indices of its pairs in the dataset):
-    sizes checked, and only the shard's references where there is one.
-
-    Registrations are kept in the folder; a dry run makes none.
-    """
+def plan(model, prepared, run, batch):
+    """-> (Plan, indices of its pairs in the dataset): sizes checked, and only the shard's references where there is
+    one; nothing is aligned yet (`align`)."""
     dataset, chosen = prepared.dataset, prepared.chosen
     if run.shard:
         part, parts = run.shard
@@ -85,11 +82,18 @@ def plan(model, prepared, run, batch, folder=None):
 
     pairs = [(image(dataset.pairs[i].dis), image(dataset.pairs[i].ref)) for i in chosen]
     check_sizes(model, pairs, [dataset.pairs[i].dis for i in chosen], run.perturbations)
-    registered = {} if run.dry_run else registrations(model, prepared, chosen, run, folder)
-    aligned = {
-        (k, p): r for k, i in enumerate(chosen) for p in run.perturbations if fits(r := registered.get((i, p)), model)
+    return Plan(model, pairs, list(run.perturbations), run.resizeHW, batch), chosen
+
+
+def align(work, chosen, prepared, run, folder=None):
+    """Enter in a plan of the pairs `chosen` what is undone before they are scored; it is kept in the folder."""
+    registered = registrations(work.model, prepared, chosen, run, folder)
+    work.aligned = {
+        (k, p): r
+        for k, i in enumerate(chosen)
+        for p in run.perturbations
+        if fits(r := registered.get((i, p)), work.model)
     }
-    return Plan(model, pairs, list(run.perturbations), run.resizeHW, batch, aligned), chosen
 
 
 def registrations(model, prepared, chosen, run, folder):
@@ -160,10 +164,9 @@ def settled(model, prepared, run):
     """The model in the precision that --precision auto takes on this dataset; itself where another was asked for."""
     if model.options.precision != AUTO:
         return model
-    tried = replace(run, dry_run=True)  # a plan without registrations
     batch = run.batch_size or default_batch(model.options.device)
     begun = precision.of_files(model, prepared, run)
-    return precision.settled(model, begun, lambda usual: plan(usual, prepared, tried, batch)[0])
+    return precision.settled(model, begun, lambda usual: plan(usual, prepared, run, batch)[0])
 
 
 def open_outputs(model, weights, prepared, run: Run):
@@ -193,7 +196,7 @@ def score(model, weights, prepared, run):
     """Score what is not there yet of a model on a dataset -> [TableRow] for the report,
     the files still to be finished."""
     outputs, batch = open_outputs(model, weights, prepared, run)
-    work, chosen = plan(model, prepared, run, batch, Path(run.savedir))
+    work, chosen = plan(model, prepared, run, batch)
     rows = [TableRow(outputs[c.name, p], prepared.dataset, c, p) for c in model.columns for p in run.perturbations]
     folder = Path(run.savedir)
     with write.locked(folder, [o.partial.name for o in outputs.values()]):
@@ -201,6 +204,8 @@ def score(model, weights, prepared, run):
             for output in outputs.values():
                 output.open(run.overwrite)
         wanted = unfinished(model, outputs, chosen)
+        if not all(output.has(chosen) for output in outputs.values()):
+            align(work, chosen, prepared, run, folder)
         total = sum(work.windows(wanted))
         if total:
             what = "window" if model.window else "image"

@@ -128,6 +128,7 @@ def verify(path, pairs, where):
     scores = {}
     for model in models:
         work, chosen = experiment.plan(model, prepared, run, batch)
+        experiment.align(work, chosen, prepared, run)
         for _, unit, values in score_plan(work, lambda p, u, columns=model.columns: columns):
             for name, numbers in values.items():
                 scores.setdefault(name, {}).update(zip([chosen[i] for i in unit], numbers))

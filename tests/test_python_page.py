@@ -71,7 +71,7 @@ def test_a_coefficient_that_is_not_defined_is_nan_in_the_table(tmp_path):
 
     code = "def zero(distorted, reference):\n    return 0 * distorted.mean()\n"
     (tmp_path / "constant.py").write_text(code)
-    dataset, method = str(make(tmp_path / "tiny")), f"{tmp_path / 'constant.py'}:zero"
+    dataset, method = make(tmp_path / "tiny"), f"{tmp_path / 'constant.py'}:zero"
     for methods in ([method], [method, "psnr"]):
         table = score_dataset(dataset, methods=methods, savedir=tmp_path / "out").table
         assert list(table["srcc"].isna()) == [True, False][: len(methods)]

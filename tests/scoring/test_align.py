@@ -3,6 +3,7 @@
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 
@@ -109,6 +110,8 @@ def test_registrations_are_computed_once_whatever_the_methods(capsys, dataset, s
     name = "photos_psnr-aligned_tra-3"
     for ending in (".csv", ".align.csv"):
         assert (tmp_path / (name + ending)).read_bytes() == (scored / (name + ending)).read_bytes()
+    shutil.rmtree(tmp_path / ".align")
+    assert call(capsys, *both, "-m", "psnr")[0] == 0 and len(made) == 12  # all is scored: nothing to register for
 
 
 def test_an_image_written_anew_is_registered_anew(capsys, tmp_path):

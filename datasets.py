@@ -305,6 +305,11 @@ def locate(entry, data_root):
 def check_name(name: str) -> None:
     """UsageError unless it is a name of the registry or that of a list."""
     if name not in DATASETS and not lists.is_list(name):
+        if os.path.isdir(name):
+            raise UsageError(
+                f"-dat {name}: expected the name of a dataset ({', '.join(DATASETS)}) or a CSV file, found a folder; "
+                "a dataset's folder is given by --data-root"
+            )
         raise unknown(
             "dataset", str(name), DATASETS, f"or the path of a CSV file ({', '.join(lists.ENDINGS)}) with dis,ref,mos"
         )

@@ -401,7 +401,11 @@ class Distance:
 
 DISTANCES = {
     "l2": Distance("mean squared difference, summed over blocks", l2),
-    "cos": Distance("1 - cosine, mean over tokens (CNN: over channels and rows), summed over blocks", cos),
+    "cos": Distance(
+        "1 - cosine, mean over tokens, summed over blocks; of CNNs under --protocol paper over channels and rows, "
+        "where in float32 rows of zeros count 1: identical images need not score 0",
+        cos,
+    ),
     "skld": Distance("symmetric KL of softmax columns plus a weighted Euclidean term", columns=skld),
     "jsd": Distance("Jensen-Shannon divergence of softmax columns", columns=jsd),
     "wsd": Distance("1-D Wasserstein cost of softmax columns plus a weighted Euclidean term", columns=wsd),

@@ -201,7 +201,8 @@ def arguments(argv):
     parser.add_argument(
         "--write",
         metavar="EXPRESSION",
-        help=f"write the score files of a fused metric, such as 'dinov1_cos * psnr^0.5' or {', '.join(fused.PRESETS)}",
+        help=f"write the score files of a fused metric, such as 'dinov1_cos * psnr^0.5' or {', '.join(fused.PRESETS)}, "
+        "into DIR",
     )
     parser.add_argument(
         "-sdir", "--savedir", metavar="DIR", help="where --write puts them (default: the folder itself)"

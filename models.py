@@ -180,7 +180,6 @@ BACKBONES = {
         ),
         CLIP,
         half=True,
-        note="in float32 `cos` of identical images is near 0.99 under --protocol paper",
     ),
     "openclip_convnext_base": Backbone(
         "open_clip convnext_base_w, LAION-2B",

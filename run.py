@@ -19,7 +19,7 @@ from functools import partial
 import datasets
 from common import torchrun
 from common.errors import UsageError
-from common.terminal import Parser, flags_of, number_type, positive, processes, run_main, say, whole
+from common.terminal import KEPT, Parser, flags_of, number_type, positive, processes, run_main, say, whole
 from distances import of_blocks
 from methods import options
 from methods.build import on_device
@@ -293,4 +293,4 @@ def verify(args):
 
 
 if __name__ == "__main__":
-    run_main(main, note="; nothing scored is lost: start again with the same command to go on")
+    run_main(main, note=KEPT)

@@ -18,7 +18,7 @@ if __name__ == "__main__":
     need("numpy")  # before the imports that fail without
 
 from common.errors import UsageError
-from common.terminal import Parser, check_writable, deliver, run_main
+from common.terminal import Parser, check_writable, deliver, run_main, warn
 from reports.tables.cells import EXTRA, TITLES, calls, extra_cells, fill, published, select, summarise, tables_of
 from reports.tables.check import CHECK_FORMATS, check
 from reports.tables.render import FORMATS
@@ -73,6 +73,8 @@ def main(argv):
         else:
             folders = Folders(args.scores or [d for d in ("results",) if Path(d).is_dir()])
             cells += extra_cells(cells, args.extra)
+            for folder in folders.without(cell.scores_file for cell in cells):
+                warn(f"{folder} holds none of the score files of these tables")
             fill(cells, folders)
             summary = summarise(cells, folders)
             text = FORMATS[args.format](

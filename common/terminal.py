@@ -7,6 +7,7 @@ import argparse
 import contextlib
 import importlib.util
 import os
+import re
 import signal
 import sys
 import threading
@@ -47,11 +48,15 @@ class Parser(argparse.ArgumentParser):
         )
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> argparse.Namespace:  # type: ignore[override]
-        """As argparse's; UsageError with the nearest flags where one is not known."""
+        """As argparse's; UsageError with the nearest flags where one is not known, before argparse, to which -methods
+        would be -m ethods."""
+        args = sys.argv[1:] if args is None else list(args)
+        flags = self._option_string_actions
+        for entry in args[: args.index("--")] if "--" in args else args:
+            flag = entry.partition("=")[0]
+            if re.fullmatch(r"--?[a-zA-Z][\w-]*", flag) and flag not in flags and not re.fullmatch(r"-[a-z]\d+", flag):
+                raise unknown("flag", flag, flags, "--help lists all")
         namespace, rest = self.parse_known_args(args, namespace)
-        for entry in rest:
-            if entry.startswith("-"):
-                raise unknown("flag", entry.partition("=")[0], self._option_string_actions, "--help lists all")
         if rest:
             raise UsageError(f"expected flags, found {' '.join(rest)}; --help has the usage")
         return namespace
@@ -176,6 +181,7 @@ def flush_stdout() -> None:
         raise
 
 
+KEPT = "; nothing scored is lost: start again with the same command to go on"  # a note of run_main
 STOPPED = []  # signals that asked this process to stop
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 GRACE = 4.0  # seconds from the first of them to the end of the process, whatever its threads and worker processes do

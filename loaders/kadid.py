@@ -26,7 +26,8 @@ def kadid(root: Path) -> Iterator[Row]:
         where = f"{file}: line {line}"
         if not re.fullmatch(KADID_NAME, fields["dist_img"], re.I):
             raise UsageError(f"{where}: expected a name like I01_01_01.png, found {fields['dist_img']!r}")
-        rows.append((where, fields, number(fields["dmos"], where), spread(fields["var"], where)))
+        mean, var = number(fields["dmos"], f"{where}, column dmos"), spread(fields["var"], f"{where}, column var")
+        rows.append((where, fields, mean, var))
     stds = spread_of([(mean, var) for _, _, mean, var in rows])
     for (where, fields, mean, _), std in zip(rows, stds):
         dis, ref = fields["dist_img"], fields["ref_img"]

@@ -70,9 +70,10 @@ def read(file: Path | str, data_root: Path | str | None = None) -> Listed:
     rows = []
     for line, fields in lines:
         where = f"{file}: line {line}"
-        deviation = spread(fields[std], where) if std else None
+        deviation = spread(fields[std], f"{where}, column {std}") if std else None
         distortion = (fields[kind] if kind else "") or "all"
-        rows.append(Row(where, fields[dis], fields[ref], number(fields[label], where), deviation, distortion))
+        mos = number(fields[label], f"{where}, column {label}")
+        rows.append(Row(where, fields[dis], fields[ref], mos, deviation, distortion))
     root, rows = located(Path(file), data_root, rows)
     return Listed(root, rows, label, stated_direction(file, lines, says, label, rows))
 

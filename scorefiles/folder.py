@@ -19,7 +19,8 @@ def scan(folder: Path | str) -> dict[str, list[Path]]:
     UsageError for no folder.
     """
     if not Path(folder).is_dir():
-        raise UsageError(f"{folder}: no such folder; expected one with score files, as run.py --savedir makes")
+        what = "a file" if Path(folder).exists() else "no such folder"
+        raise UsageError(f"{folder}: {what}; expected a folder with score files, as run.py --savedir makes")
     files = {}
     for path in sorted(Path(folder).glob("[!._]*_?*.csv*")):
         name = ENDING.sub(".csv", path.name)
@@ -40,10 +41,16 @@ class Folders:
     """
 
     def __init__(self, folders: Iterable[Path | str]):
-        self.folders = [scan(folder) for folder in folders]
+        self.paths = list(folders)
+        self.folders = [scan(path) for path in self.paths]
         self.files, self.values = {}, {}
         self.templates, self.reasons, self.ignored, self.unusual = {}, {}, [], []
         self.protocol: tuple[str, Path] | None = None  # of the first file, and that file
+
+    def without(self, names: Iterable[str]) -> list[Path | str]:
+        """The folders that hold none of the score files of these names."""
+        names = set(names)
+        return [path for path, files in zip(self.paths, self.folders) if not names & set(files)]
 
     def look_up(self, name: str) -> tuple[ScoreFile | None, int, int]:
         """(ScoreFile or None, pairs scored, pairs in the dataset) by a score file's name;

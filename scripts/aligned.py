@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as `python scripts/...`, the rooms are not on the path
 
-from common.terminal import Parser, run_main  # noqa: E402
+from common.terminal import KEPT, Parser, run_main  # noqa: E402
 from common.text import aligned as columns_of  # noqa: E402
 from methods.model import ALIGNED  # noqa: E402
 from robustness import PERTURBATIONS  # noqa: E402
@@ -94,4 +94,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    run_main(main)
+    run_main(main, note=KEPT)

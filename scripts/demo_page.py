@@ -13,7 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from common.terminal import Parser, run_main  # noqa: E402
+from common.terminal import KEPT, Parser, run_main  # noqa: E402
 from distances import of_blocks  # noqa: E402
 from methods.metrics import METRICS  # noqa: E402
 from methods.model import ALIGNED  # noqa: E402
@@ -70,4 +70,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    run_main(main)
+    run_main(main, note=KEPT)

@@ -2,6 +2,7 @@
 # Makes the pictures of the README and of docs/, docs/images/*.png, from the embedded photographs, with real weights and without a
 # download. Prints each command and what it prints. PYTHON names the interpreter (default: python).
 set -eu
+[ $# -eq 0 ] || { echo "pictures.sh: error: expected no arguments, found $*; it says at its top what it does" >&2; exit 2; }
 home=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

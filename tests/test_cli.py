@@ -36,7 +36,7 @@ SMALL, MID = ["-dat", "small/tiny.csv"], ["-dat", "mid/tiny.csv"]
     "asked, message",
     [
         (["-dat", "tid213", "-m", "psnr"], "unknown dataset 'tid213'; nearest known: tid2013"),
-        (["-dat", "small", "-m", "psnr"], "unknown dataset 'small'; known: live, "),
+        (["-dat", "small", "-m", "psnr"], "-dat small: expected the name of a dataset (live, "),
         ([*SMALL, "-m", "dinov"], "unknown method 'dinov'; nearest known: dinov"),
         ([*SMALL, "-m", "psnr", "embed_clip_rn5"], "nearest known: embed_clip_rn50"),
         ([*SMALL, "-m", "st_alexnet", "-d", "l3"], "unknown distance 'l3'; nearest known: l2"),

@@ -7,6 +7,7 @@ from PIL import Image
 from small_dataset import call, make, refused
 
 import compare
+import fuse
 import run
 import run_single_img
 import tables
@@ -104,6 +105,12 @@ def test_parts_that_cannot_make_a_whole_are_told(tmp_path, capsys):
         ),
         (compare.main, ["a.csv", "--resample", "9"], "'--resample'; nearest known: --resamples"),
         (tables.main, ["--scroes", "results"], "'--scroes'; nearest known: --scores"),
+        # argparse would take these for -m ethods, -d atasets demo, -h tml, -dis torted
+        (run.main, ["-dat", "demo", "-methods", "psnr"], "'-methods'; nearest known: --model"),
+        (run.main, ["-dat", "demo", "-methods=psnr"], "'-methods'; nearest known: --model"),
+        (run.main, ["-data", "demo"], "'-data'; nearest known: -dat"),
+        (compare.main, ["a.csv", "-html", "x.html"], "'-html'; nearest known: --html"),
+        (run_single_img.main, ["-ref", "a.png", "-distorted", "b.png"], "'-distorted'; nearest known: --distorted"),
     ],
 )
 def test_of_a_misspelt_flag_the_nearest_are_named(capsys, main, argv, nearest):
@@ -116,3 +123,28 @@ def test_what_is_expected_of_a_dataset_is_said_whole(tmp_path, capsys, monkeypat
     assert "(.csv, .txt)" in refused(capsys, "-dat", "scores.md", "-m", "psnr")
     line = refused(capsys, "-dat", "tid2013", "-m", "psnr")
     assert "there is no folder data" in line and "else it is data" in line and "with mos_with_names.txt in it" in line
+
+
+def test_a_folder_and_a_file_are_not_taken_for_each_other(tmp_path, capsys):
+    (tmp_path / "a.csv").write_text("")
+    line = refused(capsys, "-dat", tmp_path, "-m", "psnr")
+    assert "found a folder" in line and "--data-root" in line
+    line = refused(capsys, "--scores", tmp_path / "a.csv", main=tables.main)
+    assert f"{tmp_path / 'a.csv'}: a file; expected a folder" in line
+    line = refused(capsys, tmp_path, "--search", main=fuse.main)
+    assert "of each dataset (there is none)" in line
+
+
+def test_a_folder_without_the_files_of_a_table_is_named(tmp_path, capsys):
+    (tmp_path / "live_mine.csv").write_text("dis,ref,mos,pred\na.bmp,b.bmp,1,2\n")
+    assert f"{tmp_path} holds none of the score files" in call(capsys, "--scores", tmp_path, main=tables.main)[2]
+    (tmp_path / "pipal_psnr.csv").write_text("")  # there, though of no use
+    assert "holds none" not in call(capsys, "--scores", tmp_path, main=tables.main)[2]
+
+
+def test_of_a_number_that_is_none_the_column_is_named(tmp_path, capsys):
+    dataset = make(tmp_path)
+    text = dataset.read_text().splitlines()
+    dataset.write_text("\n".join([text[0], text[1].rsplit(",", 1)[0] + ",abc", *text[2:]]))
+    line = refused(capsys, "-dat", dataset, "-m", "psnr", "-sdir", tmp_path / "out")
+    assert "line 2, column dmos: expected a finite number, found 'abc'" in line

@@ -99,8 +99,9 @@ def pool_of(folder):
             pool.append(method)
     if len(pool) < 2:
         raise UsageError(
-            f"--search: expected two methods or more with plain score files of each of {', '.join(folder.datasets)} "
-            f"in {folder.path}, found {', '.join(pool) or 'none'}; choose among the datasets by --datasets"
+            f"--search: expected two methods or more with plain score files of each dataset "
+            f"({', '.join(folder.datasets) or 'there is none'}) in {folder.path}, found {', '.join(pool) or 'none'}; "
+            "choose among the datasets by --datasets"
         )
     return tuple(pool), [f"not in the pool, {why}: {', '.join(methods)}" for why, methods in left.items()]
 

@@ -229,8 +229,8 @@ def test_impossible_data_roots(root, tmp_path):
         ("dis,ref,mos\na.png,,2\n", "line 2: an empty"),
         ("dis,ref,mos\n\n/a.png,r.png,1\n", "line 3: /a.png leads out of the list's folder, to /a.png; "),
         ("dis,ref,mos\nC:\\a.png,r.png,1\n", "1 of 2 images named in the label files are not there: C:/a.png"),
-        ("dis,ref,mos,std\na.png,r.png,1,-1\n", "line 2: a spread can't be negative"),
-        ("dis,ref,mos,std\na.png,r.png,1,\n", "line 2: expected a finite"),
+        ("dis,ref,mos,std\na.png,r.png,1,-1\n", "line 2, column std: a spread can't be negative"),
+        ("dis,ref,mos,std\na.png,r.png,1,\n", "line 2, column std: expected a finite"),
         (
             "dis,ref,mos\na.png,r.png,1\nb.png,r.png,2\nA.PNG,r.png,3\n",
             "line 4: a.png stands there a second time (first: ",

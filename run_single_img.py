@@ -128,21 +128,30 @@ def show_map(pair, model, args):
     """Compute, print, draw and save the map of the model's one score."""
     from scoring import maps, single
 
-    reference, distorted, drawn, undone = single.map_pair(
-        pair, model, resizeHW=args.resizeHW, batch_size=args.batch_size
+    aligned = registered([pair], [model], args)
+    reference, distorted, drawn = single.map_pair(
+        pair, model, resizeHW=args.resizeHW, batch_size=args.batch_size, aligned=aligned
     )
     note_random([model])
-    if undone:
-        print(f"{pair.distorted}  {undone}")
-    print(f"{pair.distorted}  {drawn.column}  {drawn.score:.6g}")
+    left = single.not_aligned([model], aligned) if aligned else {}
+    print_lines([pair], [{drawn.column: drawn.score}], aligned, left, {})
     print(f"map: mean {drawn.total.mean():.6g} ({drawn.mean_is}), largest {drawn.total.max():.6g}")
     if args.map:
         from scoring import plots
 
         reference, distorted = (t.permute(1, 2, 0).cpu().numpy() for t in (reference, distorted))
-        plots.difference(args.map, reference, distorted, drawn, args.map_layers, f"aligned: {undone}" if undone else "")
+        caption = f"aligned: {aligned[0]}" if aligned and not left[drawn.column][0] else ""
+        plots.difference(args.map, reference, distorted, drawn, args.map_layers, caption)
     if args.npy is not None:
         maps.save(drawn, args.npy or Path(args.map).with_suffix(".npy"), args.map_layers)
+
+
+def registered(pairs, models, args):
+    """[Registration of each pair], or None where no model is scored aligned."""
+    from scoring import single
+
+    modes = {model.options.align for model in models} - {"none"}
+    return single.registrations(pairs, *modes, resizeHW=args.resizeHW) if modes else None
 
 
 def main(argv):
@@ -166,8 +175,7 @@ def main(argv):
     if args.map or args.npy is not None:
         return show_map(pairs[0], models[0], args)
     opinions = single.calibrations(args.calibrate, models, fusions, resizeHW=args.resizeHW)
-    modes = {model.options.align for model in models} - {"none"}
-    aligned = single.registrations(pairs, *modes, resizeHW=args.resizeHW) if modes else None
+    aligned = registered(pairs, models, args)
     scores = single.score_pairs(
         pairs, models, fusions, resizeHW=args.resizeHW, batch_size=args.batch_size, aligned=aligned
     )

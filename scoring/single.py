@@ -101,12 +101,18 @@ def not_aligned(models: Sequence[Model], aligned: list) -> dict[str, list[str]]:
     }
 
 
-def map_pair(pair: FilePair, model: Model, *, resizeHW: int | None = None, batch_size: int | None = None) -> tuple:
-    """Where a pair of files differs according to the model's one score -> (reference, distorted, maps.DistanceMap,
-    Registration or None).
+def map_pair(
+    pair: FilePair,
+    model: Model,
+    *,
+    resizeHW: int | None = None,
+    batch_size: int | None = None,
+    aligned: list | None = None,
+) -> tuple:
+    """Where a pair of files differs according to the model's one score -> (reference, distorted, maps.DistanceMap).
 
-    Of the aligned pair, where the model is scored so; the Registration says what was undone. The images are uint8 (3,
-    H, W) tensors as the model sees them. Raises UsageError, too, where the score has no map.
+    Of the aligned pair, where the model is scored so (aligned: as in score_pairs). The images are uint8 (3, H, W)
+    tensors as the model sees them. Raises UsageError, too, where the score has no map.
     """
     import torch
 
@@ -116,14 +122,14 @@ def map_pair(pair: FilePair, model: Model, *, resizeHW: int | None = None, batch
     check_sizes(model, checked([pair], resizeHW), [pair.distorted], PLAIN)
     requests = [(pair.distorted, "distorted", PLAIN), (pair.reference, "reference", PLAIN)]
     device = model.options.device
-    if aligned := to_align(model, [pair], None, resizeHW):
-        requests = [loading.AlignedPair(pair.distorted, pair.reference, PLAIN[0], aligned[0, PLAIN[0]])]
+    if to_undo := to_align(model, [pair], aligned, resizeHW):
+        requests = [loading.AlignedPair(pair.distorted, pair.reference, PLAIN[0], to_undo[0, PLAIN[0]])]
         [(reference, distorted)] = loading.images_of(requests, resizeHW, model.short_side, torch.device(device), 0)
     else:
         (distorted,), (reference,) = loading.images_of(requests, resizeHW, model.short_side, torch.device(device), 0)
     batch = batch_size or default_batch(device)
     drawn = maps.distance_map(model, model.columns[0], distorted, reference, batch)
-    return reference, distorted, drawn, next(iter(aligned.values()), None)
+    return reference, distorted, drawn
 
 
 def calibrations(

@@ -303,6 +303,9 @@ def test_folders_count_and_maps_are_of_the_aligned_pair(capsys, turned):
     pair = ("-ref", turned / "a.png", "-dis", turned / "b.png", "-m", "psnr-aligned")
     code, out, _ = call(capsys, *pair, "--map", turned / "m.png", main=run_single_img.main)
     assert code == 0 and f"turned by {measured_angle(turned):.2f} degrees" in out and (turned / "m.png").exists()
+    same = ("-ref", turned / "a.png", "-dis", turned / "a.png", "-m", "psnr-aligned")
+    code, out, _ = call(capsys, *same, "--map", turned / "n.png", main=run_single_img.main)
+    assert code == 0 and "not moved: the images are equal" in out and (turned / "n.png").exists()
 
 
 def test_without_opencv_one_line_says_what_is_missing(dataset, tmp_path):

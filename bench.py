@@ -34,10 +34,11 @@ import torch
 
 import distances
 from common.errors import one_line, unknown
-from common.terminal import Parser, positive, run_main
+from common.terminal import Parser, positive, processes, run_main
 from common.timing import interleaved, of_process
 from methods.build import build
 from methods.model import Options
+from methods.options import pick_device
 from reports import speed
 from scoring import made_up, naive
 from scoring.engine import keep_memory, score_plan
@@ -477,17 +478,17 @@ def main(argv):
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--precision", choices=("fp32", "tf32", "fp16", "bf16"), default="fp32")
     parser.add_argument(
-        "--batches", nargs="+", type=int, default=[1, 4, 8, 16], help="batch sizes of bare forward passes"
+        "--batches", nargs="+", type=positive, default=[1, 4, 8, 16], help="batch sizes of bare forward passes"
     )
-    parser.add_argument("--batch-size", type=int, help="of the engine (default: run.py's)")
-    parser.add_argument("--workers", type=int, default=0)
+    parser.add_argument("--batch-size", type=positive, help="of the engine (default: run.py's)")
+    parser.add_argument("--workers", type=processes, default=0)
     parser.add_argument("--images", choices=("bmp", "png"), default="bmp", help="of the pipeline")
-    parser.add_argument("--distorted", type=int, default=20, help="distorted images a reference")
-    parser.add_argument("--pairs", type=int, default=80, help="of the memory and ranks sections")
+    parser.add_argument("--distorted", type=positive, default=20, help="distorted images a reference")
+    parser.add_argument("--pairs", type=positive, default=80, help="of the memory and ranks sections")
     parser.add_argument(
         "--scores", metavar="DIR", help="of the tables section: a folder of score files (default: made up)"
     )
-    parser.add_argument("--methods", type=int, default=41, help="of the fuse section")
+    parser.add_argument("--methods", type=positive, default=41, help="of the fuse section")
     parser.add_argument("--rounds", type=positive, default=3)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
@@ -495,6 +496,7 @@ def main(argv):
     for name in args.only:
         if name not in SECTIONS:
             raise unknown("section", name, SECTIONS)
+    args.device = pick_device(args.device)
     if args.device == "cpu":
         keep_memory()  # for all that is timed in here, as in a run
     results = {}

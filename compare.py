@@ -10,7 +10,6 @@ once, from a bootstrap over references (agreement/simultaneous.py); docs/compare
 
 import argparse
 from dataclasses import replace
-from pathlib import Path
 
 from common.terminal import need
 
@@ -21,7 +20,9 @@ import numpy as np
 
 from agreement.fits import MAPPINGS
 from common.errors import UsageError
+from common.files import read_table
 from common.terminal import Parser, check_writable, deliver, run_main
+from datasets import DATASETS, distortion_types
 from loaders.spread import KINDS, Spread
 from reports.compare import Settings, compare
 from reports.compare.grouping import no_spread, numbers_by_name, read_groups
@@ -40,24 +41,40 @@ def column_pairs(text):
     return renamed
 
 
+def by_name(values, table, source, what):
+    """(N,) values of a score file's images from {dis: value}, whatever the folders before the names."""
+    import pandas as pd
+
+    names, wanted = base_names(pd.Series(list(values), dtype=str)), base_names(table["dis"])
+    rows, images = np.arange(len(wanted)), wanted
+    if names.is_unique:  # an image may stand in several pairs; LIVE's names repeat between its folders
+        rows, images = pd.factorize(wanted)
+    i, j = align(images, names)
+    missing = np.setdiff1d(np.arange(len(images)), i)
+    if len(missing):
+        first = table["dis"].iloc[int(np.argmax(rows == missing[0]))]
+        raise UsageError(f"{source}: no {what} for {len(missing)} of {len(images)} images, first {first}")
+    return np.array(list(values.values()))[j][rows]
+
+
+def type_reader(std_file):
+    """A function(dataset, table) -> (N,) distortion types, for grouping.read_groups: what the names or a column of the
+    score file say, else the column type of --std."""
+
+    def types(dataset, table):
+        if not listed or dataset in DATASETS or "type" in table:
+            return distortion_types(dataset, table)
+        return by_name(listed, table, f"--std {std_file}", "type")
+
+    rows = read_table(std_file, ("dis",), ("type",)) if std_file else []
+    listed = {row["dis"]: row["type"] for _, row in rows if row.get("type")}
+    return types
+
+
 def spread_reader(std_file, data_root, given):
     """A function(dataset, table) -> (std (N,), Spread) or why not, for grouping.read_groups: a column std, --std, the
     dataset's files. given: the Spread that --raters and --std-kind describe, None without them; a kind that the
     registry knows stands."""
-
-    def by_name(spreads, table, source):
-        import pandas as pd
-
-        names, wanted = base_names(pd.Series(list(spreads), dtype=str)), base_names(table["dis"])
-        rows, images = np.arange(len(wanted)), wanted
-        if names.is_unique:  # an image may stand in several pairs; LIVE's names repeat between its folders
-            rows, images = pd.factorize(wanted)
-        i, j = align(images, names)
-        missing = np.setdiff1d(np.arange(len(images)), i)
-        if len(missing):
-            first = table["dis"].iloc[int(np.argmax(rows == missing[0]))]
-            raise UsageError(f"{source}: no std for {len(missing)} of {len(images)} images, first {first}")
-        return np.array(list(spreads.values()), dtype=float)[j][rows]
 
     def settled(std, kind):
         if (std < 0).any():
@@ -75,20 +92,21 @@ def spread_reader(std_file, data_root, given):
     def spread(dataset, table):
         if "std" in table:
             return settled(table["std"].to_numpy(), Spread("unknown", source="column std of the score file"))
-        if std_file:
+        if std_file and has_std:
             rows = numbers_by_name(std_file, "dis", "std")
-            std = by_name(dict(zip(rows["dis"], rows["std"])), table, std_file)
+            std = by_name(dict(zip(rows["dis"], rows["std"])), table, std_file, "std")
             return settled(std, Spread("unknown", source=f"--std {std_file}"))
         if data_root:
             from datasets import load_spread
 
             try:
                 spreads, kind = load_spread(dataset, data_root)
-                return settled(by_name(spreads, table, data_root), kind)
+                return settled(by_name(spreads, table, data_root, "std"), kind)
             except UsageError as error:  # PIPAL has no spread, and not every dataset compared need be on this disk
                 return str(error)
         return no_spread(dataset, table)
 
+    has_std = std_file and "std" in read_table(std_file, ("dis",))[0][1]
     return spread
 
 
@@ -133,7 +151,11 @@ def parse(argv):
         metavar="METRIC",
         help="metrics of foreign files whose higher score is better",
     )
-    parser.add_argument("--std", metavar="FILE", help="CSV with dis,std: the spread of each label")
+    parser.add_argument(
+        "--std",
+        metavar="FILE",
+        help="CSV with dis and std (the spread of each label), type (of distortion) or both: the list that was scored",
+    )
     parser.add_argument("--data-root", metavar="DIR", help="the datasets, for the spread of their labels")
     parser.add_argument(
         "--raters",
@@ -190,8 +212,11 @@ def parse(argv):
         raise UsageError(f"--seed {args.seed}: expected 0 or more")
     if args.raters is not None and args.raters < 2:
         raise UsageError(f"--raters {args.raters}: expected at least 2")
-    check_writable("-o", args.output)
-    check_writable("--html", args.html)
+    inputs = [*args.files, *filter(None, [args.std])]
+    check_writable("-o", args.output, inputs)
+    if args.html and not args.html.lower().endswith((".html", ".htm")):
+        raise UsageError(f"--html {args.html}: expected the name of a page that ends in .html or .htm")
+    check_writable("--html", args.html, inputs)
     return args
 
 
@@ -201,7 +226,7 @@ def main(argv=None):
         args.resamples, args.seed, args.interval, args.fit, args.most_resamples, args.margin, args.against
     )
     spread = spread_reader(args.std, args.data_root, given_spread(args))
-    groups = read_groups(args.files, args.columns, args.higher_is, args.similarity, spread)
+    groups = read_groups(args.files, args.columns, args.higher_is, args.similarity, spread, type_reader(args.std))
     metrics = list(dict.fromkeys(metric for group in groups for metric in group.metrics))
     unknown = sorted(set(args.similarity) - set(metrics))
     if unknown:
@@ -212,7 +237,7 @@ def main(argv=None):
     if args.html:
         from reports.compare.page import page
 
-        Path(args.html).write_text(page(results, measured), encoding="utf-8")
+        deliver(page(results, measured), args.html)
 
 
 if __name__ == "__main__":

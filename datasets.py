@@ -398,7 +398,8 @@ def distortion_types(name: str, table: pd.DataFrame) -> list[str]:
     if "type" in table:
         return [str(code) for code in table["type"]]
     raise UsageError(
-        f"dataset {name!r}: its distortion types can't be told from the names; add a column type to the score file"
+        f"dataset {name!r}: its distortion types can't be told from the names; compare.py --std LIST.csv "
+        "takes them from the column type of the list that was scored"
     )
 
 

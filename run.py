@@ -152,10 +152,14 @@ def main(argv):
     if args.noise_floor and args.plot:
         raise UsageError("--plot: a noise floor has no label to draw; leave --plot or --noise-floor out")
     wanted = perturbations(args.robustness, args.percent)
+    if args.percent != [1.0] and not any(pct for _, pct in wanted):
+        raise UsageError("-pct: expected a perturbation of that size, -rob tra, sca or rot")
     if not args.dataset:
         raise UsageError(f"-dat: expected one or more of {', '.join(datasets.DATASETS)}, or a CSV file (see --list)")
     for name in args.dataset:
         datasets.check_name(name)
+    if twice := [name for name in args.dataset if args.dataset.count(name) > 1]:
+        raise UsageError(f"-dat: {twice[0]} stands there twice")
     if args.higher_is and all(name in datasets.DATASETS for name in args.dataset):
         raise UsageError("--higher-is better or worse is for CSV files; leave it out")
     if not args.savedir:

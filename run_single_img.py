@@ -115,13 +115,17 @@ def check_usage(args, pairs, columns):
         bdrate.check(pairs, args.anchor)
     if args.curve and len(columns) > 1:
         raise UsageError(f"--curve: expected {one_score}; found {', '.join(c.name for c in columns)}")
+    inputs = [path for pair in pairs for path in (pair.reference, pair.distorted)]
+    inputs += [*filter(None, [args.manifest]), *args.calibrate]
     for option, path in (("--map", args.map), ("--curve", args.curve)):
         if path:
             from scoring import plots
 
-            plots.check_target(path, option)
+            plots.check_target(path, option, inputs)
+    if args.npy and not args.npy.endswith(".npy"):
+        raise UsageError(f"--npy {args.npy}: expected a file name that ends in .npy")
     for option, path in (("-o", args.output), ("--npy", args.npy)):
-        check_writable(option, path)
+        check_writable(option, path, inputs)
 
 
 def show_map(pair, model, args):

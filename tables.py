@@ -75,6 +75,9 @@ def main(argv):
             cells += extra_cells(cells, args.extra)
             for folder in folders.without(cell.scores_file for cell in cells):
                 warn(f"{folder} holds none of the score files of these tables")
+            for method in args.extra:
+                if folders.paths == folders.without(cell.scores_file for cell in cells if cell.method == method):
+                    warn(f"--extra {method}: no score file of this name for these tables")
             fill(cells, folders)
             summary = summarise(cells, folders)
             text = FORMATS[args.format](

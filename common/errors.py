@@ -7,6 +7,8 @@ while working (exit 1). `common.terminal.run_main` prints them.
 import difflib
 from collections.abc import Iterable
 
+MOST = 60  # names that an error lists
+
 
 class UsageError(Exception):
     """Wrong usage or missing input: says what was expected, what was found, where, and what to do. Exit code 2."""
@@ -20,7 +22,8 @@ def unknown(kind: str, name: str, known: Iterable[str], hint: str = "") -> Usage
     """The UsageError for a name that is not in a registry: names the nearest known one, or all when few."""
     known = list(known)
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    hint_known = f"nearest known: {', '.join(near)}" if near else f"known: {', '.join(known)}"
+    listed = ", ".join(known[:MOST]) + (f" and {len(known) - MOST} more" if len(known) > MOST else "")
+    hint_known = f"nearest known: {', '.join(near)}" if near else f"known: {listed}"
     return UsageError(f"unknown {kind} {name!r}; {hint_known}{'; ' + hint if hint else ''}")
 
 

@@ -272,7 +272,7 @@ def read_table(path: Path | str, required: Sequence, optional: Sequence = ()) ->
         fault = f"missing: {', '.join(names[0] for names in missing)}" if missing else f"twice: {', '.join(doubled)}"
         wanted = ", ".join(names[0] + (f" (or {', '.join(names[1:])})" if names[1:] else "") for names in required)
         raise UsageError(
-            f"{path}: line 1: expected a header with the columns {wanted}; {fault}; "
+            f"{path}: line 1: expected a header with the columns {wanted}, divided by commas; {fault}; "
             f"found {', '.join(header) or 'an empty file':.80}"
         )
     needed = [there[names][0] for names in required]

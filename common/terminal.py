@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -63,6 +63,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raises UsageError, which run_main prints as one line."""
+        if message.startswith("the following arguments are required"):  # where a flag has not taken them
+            message += "; put them before flags that take several values"
         raise UsageError(message)
 
 
@@ -154,21 +156,38 @@ side = number_type(int, lambda v: 0 < v <= 9459, "a whole number from 1 to 9459"
 processes = number_type(int, lambda v: 0 <= v <= 256, "a whole number from 0 to 256")
 
 
-def check_writable(option: str, path: Path | str | None) -> None:
-    """UsageError, before the work, for a file (if any) that could not be written for want of its folder."""
-    folder = os.path.dirname(path or "") or "."
-    if path and not os.path.isdir(folder):
+SCORE_FILE = b"dis,ref,mos,pred"  # how scorefiles.write begins one
+
+
+def check_writable(option: str, path: Path | str | None, inputs: Iterable[Path | str] = ()) -> None:
+    """UsageError, before the work, for a file (if any) that could not be written for want of its folder, and for one
+    that must not be: a file that is read (inputs), or a score file."""
+    if not path:
+        return
+    folder = os.path.dirname(path) or "."
+    if not os.path.isdir(folder):
         raise UsageError(f"{option} {path}: there is no folder {folder}; make it first")
-    if path and os.path.isdir(path):
+    if os.path.isdir(path):
         raise UsageError(f"{option} {path}: expected the name of a file, found a folder")
+    if not os.path.exists(path):
+        return
+    if any(os.path.exists(other) and os.path.samefile(path, other) for other in inputs):
+        raise UsageError(f"{option} {path}: this file is read here and would be overwritten; name another")
+    if os.path.isfile(path):
+        with open(path, "rb") as file:
+            if file.read(len(SCORE_FILE)) == SCORE_FILE:
+                raise UsageError(f"{option} {path}: a score file stands there and would be overwritten; name another")
 
 
 def deliver(text: str, output: str | None) -> None:
-    """A command's result: to the file that -o names, else to stdout."""
-    if output:
-        Path(output).write_text(text, encoding="utf-8")
-    else:
+    """A command's result: to the file that -o names, else to stdout. WorkError where it cannot be written."""
+    if not output:
         sys.stdout.write(text)
+        return
+    try:
+        Path(output).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise WorkError(f"{output}: cannot be written ({error.strerror or error})") from None
 
 
 def flush_stdout() -> None:

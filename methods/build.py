@@ -77,6 +77,8 @@ def pass_of(name):
         return "own", name
     if base in models.BACKBONES or base.startswith("timm:"):
         return "backbone", base
+    if name.endswith(".py"):
+        raise UsageError(f"-m {name}: expected the name of its function too, as {name}:function")
     embeds = [f"embed_{b}" for b, entry in models.BACKBONES.items() if entry.embedding]
     raise unknown("method", name, [*models.BACKBONES, *METRICS, *embeds], "see --list" + hint_whole(name))
 

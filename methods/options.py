@@ -132,7 +132,14 @@ def models_of(names: Sequence[str], distances: Sequence[str], options: Options) 
     plain, fusions = fused.split(names)
     columns = [name for name in plain if is_column(name)]
     models = build([name for name in plain if name not in columns], distances, options)
-    return with_columns(models, columns + [f for fusion in fusions for f in fusion.factors], options), fusions
+    models = with_columns(models, columns + [f for fusion in fusions for f in fusion.factors], options)
+    if not any(column.distance for model in models for column in model.columns):
+        usual = Options()
+        for name in ("layers", "per_layer", "normalize", "window", "stride"):
+            if getattr(options, name) != getattr(usual, name):
+                flag = "--whole" if name == "window" and options.window is None else f"--{name.replace('_', '-')}"
+                raise UsageError(f"{flag}: expected a backbone, found {', '.join(names)}, which it does not change")
+    return models, fusions
 
 
 def needed_weights(names: Sequence[str]) -> list[Weights]:

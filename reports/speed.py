@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from common.errors import UsageError
 from common.timing import interleaved, of_core, of_process
 from scorefiles.read import parse_name, stem
 
@@ -38,6 +39,8 @@ def reading(rounds: int, scores: str | None = None) -> Section:
         if not scores:
             make_files(Path(made), names)
         paths = [path for name, [path, *_] in scan(folder).items() if path.name == name]
+        if not paths:
+            raise UsageError(f"--scores {folder}: no finished score file in this folder")
         of_tables = [path for path in paths if path.name in set(names)]
         seconds = interleaved(
             {

@@ -251,7 +251,10 @@ def read(path: Path | str, columns: dict[str, str] | None = None) -> ScoreFile:
     if not data.strip():
         raise Unusable(path, f"empty; expected a header with the columns {', '.join(COLUMNS)}, and rows")
     renamed = {foreign: name for name, foreign in (columns or {}).items()}
-    header = [renamed.get(name, name) for name in next(lines_of(path, data), (1, []))[1]]
+    there = next(lines_of(path, data), (1, []))[1]
+    if absent := [foreign for foreign in renamed if foreign not in there]:
+        raise Unusable(path, f"line 1: no column {', '.join(absent)}; found {', '.join(there)}")
+    header = [renamed.get(name, name) for name in there]
     missing = [c for c in COLUMNS if c not in header]
     if missing or len(set(header)) < len(header):
         raise Unusable(

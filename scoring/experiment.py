@@ -26,7 +26,7 @@ from scoring.engine import score_plan
 from scoring.plan import ImageFile, Plan, check_sizes, default_batch, tiles
 from scoring.registration import VERSION
 from scoring.settings import Prepared, Run, TableRow
-from scoring.table import TABLE, Printer, columns_to_come, correlate, notes
+from scoring.table import TABLE, Printer, check_ours, columns_to_come, correlate, notes
 
 
 def load(name, run):
@@ -285,6 +285,7 @@ def execute(
         raise UsageError("--precision auto: the shards of a run must be of one precision; name it")
     if run.saveas and sum(len(model.columns) for model in models) != 1:
         raise UsageError("-s/--saveas names one file: use it with one method and one distance")
+    check_ours(Path(run.savedir))
     weights = [(model, attempt(asked_as(model), model.files)) for model in models]
     models = [(model, files) for model, files in weights if files is not None]
     prepared_sets = [prepared for name in names if (prepared := attempt(name, prepare, name, run))]

@@ -11,7 +11,7 @@ The other pictures come from run_single_img.py --map and --curve, and the same a
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,15 +41,16 @@ def figure(width: float, height: float) -> Figure:
     return Figure((width, height), layout="constrained")
 
 
-def check_target(path: str, option: str) -> None:
-    """UsageError before the work starts where a picture could not be written: unknown ending, no such folder."""
+def check_target(path: str, option: str, inputs: Iterable[str] = ()) -> None:
+    """UsageError before the work starts where a picture could not or must not be written: unknown ending, no such
+    folder, a file that is read (inputs)."""
     kinds = sorted(figure(1, 1).canvas.get_supported_filetypes())
     path = Path(path)
     if path.suffix.lstrip(".").lower() not in kinds:
         raise UsageError(
             f"{option} {path}: expected a file name that ends in one of {', '.join('.' + k for k in kinds)}"
         )
-    check_writable(option, path)
+    check_writable(option, path, inputs)
 
 
 def save(fig, path, dpi=100):

@@ -55,6 +55,13 @@ def correlate(rows, folder):
     return lines
 
 
+def check_ours(folder):
+    """UsageError where the folder has a correlations.csv that is not one of ours."""
+    path = folder / "correlations.csv"
+    if path.exists() and path.stat().st_size and not path.read_bytes().startswith(",".join(TABLE[:3]).encode()):
+        raise UsageError(f"{path}: not of run.py, and would be overwritten; move it away, or choose another -sdir")
+
+
 def merge(lines, folder):
     """correlations.csv: these lines replace those of the same score file; lines of files that are gone leave."""
     path, lines_by_file = folder / "correlations.csv", {}

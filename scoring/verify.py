@@ -62,7 +62,9 @@ def score_files(
     """
     paths = [path for path in map(Path, files) if path.name != "correlations.csv" and not is_companion(path)]
     if not paths:
-        raise UsageError("--verify: expected one or more finished score files, such as results/*.csv")
+        raise UsageError(
+            "--verify: expected one or more finished score files, such as results/*.csv, before -dat and -m"
+        )
     where = Where(tuple(methods), tuple(datasets), data_root or Run().data_root, weights_dir, device)
     with progress(len(paths), "file", "verifying") as bar:
         for path in paths:

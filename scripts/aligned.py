@@ -81,6 +81,10 @@ def main(argv):
     parser.add_argument("--limit", type=int, metavar="N")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     args = parser.parse_args(argv)
+    if args.picture:
+        from scoring import plots
+
+        plots.check_target(args.picture, "--picture")
     flags = {
         name: getattr(args, name) for name in ("savedir", "data_root", "weights_dir", "device", "workers", "limit")
     }

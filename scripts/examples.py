@@ -11,8 +11,10 @@ pairs.csv with ref,dis,codec,bitrate: every photograph with every codec at six q
 the file's size."""
 
 import csv
+import filecmp
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 sys.path.insert(
@@ -173,9 +175,17 @@ def main(argv):
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder}: expected a folder, or a name that is free")
     photographs = sorted((demo.build() / "reference").glob("*.png"))
-    damage(folder / "damage", photographs[0])
-    moved(folder / "moved", photographs[0])
-    codecs(folder / "codecs", photographs)
+    with tempfile.TemporaryDirectory() as made:
+        damage(Path(made, "damage"), photographs[0])
+        moved(Path(made, "moved"), photographs[0])
+        codecs(Path(made, "codecs"), photographs)
+        files = {path: folder / path.relative_to(made) for path in sorted(Path(made).rglob("*")) if path.is_file()}
+        for path, place in files.items():
+            if place.exists() and not filecmp.cmp(path, place, shallow=False):
+                raise UsageError(f"{place}: another file stands there and would be overwritten; name another folder")
+        for path, place in files.items():
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, place)
     print(folder)
 
 

@@ -131,8 +131,10 @@ def scores(name, pct, images):
 def cell(text):
     """'sca-0.5' or 'none', as they are; anything else is no perturbation with a magnitude."""
     name, _, pct = text.partition("-")
-    if name not in PERTURBATIONS or not re.fullmatch(r"(\d+(\.\d+)?)?", pct):
-        raise argparse.ArgumentTypeError(f"expected a perturbation and a magnitude, such as sca-0.5, found {text!r}")
+    if text != "none" and not (name in PERTURBATIONS and re.fullmatch(r"\d+(\.\d+)?", pct) and 0 < float(pct) < 50):
+        raise argparse.ArgumentTypeError(
+            f"expected none, or a perturbation and a magnitude below 50, such as sca-0.5, found {text!r}"
+        )
     return text
 
 

@@ -13,8 +13,10 @@ import run_single_img
 import tables
 from common import images
 from common.errors import UsageError
+from common.terminal import SCORE_FILE
 from methods.build import build
 from methods.model import Options
+from scorefiles.read import COLUMNS
 
 
 def test_pillows_own_limit_is_told_as_ours(tmp_path, monkeypatch):
@@ -148,3 +150,84 @@ def test_of_a_number_that_is_none_the_column_is_named(tmp_path, capsys):
     dataset.write_text("\n".join([text[0], text[1].rsplit(",", 1)[0] + ",abc", *text[2:]]))
     line = refused(capsys, "-dat", dataset, "-m", "psnr", "-sdir", tmp_path / "out")
     assert "line 2, column dmos: expected a finite number, found 'abc'" in line
+
+
+@pytest.mark.parametrize(
+    "argv, message",
+    [
+        (["-dat", "demo", "-m", "psnr", "-pct", "5"], "-pct: expected a perturbation of that size"),
+        (["-dat", "demo", "-m", "psnr", "--layers", "3"], "--layers: expected a backbone, found psnr"),
+        (["-dat", "demo", "-m", "psnr", "--whole"], "--whole: expected a backbone, found psnr"),
+        (["-dat", "demo", "demo", "-m", "psnr"], "-dat: demo stands there twice"),
+        (["-dat", "demo", "-m", "mine.py"], "mine.py:function"),
+        (["-dat", "demo", "-m", "timm:nosuch", "-d", "l2"], " more"),
+        (["--verify", "1", "-dat", "demo", "a.csv"], "before -dat and -m"),
+    ],
+)
+def test_what_would_be_without_effect_or_out_of_place_is_refused(capsys, argv, message):
+    line = refused(capsys, *argv)
+    assert message in line and len(line) < 4000
+
+
+def test_no_command_writes_over_what_it_reads_or_over_scores(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    dataset = make(tmp_path / "data", pairs=12, references=3)
+    assert call(capsys, "-dat", dataset, "-m", "psnr", "ssim", "-sdir", "out")[0] == 0
+    (tmp_path / "list.csv").write_text("ref,dis\ndata/r0.png,data/d0.png\n")
+    (tmp_path / "page.html").write_text("dis,ref,mos,pred\n")  # scores under a name of a page
+    pair = ("-ref", "data/r0.png", "-dis", "data/d0.png", "-m", "psnr")
+    scores = ("out/tiny_psnr.csv", "out/tiny_ssim.csv")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for main, argv in (
+        (compare.main, [*scores, "-o", scores[0]]),
+        (compare.main, [*scores, "--html", scores[0]]),
+        (compare.main, [*scores, "--html", "page.html"]),
+        (tables.main, ["--scores", "out", "-o", scores[1]]),
+        (fuse.main, ["out", "--factors", "psnr", "ssim", "-o", scores[1]]),
+        (run_single_img.main, [*pair, "-o", "data/r0.png"]),
+        (run_single_img.main, [*pair, "--map", "data/d0.png"]),
+        (run_single_img.main, ["--manifest", "list.csv", "-m", "psnr", "-o", "list.csv"]),
+        (run_single_img.main, [*pair, "--map", "m.png", "--npy", "m.csv"]),
+    ):
+        refused(capsys, *argv, main=main)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/correlations.csv").write_text("mine,1\n")
+    assert "not of run.py" in refused(capsys, "-dat", dataset, "-m", "psnr", "-sdir", "other")
+    assert {path: path.read_bytes() for path in before} == before and SCORE_FILE.decode() == ",".join(COLUMNS)
+
+
+def test_columns_that_are_not_there_are_named(tmp_path, capsys):
+    (tmp_path / "a.csv").write_text("dis,ref,mos,pred\na.png,r.png,1,2\n")
+    line = refused(capsys, tmp_path / "a.csv", "--columns", "pred=scor", "--higher-is", "worse", main=compare.main)
+    assert "no column scor; found dis, ref, mos, pred" in line
+
+
+def test_types_and_spreads_of_ones_own_list_reach_compare(tmp_path, capsys):
+    dataset = make(tmp_path / "data", pairs=24, references=4)
+    head, *lines = dataset.read_text().splitlines()
+    dataset.write_text(
+        "\n".join([head + ",type,std", *(f"{line},{'ab'[i % 2]},0.{i % 7 + 1}" for i, line in enumerate(lines))])
+    )
+    assert call(capsys, "-dat", dataset, "-m", "psnr", "ssim", "-sdir", tmp_path / "out")[0] == 0
+    files = [tmp_path / "out/tiny_psnr.csv", tmp_path / "out/tiny_ssim.csv"]
+    fast = ["--resamples", "100"]
+    out = call(capsys, *files, *fast, main=compare.main)[1]
+    assert "--std LIST.csv" in " ".join(out.split())
+    out = call(capsys, *files, *fast, "--std", dataset, "--raters", "20", main=compare.main)[1]
+    assert "SRCC by distortion type" in out and "about 20 ratings" in out
+
+
+def test_the_examples_do_not_replace_a_file_of_ones_own(tmp_path, capsys):
+    from scripts import examples
+
+    assert call(capsys, tmp_path / "ex", main=examples.main)[0] == 0
+    assert call(capsys, tmp_path / "ex", main=examples.main)[0] == 0  # the same files: nothing changes
+    (tmp_path / "ex/codecs/pairs.csv").write_text("mine")
+    assert "would be overwritten" in refused(capsys, tmp_path / "ex", main=examples.main)
+    assert (tmp_path / "ex/codecs/pairs.csv").read_text() == "mine"
+
+
+def test_rows_and_datasets_of_which_little_or_nothing_is_there_are_named(tmp_path, capsys):
+    assert (
+        "--extra nosuch: no score file" in call(capsys, "--scores", tmp_path, "--extra", "nosuch", main=tables.main)[2]
+    )

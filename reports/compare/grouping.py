@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from common.errors import UsageError
+from datasets import distortion_types
 from scorefiles.folder import name_left_out
 from scorefiles.join import base_names, order_of, same_rows
 from scorefiles.read import FLOOR, ScoreFile, Unusable, is_companion, is_floor, read
@@ -68,13 +69,14 @@ def read_groups(
     higher_is: str | None = None,
     similarity: Sequence[str] = (),
     spread: Callable = no_spread,
+    types: Callable = distortion_types,
 ) -> list[Group]:
     """Read score files and put them into Groups, in order of first appearance.
 
     columns: as scorefiles.read, for foreign files, whose dataset is then "data" and whose metric is the file's name.
     higher_is: worse or better, what a higher label means where neither the registry nor the file's JSON knows.
     similarity: metrics whose higher score means better, where neither knows. spread(dataset, table) -> (std (N,),
-    Spread), or why not.
+    Spread), or why not. types(dataset, table) -> list (N,) of distortion types, or UsageError.
     """
     files = {}
     # a floor and a companion are read with what they belong to
@@ -92,7 +94,7 @@ def read_groups(
         members = list(members.values())
         labelled = _label_direction(key[0], [file for file, _, _ in members], higher_is)
         if key[0] not in templates:
-            templates[key[0]] = _template(key[0], members[0][1], spread)
+            templates[key[0]] = _template(key[0], members[0][1], spread, types)
         groups.append(_group(key, members, templates[key[0]], labelled, set(similarity)))
     return groups
 
@@ -108,7 +110,7 @@ class _Template:
     spread: tuple | str  # (std (N,), Spread), or why there is none
 
 
-def _template(dataset, file, spread):
+def _template(dataset, file, spread, types):
     references = base_names(file.table["ref"]).to_numpy(dtype=str)
     if len(set(references)) < 2:
         raise UsageError(
@@ -116,7 +118,7 @@ def _template(dataset, file, spread):
             "so at least 2 are needed"
         )
     return _Template(
-        file, tuple(file.table["dis"]), references, _types(dataset, file.table), spread(dataset, file.table)
+        file, tuple(file.table["dis"]), references, _types(types, dataset, file.table), spread(dataset, file.table)
     )
 
 
@@ -232,12 +234,10 @@ def _label_direction(dataset, files, higher_is):
     return known.pop() if known else higher_is
 
 
-def _types(dataset, table):
+def _types(types, dataset, table):
     """(N,) distortion types, or why they are not known."""
-    from datasets import distortion_types
-
     try:
-        return np.array(distortion_types(dataset, table), dtype=str)
+        return np.array(types(dataset, table), dtype=str)
     except UsageError as error:
         return str(error)
 

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from common.errors import UsageError, unknown
+from common.terminal import warn
+from datasets import DATASETS
 from methods import fused
 from robustness import PERTURBATIONS
 from scorefiles.folder import name_left_out, scan
@@ -107,6 +109,10 @@ class Folder:
                 f"{path}: scored under {by_json} by its JSON, {by_name} by its name; "
                 "factors must be of one perturbation"
             )
+        if file.dataset not in self.first and file.dataset in DATASETS and file.expected is not None:
+            pairs = DATASETS[file.dataset].pairs
+            if file.expected < pairs:
+                warn(f"{path}: {file.expected} of the {pairs} pairs of {file.dataset}; what they choose may not last")
         template = self.first.setdefault(file.dataset, file)
         return file, self.without_shared(file, order_of(file, template))
 

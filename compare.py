@@ -20,12 +20,13 @@ import numpy as np
 
 from agreement.fits import MAPPINGS
 from common.errors import UsageError
-from common.files import read_table
+from common.files import number, read_table
 from common.terminal import Parser, check_writable, deliver, run_main
 from datasets import DATASETS, distortion_types
+from loaders import lists
 from loaders.spread import KINDS, Spread
 from reports.compare import Settings, compare
-from reports.compare.grouping import no_spread, numbers_by_name, read_groups
+from reports.compare.grouping import no_spread, read_groups
 from reports.compare.report import FORMATS
 from scorefiles.join import align, base_names
 
@@ -57,24 +58,42 @@ def by_name(values, table, source, what):
     return np.array(list(values.values()))[j][rows]
 
 
-def type_reader(std_file):
+def read_list(file):
+    """({dis: std}, {dis: type}) of the list that --std names, {} for a column that is not there. UsageError."""
+    rows = read_table(file, (lists.DISTORTED,), (lists.SPREAD, lists.TYPE))
+    dis, std, kind = (
+        next((n for n in names if n in rows[0][1]), "") for names in (lists.DISTORTED, lists.SPREAD, lists.TYPE)
+    )
+    if not std and not kind:
+        raise UsageError(f"--std {file}: expected a column std or type, found neither")
+    stds, types = {}, {}
+    for line, row in rows:
+        where = f"{file}: line {line}"
+        if row[dis] in stds or row[dis] in types:
+            raise UsageError(f"{where}: {row[dis]} stands there twice")
+        if std:
+            stds[row[dis]] = number(row[std], f"{where}, column std")
+        if kind:
+            types[row[dis]] = row[kind] or "all"
+    return stds, types
+
+
+def type_reader(listed, source):
     """A function(dataset, table) -> (N,) distortion types, for grouping.read_groups: what the names or a column of the
-    score file say, else the column type of --std."""
+    score file say, else listed, {dis: type}."""
 
     def types(dataset, table):
         if not listed or dataset in DATASETS or "type" in table:
             return distortion_types(dataset, table)
-        return by_name(listed, table, f"--std {std_file}", "type")
+        return by_name(listed, table, source, "type")
 
-    rows = read_table(std_file, ("dis",), ("type",)) if std_file else []
-    listed = {row["dis"]: row["type"] for _, row in rows if row.get("type")}
     return types
 
 
-def spread_reader(std_file, data_root, given):
-    """A function(dataset, table) -> (std (N,), Spread) or why not, for grouping.read_groups: a column std, --std, the
-    dataset's files. given: the Spread that --raters and --std-kind describe, None without them; a kind that the
-    registry knows stands."""
+def spread_reader(listed, source, data_root, given):
+    """A function(dataset, table) -> (std (N,), Spread) or why not, for grouping.read_groups: a column std, listed {dis:
+    std}, the dataset's files. given: the Spread that --raters and --std-kind describe, None without them; a kind that
+    the registry knows stands."""
 
     def settled(std, kind):
         if (std < 0).any():
@@ -92,10 +111,8 @@ def spread_reader(std_file, data_root, given):
     def spread(dataset, table):
         if "std" in table:
             return settled(table["std"].to_numpy(), Spread("unknown", source="column std of the score file"))
-        if std_file and has_std:
-            rows = numbers_by_name(std_file, "dis", "std")
-            std = by_name(dict(zip(rows["dis"], rows["std"])), table, std_file, "std")
-            return settled(std, Spread("unknown", source=f"--std {std_file}"))
+        if listed:
+            return settled(by_name(listed, table, source, "std"), Spread("unknown", source=source))
         if data_root:
             from datasets import load_spread
 
@@ -106,11 +123,10 @@ def spread_reader(std_file, data_root, given):
                 return str(error)
         return no_spread(dataset, table)
 
-    has_std = std_file and "std" in read_table(std_file, ("dis",))[0][1]
     return spread
 
 
-def given_spread(args):
+def given_spread(args, stds):
     """The Spread that --raters and --std-kind describe, None without them. UsageError where they say too little."""
     kind = args.std_kind or ("sd" if args.raters is not None else None)
     if kind == "sd" and args.raters is None:
@@ -119,7 +135,7 @@ def given_spread(args):
         raise UsageError(
             f"--raters {args.raters}: a {KINDS[kind]} needs no number of raters; leave it or --std-kind out"
         )
-    if args.std and kind is None:
+    if stds and kind is None:
         raise UsageError(
             f"--std {args.std}: what its column std is must be said, by --raters N (standard deviations over N "
             "ratings) or --std-kind se|ci95"
@@ -225,8 +241,16 @@ def main(argv=None):
     settings = Settings(
         args.resamples, args.seed, args.interval, args.fit, args.most_resamples, args.margin, args.against
     )
-    spread = spread_reader(args.std, args.data_root, given_spread(args))
-    groups = read_groups(args.files, args.columns, args.higher_is, args.similarity, spread, type_reader(args.std))
+    source = f"--std {args.std}"
+    stds, types = read_list(args.std) if args.std else ({}, {})
+    groups = read_groups(
+        args.files,
+        args.columns,
+        args.higher_is,
+        args.similarity,
+        spread_reader(stds, source, args.data_root, given_spread(args, stds)),
+        type_reader(types, source),
+    )
     metrics = list(dict.fromkeys(metric for group in groups for metric in group.metrics))
     unknown = sorted(set(args.similarity) - set(metrics))
     if unknown:

@@ -327,6 +327,8 @@ def test_other_refusals(two, tmp_path):
     single = write(tmp_path, "one_m", frame.assign(ref="r.png"))
     partial = write(tmp_path, "toy_part", frame, pairs_expected=500)
     corrected = write(tmp_path, "toy_corrected", frame, settings={"protocol": "corrected"})
+    spreads = tmp_path / "spreads.csv"
+    spreads.write_text("dis,std\na.png,1\n")
     for arguments, message in [
         ((single,), "all pairs are of one reference"),
         ((partial,), "120 of 500 pairs"),
@@ -339,7 +341,7 @@ def test_other_refusals(two, tmp_path):
         ((two[0], "--html", tmp_path / "no" / "x.html"), "no folder"),
         ((two[0], "--higher-is", "better"), "not better"),
         ((two[0], "--std", tmp_path / "x.csv", "--raters", "9"), "x.csv"),
-        ((two[0], "--std", tmp_path / "x.csv"), "what its column std is must be said, by --raters N"),
+        ((two[0], "--std", spreads), "what its column std is must be said, by --raters N"),
         ((two[0], "--std-kind", "sd"), "expected --raters N too"),
         ((two[0], "--std-kind", "se", "--raters", "9"), "needs no number of raters"),
     ]:

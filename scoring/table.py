@@ -57,9 +57,11 @@ def correlate(rows, folder):
 
 def check_ours(folder):
     """UsageError where the folder has a correlations.csv that is not one of ours."""
-    path = folder / "correlations.csv"
-    if path.exists() and path.stat().st_size and not path.read_bytes().startswith(",".join(TABLE[:3]).encode()):
-        raise UsageError(f"{path}: not of run.py, and would be overwritten; move it away, or choose another -sdir")
+    path, text = folder / "correlations.csv", b""
+    with contextlib.suppress(OSError):  # it is not there; a folder that cannot be used is named where it is made
+        text = path.read_bytes()
+    if text and not text.startswith(",".join(TABLE[:3]).encode()):
+        raise UsageError(f"{path}: not of run.py; move it away or delete it, or choose another -sdir")
 
 
 def merge(lines, folder):

@@ -126,7 +126,7 @@ def spread_reader(listed, source, data_root, given):
     return spread
 
 
-def given_spread(args, stds):
+def given_spread(args, needed):
     """The Spread that --raters and --std-kind describe, None without them. UsageError where they say too little."""
     kind = args.std_kind or ("sd" if args.raters is not None else None)
     if kind == "sd" and args.raters is None:
@@ -135,7 +135,7 @@ def given_spread(args, stds):
         raise UsageError(
             f"--raters {args.raters}: a {KINDS[kind]} needs no number of raters; leave it or --std-kind out"
         )
-    if stds and kind is None:
+    if needed and kind is None:
         raise UsageError(
             f"--std {args.std}: what its column std is must be said, by --raters N (standard deviations over N "
             "ratings) or --std-kind se|ci95"
@@ -248,7 +248,7 @@ def main(argv=None):
         args.columns,
         args.higher_is,
         args.similarity,
-        spread_reader(stds, source, args.data_root, given_spread(args, stds)),
+        spread_reader(stds, source, args.data_root, given_spread(args, stds and not types)),
         type_reader(types, source),
     )
     metrics = list(dict.fromkeys(metric for group in groups for metric in group.metrics))

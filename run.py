@@ -21,6 +21,7 @@ from common import torchrun
 from common.errors import UsageError
 from common.terminal import KEPT, Parser, flags_of, number_type, positive, processes, run_main, say, whole
 from distances import of_blocks
+from loaders import lists
 from methods import options
 from methods.build import on_device
 from methods.model import Options
@@ -158,8 +159,9 @@ def main(argv):
         raise UsageError(f"-dat: expected one or more of {', '.join(datasets.DATASETS)}, or a CSV file (see --list)")
     for name in args.dataset:
         datasets.check_name(name)
-    if twice := [name for name in args.dataset if args.dataset.count(name) > 1]:
-        raise UsageError(f"-dat: {twice[0]} stands there twice")
+    called = [name if name in datasets.DATASETS else lists.name_of(name, datasets.DATASETS) for name in args.dataset]
+    if twice := [name for name, known_as in zip(args.dataset, called) if called.count(known_as) > 1]:
+        raise UsageError(f"-dat {' '.join(twice)}: their score files would have the same names; score them one by one")
     if args.higher_is and all(name in datasets.DATASETS for name in args.dataset):
         raise UsageError("--higher-is better or worse is for CSV files; leave it out")
     if not args.savedir:
@@ -199,8 +201,13 @@ def show(result, args):
     if args.plot:
         from scoring import plots
 
-        for path in plots.score_files(result.files):
+        finished = [row for row in result.rows if row.output.complete]
+        types = {row.output.final: {(p.dis, p.ref): p.distortion for p in row.dataset.pairs} for row in finished}
+        for path in plots.score_files(result.files, types):
             print(f"plot: {path}")
+        for row in result.rows:
+            if not row.output.complete:
+                print(f"plot: {row.output.partial.name} is not drawn before all of its pairs are scored")
     for what, why in result.missing:
         print(f"missing: {what}: {why}")
 

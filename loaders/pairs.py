@@ -86,12 +86,15 @@ def spelt_as_on_disk(
         for rel in (row.dis, row.ref):
             if rel not in spelt and rel not in missing:
                 spelling = disk.find(rel)
-                (missing if spelling is None else spelt)[rel] = spelling
+                if spelling is None:
+                    missing[rel] = row.where
+                else:
+                    spelt[rel] = spelling
     if missing and not keep_missing:
         hint = f"; {layout()}" if len(missing) >= len(spelt) else ""
         raise UsageError(
             f"{root}: {len(missing)} of {len(spelt) + len(missing)} images named in the label files are not there: "
-            f"{some(missing)}{hint}"
+            f"{some(missing)} (the first in {next(iter(missing.values()))}){hint}"
         )
     return [row._replace(dis=spelt.get(row.dis, row.dis), ref=spelt.get(row.ref, row.ref)) for row in rows]
 

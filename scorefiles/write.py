@@ -214,6 +214,11 @@ class Output:
             "label"
         ):  # alone it is only worded otherwise; here it may be why all differs
             changes.insert(0, f"label: {short(label)} there, {short(self.document.get('label'))} now")
+        if any(change.startswith("dataset_sha256:") for change in changes):
+            changes.insert(0, "other names, labels or file sizes in the dataset")
+        higher = document.get("label_higher_is"), self.document.get("label_higher_is")
+        if changes and None not in higher and higher[0] != higher[1]:
+            changes.insert(0, f"a higher label means {higher[0]} there, {higher[1]} now")
         if changes:
             raise UsageError(
                 f"{path}: made with other settings ({'; '.join(changes[:4])}{'; ...' if len(changes) > 4 else ''}); "

@@ -11,7 +11,7 @@ The other pictures come from run_single_img.py --map and --curve, and the same a
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -149,20 +149,24 @@ def styles():
 # ---- runs
 
 
-def scatter(score_file, path):
+def scatter(score_file, path, types_of=None):
     """Prediction against label by distortion type of a scorefiles.ScoreFile.
-    UsageError where the types can't be told."""
+
+    types_of: {(dis, ref): type}, where it is known; else they are told from the names, or all are of one.
+    """
     import numpy as np
 
     from agreement.correlations import coefficients
     from datasets import DATASETS, distortion_types
 
     table = score_file.table
-    types = np.array(
-        distortion_types(score_file.dataset, table)
-        if score_file.dataset in DATASETS or "type" in table
-        else ["all"] * len(table)
-    )
+    if types_of:
+        types = [types_of[pair] for pair in zip(table["dis"], table["ref"])]
+    elif score_file.dataset in DATASETS or "type" in table:
+        types = distortion_types(score_file.dataset, table)
+    else:
+        types = ["all"] * len(table)
+    types = np.array(types)
     names = sorted(set(types))
     fig = figure(6.4 + 1.3 * math.ceil(len(names) / 20), 4.8)
     ax = fig.subplots()
@@ -183,8 +187,11 @@ def scatter(score_file, path):
     save(fig, path)
 
 
-def score_files(paths: Sequence[Path | str]) -> list[Path]:
-    """Draw each finished score file into a PNG of its name, beside it -> the PNGs. UsageError for a partial file."""
+def score_files(paths: Sequence[Path | str], types: Mapping[Path | str, dict] | None = None) -> list[Path]:
+    """Draw each finished score file into a PNG of its name, beside it -> the PNGs. UsageError for a partial file.
+
+    types: {path: {(dis, ref): distortion type}}, where it is known.
+    """
     from scorefiles.read import read
 
     drawn = []
@@ -197,7 +204,7 @@ def score_files(paths: Sequence[Path | str]) -> list[Path]:
             )
         drawn.append(Path(path).with_suffix(".png"))
         try:
-            scatter(score_file, drawn[-1])
+            scatter(score_file, drawn[-1], (types or {}).get(path))
         except ValueError as error:
             raise UsageError(f"{path}: {error}") from None
     return drawn

@@ -158,7 +158,7 @@ def test_of_a_number_that_is_none_the_column_is_named(tmp_path, capsys):
         (["-dat", "demo", "-m", "psnr", "-pct", "5"], "-pct: expected a perturbation of that size"),
         (["-dat", "demo", "-m", "psnr", "--layers", "3"], "--layers: expected a backbone, found psnr"),
         (["-dat", "demo", "-m", "psnr", "--whole"], "--whole: expected a backbone, found psnr"),
-        (["-dat", "demo", "demo", "-m", "psnr"], "-dat: demo stands there twice"),
+        (["-dat", "demo", "demo", "-m", "psnr"], "-dat demo demo: their score files would have the same names"),
         (["-dat", "demo", "-m", "mine.py"], "mine.py:function"),
         (["-dat", "demo", "-m", "timm:nosuch", "-d", "l2"], " more"),
         (["--verify", "1", "-dat", "demo", "a.csv"], "before -dat and -m"),
@@ -231,3 +231,27 @@ def test_rows_and_datasets_of_which_little_or_nothing_is_there_are_named(tmp_pat
     assert (
         "--extra nosuch: no score file" in call(capsys, "--scores", tmp_path, "--extra", "nosuch", main=tables.main)[2]
     )
+
+
+def test_what_a_list_says_reaches_the_picture_and_a_change_of_it_the_error(tmp_path, capsys, monkeypatch):
+    from scoring import plots
+
+    dataset = make(tmp_path / "data", pairs=12, references=3)
+    head, *lines = dataset.read_text().splitlines()
+    kinds = [f"{line},{'ab'[i % 2]}" for i, line in enumerate(lines)]
+    mos = tmp_path / "data/mine.csv"
+    mos.write_text("\n".join([head.replace("dmos", "mos") + ",type", *kinds]))
+    drawn = []
+    monkeypatch.setattr(plots, "scatter", lambda file, path, types: drawn.append(set(types.values())))
+    flags = ["-dat", mos, "-m", "psnr", "-sdir", tmp_path / "out"]
+    out = call(capsys, *flags, "--higher-is", "better", "--limit", "5", "--plot")[1]
+    assert "demo_psnr.csv" not in out and "mine_psnr.csv.partial is not drawn" in out and not drawn
+    assert call(capsys, *flags, "--higher-is", "better", "--plot")[0] == 0 and drawn == [{"a", "b"}]
+    line = refused(capsys, *flags, "--higher-is", "worse")
+    assert "a higher label means better there, worse now" in line and "other names, labels or file sizes" in line
+    (tmp_path / "mine.csv").write_text(mos.read_text())
+    line = refused(capsys, "-dat", mos, tmp_path / "mine.csv", "--higher-is", "better", "-m", "psnr")
+    assert "the same names" in line
+    mos.write_text(mos.read_text().replace("d3.png", "no.png"))
+    line = refused(capsys, *flags, "--higher-is", "better")
+    assert "no.png (the first in " in line and "mine.csv: line 5)" in line

@@ -12,6 +12,12 @@ from reports.fuse.cells import cell_name
 
 HEADS = ("held-out cell", "metric", "what it is", "SRCC", "PLCC", "KRCC", "fused minus it", "95 % at once", "verdict")
 
+CONTENT = "held out is the dataset, not its content (--shared-content leaves named references out)"
+SAME_PHOTOGRAPHS = (
+    ": LIVE and TID2013 show photographs of the same collection (Kodak's), so that neither is new content to what was "
+    "chosen on the other"
+)
+
 
 def signed(value):
     return "" if value is None else number(value, sign="+")
@@ -81,9 +87,7 @@ def sections(report):
     )
     notes = [
         intervals_note(report),
-        "held out is the dataset, not its content: LIVE and TID2013 show photographs of the same collection "
-        "(Kodak's), so that neither is new content to what was chosen on the other (--shared-content leaves named "
-        "references out)",
+        CONTENT + (SAME_PHOTOGRAPHS if {"live", "tid2013"} <= {h["held_out"] for h in report["held_out"]} else ""),
         *(f"left out of {d} as shared content: {', '.join(names)}" for d, names in report["shared"].items()),
         "best single: the best method of the folder in that cell, picked on that very cell, which favours it",
         f"cells used: {', '.join(report['used'])}",

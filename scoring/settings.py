@@ -37,7 +37,7 @@ class Run:
 
     def __post_init__(self):
         name = self.saveas
-        if name is not None and (not name or "/" in name or PERTURBATION.search(name)):
+        if name is not None and (not name.isprintable() or not name or "/" in name or PERTURBATION.search(name)):
             raise UsageError(
                 f"-s {name!r}: expected a name for a file, without '/' and without a perturbation at its end"
             )

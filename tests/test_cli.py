@@ -107,6 +107,7 @@ SMALL, MID = ["-dat", "small/tiny.csv"], ["-dat", "mid/tiny.csv"]
         ([*SMALL, "-m", "psnr", "-s", "a/b"], "-s 'a/b': expected a name for a file"),
         ([*SMALL, "-m", "psnr", "-s", "x_tra-1"], "-s 'x_tra-1': expected a name for a file"),
         ([*SMALL, "-m", "psnr", "-s", ""], "-s '': expected a name for a file"),
+        ([*SMALL, "-m", "psnr", "-s", "a\0b"], "expected a name for a file"),
         ([*SMALL, "-m", "nowhere.py:far"], "there is no file nowhere.py"),
         ([*SMALL, "-m", "psnr * psnr"], "psnr stands in it twice"),
         ([*SMALL, "-m", "psnr * nothing"], "unknown factor 'nothing'"),
